@@ -1,0 +1,60 @@
+"""The language models of the paper (table 1) and a few more, by name.
+
+Free of TensorFlow, so that a command line can list the names at once.
+"""
+
+import dataclasses
+import re
+
+from covid_lm.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+    """The shape of one BERT.
+
+    Attributes:
+        activation: "gelu" (the exact one, Hugging Face's `hidden_act: gelu`), "gelu_approximate"
+            (the tanh form) or "relu".
+        dropout: rate inside the encoder, on embeddings, attention and both residual branches.
+    """
+
+    num_layers: int
+    hidden_dim: int
+    num_heads: int
+    intermediate_dim: int
+    vocabulary_size: int = 21_128
+    max_sequence_length: int = 512
+    num_segments: int = 2
+    activation: str = "gelu"
+    layer_norm_epsilon: float = 1e-12
+    dropout: float = 0.1
+
+
+BACKBONES = {
+    "tiny": BackboneConfig(2, 128, 2, 512),
+    "minilm-l6": BackboneConfig(6, 384, 12, 1536, vocabulary_size=30_522),
+    "rbt3": BackboneConfig(3, 768, 12, 3072),
+    "rbtl3": BackboneConfig(3, 1024, 16, 4096),
+    "bert-base-chinese": BackboneConfig(12, 768, 12, 3072),
+    "roberta-wwm-ext-large": BackboneConfig(24, 1024, 16, 4096),
+}
+
+
+def backbone_config(name: str) -> BackboneConfig:
+    """The named config, or one from a size such as "4x256": 4 layers, 256 wide, heads of 64.
+
+    Raises:
+        InputError: no such name.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", name)
+    if size:
+        num_layers, hidden_dim = map(int, size.groups())
+        if hidden_dim % 64 == 0:
+            return BackboneConfig(num_layers, hidden_dim, hidden_dim // 64, 4 * hidden_dim)
+    raise InputError(
+        f"--backbone={name}: no such backbone; choose one of {', '.join(BACKBONES)}, "
+        "or a size such as 4x256 (layers x width, a multiple of 64)"
+    )

@@ -1,0 +1,163 @@
+"""Three checkpoint formats, each opened as a `TensorFile`: names now, values one at a time.
+
+A reader knows its file format and nothing of BERT; `name_table` knows the names.
+"""
+
+import dataclasses
+import glob
+import math
+import os
+from collections.abc import Callable
+
+import h5py
+import numpy as np
+
+# TensorFlow registers numpy's bfloat16, which safetensors looks up by name.
+import tensorflow as tf
+from safetensors import SafetensorError, safe_open
+
+from covid_lm.errors import InputError
+
+_TF_READ_ERRORS = (tf.errors.OpError, LookupError, RuntimeError, ValueError)
+_FETCH_AGAIN = "it is truncated or damaged: fetch it again"
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """What is known of a tensor before its values are read."""
+
+    shape: tuple[int, ...]
+    is_floating: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorFile:
+    """One opened checkpoint.
+
+    Attributes:
+        path: the file to name in messages.
+        specs: the file's own tensor names, unchanged.
+        read: name -> float32 array of `specs[name].shape`, whatever float type the file holds.
+            It keeps nothing, so memory is one tensor's. Raises `InputError` where the file's
+            bytes turn out damaged.
+    """
+
+    path: str
+    specs: dict[str, TensorSpec]
+    read: Callable[[str], np.ndarray]
+
+
+def refuse_git_lfs_pointer(path: str) -> None:
+    """Raises `InputError` if the file is the text that git-lfs leaves in place of a large file."""
+    with open(path, "rb") as file:
+        if file.read(26) == b"version https://git-lfs.gi":
+            raise InputError(
+                f"{path}: a git-LFS pointer, not the file itself: run `git lfs pull` in its folder"
+            )
+
+
+def open_safetensors(path: str) -> TensorFile:
+    """Opens a `model.safetensors`: float32, float16, float64 or bfloat16.
+
+    Raises:
+        InputError: a git-LFS pointer, a truncated file.
+    """
+    refuse_git_lfs_pointer(path)
+    specs = {}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118 (no mapping: it has no iterator)
+                view = file.get_slice(name)
+                is_floating = view.get_dtype() in ("F16", "BF16", "F32", "F64")
+                specs[name] = TensorSpec(tuple(view.get_shape()), is_floating)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file; {_FETCH_AGAIN}") from error
+
+    def read(name: str) -> np.ndarray:
+        # The file is mapped, and its pages count as ours until it is closed: open it each time.
+        with safe_open(path, framework="numpy") as file:
+            return np.asarray(file.get_tensor(name), np.float32)
+
+    return TensorFile(path, specs, read)
+
+
+def open_h5(path: str) -> TensorFile:
+    """Opens a `tf_model.h5` as Hugging Face's TensorFlow models wrote it.
+
+    A tensor's name is its path in the file: the group of its top-level layer, then the variable's
+    own name (`bert/tf_bert_for_pre_training/bert/embeddings/LayerNorm/gamma:0`).
+
+    Raises:
+        InputError: a git-LFS pointer, a truncated file.
+    """
+    refuse_git_lfs_pointer(path)
+    specs = {}
+
+    def collect(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            specs[name] = TensorSpec(item.shape, item.dtype.kind == "f")
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(collect)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: not a whole HDF5 file; {_FETCH_AGAIN}") from error
+
+    def read(name: str) -> np.ndarray:
+        try:
+            with h5py.File(path, "r") as file:
+                return np.asarray(file[name][()], np.float32)
+        except OSError as error:
+            raise InputError(f"{path}: tensor {name} cannot be read; {_FETCH_AGAIN}") from error
+
+    return TensorFile(path, specs, read)
+
+
+def open_tf1_checkpoint(index: str) -> TensorFile:
+    """Opens the checkpoint whose index file (`bert_model.ckpt.index`) is given.
+
+    Raises:
+        InputError: a git-LFS pointer, a shard that is missing or truncated, a damaged index.
+    """
+    prefix = index.removesuffix(".index")
+    shards = sorted(glob.glob(f"{glob.escape(prefix)}.data-?????-of-?????"))
+    for path in (index, *shards):
+        refuse_git_lfs_pointer(path)
+    _require_all_shards(prefix, shards)
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+    except _TF_READ_ERRORS as error:
+        raise InputError(f"{index}: not a whole checkpoint index; {_FETCH_AGAIN}") from error
+    dtypes = reader.get_variable_to_dtype_map()
+    specs = {
+        name: TensorSpec(tuple(shape), dtypes[name].is_floating)
+        for name, shape in reader.get_variable_to_shape_map().items()
+    }
+    # The index opens without its data, so a short shard would show only half-way through.
+    needed = sum(
+        math.prod(spec.shape) * dtypes[name].size
+        for name, spec in specs.items()
+        if spec.is_floating
+    )
+    held = sum(os.path.getsize(shard) for shard in shards)
+    if held < needed:
+        raise InputError(
+            f"{shards[-1]}: the tensors need {needed} bytes, the data holds {held}; {_FETCH_AGAIN}"
+        )
+
+    def read(name: str) -> np.ndarray:
+        try:
+            return np.asarray(reader.get_tensor(name), np.float32)
+        except _TF_READ_ERRORS as error:
+            raise InputError(f"{index}: tensor {name} cannot be read; {_FETCH_AGAIN}") from error
+
+    return TensorFile(index, specs, read)
+
+
+def _require_all_shards(prefix: str, shards: list[str]) -> None:
+    """Raises `InputError` naming the first of `prefix.data-00000-of-0000N` that is absent."""
+    count = int(shards[0][-5:]) if shards else 1
+    for number in range(count):
+        shard = f"{prefix}.data-{number:05d}-of-{count:05d}"
+        if shard not in shards:
+            raise InputError(f"{shard}: missing; fetch it and put it beside {prefix}.index")

@@ -1,0 +1,46 @@
+"""Vocabularies: the words of a pretrained BERT, or the built-in ones that a random one needs."""
+
+import os
+import string
+from collections.abc import Sequence
+
+from covid_lm.errors import InputError
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def built_in_vocabulary() -> tuple[str, ...]:
+    """The words that image and name tokens can reach, for models with random weights.
+
+    The special tokens, "0" to "255" and the lower-case printable ASCII characters: 311 words
+    instead of the 21,128 of a pretrained vocabulary, of which the others would never be read.
+    """
+    values = [str(value) for value in range(256)]
+    characters = [c for c in string.printable.strip() if c == c.lower() and c not in values]
+    return (*SPECIAL_TOKENS, *values, *characters)
+
+
+def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
+    """Reads `vocab.txt`, one word a line; a word's line number, from 0, is its id.
+
+    Raises:
+        InputError: no such file, not UTF-8, or a special token is missing.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="\n") as file:
+            # Not splitlines(): vocabularies hold words such as U+2028 that it would split at.
+            words = tuple(line.rstrip("\r\n") for line in file)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such vocabulary file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a UTF-8 vocabulary; give BERT's vocab.txt") from None
+    missing = [token for token in SPECIAL_TOKENS if token not in words]
+    if missing:
+        raise InputError(f"{path}: no {', '.join(missing)} in it; give BERT's vocab.txt")
+    return words
+
+
+def write_vocabulary(vocabulary: Sequence[str], path: str | os.PathLike) -> None:
+    """Writes one word a line, as `read_vocabulary` reads it."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{word}\n" for word in vocabulary)

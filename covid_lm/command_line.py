@@ -1,0 +1,52 @@
+"""How every tool starts and ends: flags in, one clear line and an exit status out."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+
+from covid_lm.errors import InputError, RunError
+
+HELP_FLAGS = ("--help", "-help", "--helpfull", "--helpshort", "-h")
+
+
+def run_tool(main: Callable[[list[str]], int | None]) -> None:
+    """Parses the flags, calls `main(argv)` and exits: 0 done, 1 failed, 2 wrong flags or input.
+
+    TensorFlow's start-up notes (instruction sets, absent GPUs) are not for the reader of a result,
+    so its native log is off unless TF_CPP_MIN_LOG_LEVEL says otherwise, and its Python
+    log at warnings.
+    """
+    logging.set_verbosity(logging.WARNING)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    if any(argument in HELP_FLAGS for argument in argv[1:]):
+        app.usage(writeto_stdout=True)
+        sys.exit(0)
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(" ".join(str(error).split()), InputError.exit_status)
+
+
+def _guarded(main: Callable[[list[str]], int | None], argv: list[str]) -> int | None:
+    try:
+        return main(argv)
+    except (InputError, RunError) as error:
+        _fail(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except OSError as error:
+        # A full disk or a directory taken away is the machine's state, not a defect to trace.
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", RunError.exit_status)
+
+
+def _fail(message: str, exit_status: int) -> None:
+    tool = os.path.basename(sys.argv[0])
+    print(f"{tool}: {message}", file=sys.stderr, flush=True)
+    sys.exit(exit_status)

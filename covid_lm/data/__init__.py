@@ -1,0 +1,33 @@
+"""Data sets by name; all yield `ImageRecord`s."""
+
+from covid_lm.data.records import ImageDataset
+from covid_lm.errors import InputError
+
+DATASETS = ("phantom", "covid_ct", "folder")
+
+
+def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
+    """Loads a data set, the same one for the same arguments.
+
+    Args:
+        name: one of `DATASETS`.
+        data_dir: where it lies; the embedded `phantom` needs none.
+
+    Raises:
+        InputError: unknown name, no `data_dir`, or a data set that can't be used.
+    """
+    if name == "phantom":
+        from covid_lm.data.phantom import phantom
+
+        return phantom()
+    if data_dir is None:
+        raise InputError(f"--dataset={name}: needs --data_dir")
+    if name == "covid_ct":
+        from covid_lm.data.covid_ct import covid_ct
+
+        return covid_ct(data_dir)
+    if name == "folder":
+        from covid_lm.data.folder import folder
+
+        return folder(data_dir)
+    raise InputError(f"--dataset={name}: choose one of {', '.join(DATASETS)}")

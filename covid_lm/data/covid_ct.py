@@ -1,0 +1,98 @@
+"""COVID-CT (Yang et al., 2020) in the layout of its public repository, zips unopened.
+
+```
+DIR/Images-processed/CT_COVID.zip, CT_NonCOVID.zip
+DIR/Data-split/COVID/{train,val,test}CT_COVID.txt, and the same for NonCOVID
+DIR/COVID-CT-MetaInfo.csv, NonCOVID-CT-MetaInfo.csv       patient ids
+```
+The official split: 425 training, 118 validation and 203 test images.
+"""
+
+import csv
+import functools
+import os
+import zipfile
+
+from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
+from covid_lm.errors import InputError
+
+CLASSES = ("NonCOVID", "COVID")
+METADATA = {
+    "COVID": ("COVID-CT-MetaInfo.csv", "File name", "Patient ID"),
+    "NonCOVID": ("NonCOVID-CT-MetaInfo.csv", "image name", "patient id"),
+}
+
+
+def covid_ct(data_dir: str) -> ImageDataset:
+    """Reads the split lists and metadata; images are read from the zips when asked for.
+
+    Raises:
+        InputError: a file of the layout is absent or unreadable, or a split list names an image
+            that its zip does not hold.
+    """
+    records = []
+    for label, class_name in enumerate(CLASSES):
+        archive_path = os.path.join(data_dir, "Images-processed", f"CT_{class_name}.zip")
+        archive = _open_archive(archive_path)
+        members = {
+            os.path.basename(name): name for name in archive.namelist() if not name.endswith("/")
+        }
+        patients = _patients(data_dir, class_name)
+        for split in SPLITS:
+            list_path = os.path.join(
+                data_dir, "Data-split", class_name, f"{split}CT_{class_name}.txt"
+            )
+            for filename in _read_list(list_path):
+                if filename not in members:
+                    raise InputError(
+                        f"{list_path}: names {filename!r}, which {archive_path} does not hold; "
+                        "fetch the list and the zip from the same release"
+                    )
+                member = members[filename]
+                records.append(
+                    ImageRecord(
+                        filename=filename,
+                        label=label,
+                        split=split,
+                        path=f"{archive_path}!{member}",
+                        read=functools.partial(archive.read, member),
+                        patient=patients.get(filename),
+                    )
+                )
+    return ImageDataset("covid_ct", CLASSES, tuple(records)).check()
+
+
+def _open_archive(path: str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file; --data_dir must hold COVID-CT as published "
+            "(Images-processed/, Data-split/, *-MetaInfo.csv)"
+        ) from None
+    except zipfile.BadZipFile:
+        raise InputError(f"{path}: not a zip, or cut short; fetch it again") from None
+
+
+def _read_list(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [line.strip() for line in file if line.strip()]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such split list; fetch COVID-CT's Data-split/") from None
+
+
+def _patients(data_dir: str, class_name: str) -> dict[str, str]:
+    """File name to patient id; the class name keeps the two files' numbering apart."""
+    filename, image_column, patient_column = METADATA[class_name]
+    path = os.path.join(data_dir, filename)
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return {
+                row[image_column].strip(): f"{class_name} {row[patient_column].strip()}"
+                for row in csv.DictReader(file)
+            }
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; fetch COVID-CT's metadata") from None
+    except KeyError as error:
+        raise InputError(f"{path}: no column {error}; fetch COVID-CT's metadata") from None

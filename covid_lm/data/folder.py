@@ -1,0 +1,103 @@
+"""Any folder of images with one sub-folder per class, with or without train/ val/ test/."""
+
+import dataclasses
+import functools
+import os
+import random
+
+from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
+from covid_lm.errors import InputError
+
+VAL_SHARE, TEST_SHARE = 0.15, 0.2
+
+
+def folder(data_dir: str, seed: int = 0) -> ImageDataset:
+    """Reads `DIR/<class>/<image>` or `DIR/{train,val,test}/<class>/<image>`.
+
+    Every file that is not hidden counts as an image, whatever its extension. Without a test folder
+    a stratified, seeded 20% of the files becomes the test split; without a validation folder, 15%
+    of what is left. (Give the folders yourself where several images show one patient: this reader
+    knows no patients.)
+
+    Raises:
+        InputError: no such directory, fewer than two classes, no images, or a class without any.
+    """
+    if not os.path.isdir(data_dir):
+        raise InputError(f"{data_dir}: no such directory; give --data_dir a folder of classes")
+    split_names = [name for name in SPLITS if os.path.isdir(os.path.join(data_dir, name))]
+    roots = {split: os.path.join(data_dir, split) for split in split_names}
+    if not roots:
+        roots = {"train": data_dir}
+    elif "train" not in roots:
+        raise InputError(f"{data_dir}: has {'/, '.join(split_names)}/ but no train/; add it")
+
+    classes = sorted({name for root in roots.values() for name in _directories(root)})
+    if len(classes) < 2:
+        raise InputError(
+            f"{data_dir}: {len(classes)} class folder(s) found; one folder per class is needed"
+        )
+    files = {
+        (split, class_name): _files(os.path.join(root, class_name))
+        for split, root in roots.items()
+        for class_name in classes
+    }
+    if not any(files.values()):
+        raise InputError(f"{data_dir}: no images found in its class folders")
+    for split, root in roots.items():
+        for class_name in classes:
+            if not files[split, class_name]:
+                raise InputError(
+                    f"{os.path.join(root, class_name)}: a class without images; "
+                    "add some or remove the class everywhere"
+                )
+    records = [
+        ImageRecord(
+            filename=os.path.basename(path),
+            label=classes.index(class_name),
+            split=split,
+            path=path,
+            read=functools.partial(_read, path),
+        )
+        for (split, class_name), paths in files.items()
+        for path in paths
+    ]
+    for split, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
+        if split not in roots:
+            records = _carve(records, split, share, random.Random(seed))
+    return ImageDataset("folder", tuple(classes), tuple(records)).check()
+
+
+def _carve(
+    records: list[ImageRecord], split: str, share: float, generator: random.Random
+) -> list[ImageRecord]:
+    """Moves a share of every class's training records (at least one, never all) to `split`."""
+    moved = set()
+    for label in sorted({record.label for record in records}):
+        paths = sorted(r.path for r in records if r.label == label and r.split == "train")
+        count = min(max(round(share * len(paths)), 1), len(paths) - 1)
+        moved.update(generator.sample(paths, count))
+    return [
+        dataclasses.replace(record, split=split) if record.path in moved else record
+        for record in records
+    ]
+
+
+def _directories(root: str) -> list[str]:
+    with os.scandir(root) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def _files(root: str) -> list[str]:
+    if not os.path.isdir(root):
+        return []
+    return sorted(
+        os.path.join(directory, name)
+        for directory, _, names in os.walk(root)
+        for name in names
+        if not name.startswith(".")
+    )
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

@@ -1,0 +1,182 @@
+"""What the phantom's slices are drawn from: anatomies, display windows and lesions, as numbers.
+
+Positions and radii are fractions of the picture's height and width, so that the same slice can be
+drawn at any size.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Lesion(NamedTuple):
+    """One ground-glass patch; positions and radii are fractions of the height and the width."""
+
+    y: float
+    x: float
+    radius_y: float
+    radius_x: float
+    opacity: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Patient:
+    """What the slices of one patient share: the anatomy, all in fractions of the picture."""
+
+    centre: tuple[float, float]
+    body: tuple[float, float]
+    wall: tuple[float, float]
+    column: float
+    heart: tuple[float, float]
+    spine: tuple[float, float]
+    fat: float
+    rib_phase: float
+    table: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Display:
+    """How a scanner's picture was windowed: `gain * value + offset`, and its noise (std)."""
+
+    gain: float
+    offset: float
+    noise: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """Everything that a picture is drawn from.
+
+    Attributes:
+        patient: the anatomy.
+        display: the window and the noise.
+        level: where along the body the slice lies, 0 (aortic arch) to 1 (dome of the liver).
+        shift: the patient's (y, x) movement since the other slices.
+        lesions: the ground-glass patches; empty in a negative slice.
+        height, width: the picture's size in pixels.
+        seed: entropy for vessels, texture and noise.
+    """
+
+    patient: Patient
+    display: Display
+    level: float
+    shift: tuple[float, float]
+    lesions: tuple[Lesion, ...]
+    height: int
+    width: int
+    seed: tuple[int, ...]
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        y, x = self.patient.centre
+        return y + self.shift[0], x + self.shift[1]
+
+    @property
+    def cavity(self) -> tuple[float, float]:
+        """Radii (y, x) of the space inside the ribs."""
+        patient, widening = self.patient, 0.9 + 0.1 * self.level
+        return patient.body[0] - patient.wall[0], (patient.body[1] - patient.wall[1]) * widening
+
+    @property
+    def spine_centre(self) -> tuple[float, float]:
+        y, x = self.centre
+        return y + self.patient.body[0] * 0.56, x
+
+
+def sample_patient(rng: np.random.Generator) -> Patient:
+    """A random anatomy."""
+    body = rng.uniform(0.42, 0.455), rng.uniform(0.455, 0.49)
+    return Patient(
+        centre=(rng.uniform(0.465, 0.485), rng.uniform(0.49, 0.51)),
+        body=body,
+        wall=(rng.uniform(0.075, 0.1), rng.uniform(0.07, 0.1)),
+        column=rng.uniform(0.05, 0.075),
+        heart=(rng.uniform(0.13, 0.17), rng.uniform(0.1, 0.14)),
+        spine=(rng.uniform(0.085, 0.1), rng.uniform(0.06, 0.07)),
+        fat=rng.uniform(0.02, 0.045),
+        rib_phase=rng.uniform(0, 2 * math.pi),
+        table=rng.uniform(0.94, 0.97),
+    )
+
+
+def sample_display(rng: np.random.Generator) -> Display:
+    """A random window, wide enough to drown what the lesions add to the mean intensity."""
+    return Display(rng.uniform(0.82, 1.1), rng.uniform(-0.03, 0.09), rng.uniform(0.02, 0.045))
+
+
+def sample_slice(
+    patient: Patient,
+    display: Display,
+    diseased: bool,
+    size: tuple[int, int],
+    seed: tuple[int, ...],
+) -> Slice:
+    """A random slice of `patient`; `size` is (height, width) in pixels.
+
+    The centres of a diseased slice's lesions are uniform over the area of its lungs.
+    """
+    rng = np.random.default_rng(seed)
+    shift = rng.uniform(-0.01, 0.01), rng.uniform(-0.01, 0.01)
+    healthy = Slice(patient, display, rng.uniform(), shift, (), *size, seed)
+    if not diseased:
+        return healthy
+    count = rng.integers(3, 6)
+    lesions: list[Lesion] = []
+    while len(lesions) < count:
+        y, x = rng.uniform(size=2)
+        if lung_depth(healthy, np.float32(y), np.float32(x)) > 0:
+            radii = rng.uniform(0.06, 0.12), rng.uniform(0.05, 0.1)
+            lesions.append(Lesion(y, x, *radii, rng.uniform(0.55, 0.95)))
+    return dataclasses.replace(healthy, lesions=tuple(lesions))
+
+
+def ellipse_depth(
+    y: np.ndarray,
+    x: np.ndarray,
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    power: float = 2.0,
+) -> np.ndarray:
+    """Depth inside a superellipse: positive inside, 0 on its edge, negative outside.
+
+    `y` and `x` are float arrays that broadcast together; all lengths in fractions of the picture.
+    """
+    v, u = np.abs((y - centre[0]) / radii[0]), np.abs((x - centre[1]) / radii[1])
+    if power == 2.0:
+        return (1 - np.sqrt(v * v + u * u)) * min(radii)
+    return (1 - (v**power + u**power) ** (1 / power)) * min(radii)
+
+
+def _mediastinum_depth(chest: Slice, y, x):
+    patient = chest.patient
+    centre_y, centre_x = chest.centre
+    heart_scale = 0.55 + 0.6 * chest.level
+    heart = (
+        (
+            centre_y - 0.06,
+            centre_x + 0.1 * chest.level,
+        ),
+        (patient.heart[0] * heart_scale + 0.03, patient.heart[1] * heart_scale + 0.02),
+    )
+    spine_y, spine_x = chest.spine_centre
+    spine = (spine_y + 0.05, spine_x), (patient.spine[0] * 1.9, patient.spine[1] * 1.35)
+    waist = patient.column * (1 + 0.35 * np.cos((y - centre_y) * 14)) - np.abs(x - centre_x)
+    depth = np.maximum(waist, ellipse_depth(y, x, *heart))
+    depth = np.maximum(depth, ellipse_depth(y, x, *spine))
+    # The liver's dome rises under the patient's right lung, on the picture's left.
+    dome = max(chest.level - 0.6, 0.0) * 0.3
+    if dome:
+        liver = (centre_y - 0.02, centre_x - 0.17), (dome * 1.4, dome)
+        depth = np.maximum(depth, ellipse_depth(y, x, *liver))
+    return depth
+
+
+def lung_depth(chest: Slice, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Depth below the lungs' surface at relative positions; positive inside the lungs.
+
+    `y` and `x` are float arrays that broadcast together, fractions of the height and the width.
+    """
+    cavity = ellipse_depth(y, x, chest.centre, chest.cavity, power=2.4)
+    return np.minimum(cavity, -_mediastinum_depth(chest, y, x))

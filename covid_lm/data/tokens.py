@@ -1,0 +1,120 @@
+"""Records to token ids, once: images are decoded a single time, not once an epoch."""
+
+import dataclasses
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from covid_lm.data.records import ImageRecord
+from covid_lm.errors import InputError
+from covid_lm.layers.image_input import ImageInput
+from covid_lm.preprocessor import Preprocessor
+
+FORMATS = "PNG, JPEG, BMP, GIF or WebP"
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizedRecords:
+    """Token ids of a split, in memory.
+
+    Attributes:
+        tokens: `token_ids`, `segment_ids` and `padding_mask`, int32 [images, length].
+        labels: int32 [images].
+    """
+
+    tokens: dict[str, np.ndarray]
+    labels: np.ndarray
+
+    def batches(self, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
+        """Batches of (tokens, labels); every image once, the last batch may be smaller."""
+        dataset = tf.data.Dataset.from_tensor_slices((self.tokens, self.labels))
+        if shuffle_seed is not None:
+            dataset = dataset.shuffle(len(self.labels), seed=shuffle_seed)
+        return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodedRecords:
+    """The resized pixels of a split, in memory, to be tokenized under any metadata policy.
+
+    Attributes:
+        pixels: uint8 [images, height, width, channels].
+        records: the images' records, in the same order.
+        skipped: records whose image could not be decoded, left out of the above.
+    """
+
+    pixels: np.ndarray
+    records: tuple[ImageRecord, ...]
+    skipped: tuple[ImageRecord, ...] = ()
+
+    def tokenize(self, preprocessor: Preprocessor, batch_size: int = 256) -> TokenizedRecords:
+        """Token ids under the preprocessor's policy."""
+        filenames = np.array([encoded_filename(record) for record in self.records], object)
+        parts = list(
+            tf.data.Dataset.from_tensor_slices((self.pixels, filenames))
+            .batch(batch_size)
+            .map(preprocessor.sequence)
+            .as_numpy_iterator()
+        )
+        return TokenizedRecords(
+            tokens={key: np.concatenate([part[key] for part in parts]) for key in parts[0]},
+            labels=np.array([record.label for record in self.records], np.int32),
+        )
+
+
+def read_image(record: ImageRecord) -> bytes:
+    """The image's bytes; none where the file can't be read, which no decoder takes for an image."""
+    try:
+        return record.read()
+    except (OSError, zipfile.BadZipFile, zlib.error):
+        return b""
+
+
+def encoded_filename(record: ImageRecord) -> bytes:
+    """The file name's bytes as the file system has them."""
+    return record.filename.encode("utf-8", "surrogateescape")
+
+
+def raw_batches(records: Sequence[ImageRecord], batch_size: int) -> tf.data.Dataset:
+    """Batches of (image_bytes, filename), both string [batch], in the order of the records."""
+
+    def generate() -> Iterator[tuple[bytes, bytes]]:
+        for record in records:
+            yield read_image(record), encoded_filename(record)
+
+    signature = (tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.string))
+    return tf.data.Dataset.from_generator(generate, output_signature=signature).batch(batch_size)
+
+
+def decode_records(
+    records: Sequence[ImageRecord],
+    image_input: ImageInput,
+    skip_invalid: bool = False,
+    batch_size: int = 32,
+) -> DecodedRecords:
+    """Reads and decodes every image.
+
+    Raises:
+        InputError: no images, or one that can't be decoded while `skip_invalid` is false.
+    """
+    if not records:
+        raise InputError("no images in this split")
+    batches = raw_batches(records, batch_size).map(lambda image_bytes, _: image_input(image_bytes))
+    parts = list(batches.prefetch(2).as_numpy_iterator())
+    valid = np.concatenate([part["valid"] for part in parts])
+    skipped = tuple(record for record, ok in zip(records, valid, strict=True) if not ok)
+    if skipped and not skip_invalid:
+        raise InputError(
+            f"{skipped[0].path}: can't be decoded as {FORMATS} "
+            f"({len(skipped)} such file(s)); repair or remove it, or pass --skip_invalid"
+        )
+    if not valid.any():
+        raise InputError(f"{skipped[0].path}: can't be decoded, nor can any other image")
+    return DecodedRecords(
+        pixels=np.concatenate([part["pixels"] for part in parts])[valid],
+        records=tuple(record for record, ok in zip(records, valid, strict=True) if ok),
+        skipped=skipped,
+    )

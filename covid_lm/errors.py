@@ -1,0 +1,13 @@
+"""The two ways in which a command ends badly, each with its exit status."""
+
+
+class InputError(ValueError):
+    """Wrong flags or unusable input. Its text is one line: what is wrong and what to do."""
+
+    exit_status = 2
+
+
+class RunError(RuntimeError):
+    """A failure while running (non-finite loss, full disk). Its text is one line, as above."""
+
+    exit_status = 1

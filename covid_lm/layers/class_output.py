@@ -1,0 +1,40 @@
+"""Functional layer 7, Output (paper, section 3.1): the class label."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("covid_lm")
+class ClassOutput(keras.layers.Layer):
+    """Names the most probable class of every image that could be decoded.
+
+    Args:
+        classes: label names in the order of the probabilities.
+    """
+
+    def __init__(self, classes: Sequence[str], **kwargs):
+        super().__init__(**kwargs)
+        self.classes = tuple(classes)
+
+    def call(self, probabilities: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Labels.
+
+        Args:
+            probabilities: float32 [batch, classes].
+            valid: bool [batch].
+
+        Returns:
+            `probabilities`, NaN where not valid; `label`, string [batch], empty where not valid;
+            `valid`.
+        """
+        labels = tf.gather(tf.constant(self.classes), tf.argmax(probabilities, axis=-1))
+        return {
+            "probabilities": tf.where(valid[:, tf.newaxis], probabilities, float("nan")),
+            "label": tf.where(valid, labels, ""),
+            "valid": valid,
+        }
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "classes": list(self.classes)}

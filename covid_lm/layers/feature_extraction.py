@@ -1,0 +1,43 @@
+"""Functional layer 6, Feature extraction (paper, section 3.1, equation 2)."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable("covid_lm")
+class FeatureExtraction(keras.layers.Layer):
+    """Dropout and one dense layer on the [CLS] vector; `ClassOutput`'s softmax follows.
+
+    Logits leave in float32 under any dtype policy, since a softmax in bfloat16 would round
+    probabilities to three digits.
+
+    Args:
+        num_classes: width of the dense layer.
+        dropout: the paper's 0.05 (section 4.1).
+    """
+
+    def __init__(self, num_classes: int, dropout: float = 0.05, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.dropout = dropout
+        self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dense = keras.layers.Dense(
+            num_classes,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype=self.dtype_policy,
+            name="dense",
+        )
+
+    def build(self, input_shape) -> None:
+        self.dense.build(input_shape)
+
+    def call(self, embedding, training: bool | None = None):
+        """[batch, hidden_dim] to float32 logits [batch, num_classes]."""
+        logits = self.dense(self.dropout_layer(embedding, training=training))
+        return keras.ops.cast(logits, "float32")
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "dropout": self.dropout,
+        }

@@ -1,0 +1,137 @@
+"""What encoded images claim to be: format by magic bytes, size by header, before any decoder runs.
+
+A decoder allocates what a header claims, and a hundred bytes can claim 50,000 x 50,000 pixels.
+Plain TensorFlow ops over the whole batch, so that the answer is the same eagerly, in `Dataset.map`
+and in an export. Sources: PNG (W3C) 11.2.1, GIF89a 18, BITMAPINFOHEADER and its successors, the
+WebP container specification with RFC 6386 9.1 and the WebP lossless specification 3.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+PNG, JPEG, GIF, BMP, WEBP, UNKNOWN = range(6)
+
+# The resize allocates in proportion to the longer side, whatever the area. JPEG and GIF end here
+# by themselves.
+MAX_SIDE = 65_535
+
+_HEADER_BYTES = 72
+_PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
+_BMP_INFO_SIZES = (40, 52, 56, 64, 108, 124)
+_BMP_UNCOMPRESSED, _BMP_BIT_FIELDS = 0, 3
+
+
+def read_headers(image_bytes: tf.Tensor) -> tf.Tensor:
+    """The first bytes of each file, int64 [batch, 72], zeros behind the end of a shorter file.
+
+    Args:
+        image_bytes: string [batch].
+    """
+    start = tf.strings.substr(image_bytes, 0, _HEADER_BYTES)
+    return tf.cast(tf.io.decode_raw(start, tf.uint8, fixed_length=_HEADER_BYTES), tf.int64)
+
+
+def image_formats(headers: tf.Tensor) -> tf.Tensor:
+    """Formats by magic bytes alone: int32 [batch] of `PNG`, `JPEG`, ..., `UNKNOWN`.
+
+    Args:
+        headers: int64 [batch, 72] from `read_headers`.
+    """
+    is_format = [
+        _starts_with(headers, 0, _PNG_START),
+        _starts_with(headers, 0, b"\xff\xd8\xff"),
+        _starts_with(headers, 0, b"GIF87a") | _starts_with(headers, 0, b"GIF89a"),
+        _starts_with(headers, 0, b"BM"),
+        _starts_with(headers, 0, b"RIFF") & _starts_with(headers, 8, b"WEBP"),
+    ]
+    # Formats exclude each other; where none matches, the appended true is the first.
+    is_format.append(tf.ones_like(is_format[0]))
+    return tf.argmax(tf.stack(is_format), axis=0, output_type=tf.int32)
+
+
+def declared_sizes(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:
+    """Heights and widths in pixels as the headers give them: int64 [batch, 2].
+
+    Zeros where the format is unknown, the header unusable or its variant not read here. JPEG is
+    given as 1 x 1, since its size can stand anywhere in the file (`tf.io.extract_jpeg_shape`
+    finds it). A GIF's is its logical screen; its first frame has a size of its own.
+
+    Args:
+        headers: int64 [batch, 72] from `read_headers`.
+        formats: int32 [batch] from `image_formats`.
+    """
+    zeros = tf.zeros_like(headers[:, :2])
+    by_format = [
+        tf.stack([_big_endian(headers, 20), _big_endian(headers, 16)], axis=1),
+        tf.ones_like(zeros),
+        tf.stack([little_endian(headers, 8, 2), little_endian(headers, 6, 2)], axis=1),
+        _bmp_sizes(headers),
+        _webp_sizes(headers),
+        zeros,
+    ]
+    return tf.gather(tf.stack(by_format, axis=1), formats, axis=1, batch_dims=1)
+
+
+def sizes_allowed(sizes: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    """Whether both sides are 1 to `MAX_SIDE` and their product at most `max_pixels`: bool [...].
+
+    Args:
+        sizes: int64 [..., 2], heights and widths in pixels.
+        max_pixels: the largest picture to allocate.
+    """
+    sides_allowed = tf.reduce_all((sizes >= 1) & (sizes <= MAX_SIDE), axis=-1)
+    # Clipped, because the product of two unchecked sides can overflow.
+    pixels = tf.reduce_prod(tf.clip_by_value(sizes, 0, MAX_SIDE), axis=-1)
+    return sides_allowed & (pixels <= max_pixels)
+
+
+def little_endian(values: tf.Tensor, offset: int, length: int) -> tf.Tensor:
+    """Unsigned integers int64 [...] from `length` byte values int64 [..., n] at `offset`."""
+    place = tf.constant([256**i for i in range(length)], tf.int64)
+    return tf.reduce_sum(values[..., offset : offset + length] * place, axis=-1)
+
+
+def bmp_height(headers: tf.Tensor) -> tf.Tensor:
+    """The signed height int64 [...] in BMP headers int64 [..., 72]: negative is top row first."""
+    height = little_endian(headers, 22, 4)
+    return tf.where(height >= 2**31, height - 2**32, height)
+
+
+def _bmp_sizes(headers: tf.Tensor) -> tf.Tensor:
+    bits, compression = little_endian(headers, 28, 2), little_endian(headers, 30, 4)
+    masks = tf.stack([little_endian(headers, offset, 4) for offset in (54, 58, 62)], axis=1)
+    plain = (compression == _BMP_UNCOMPRESSED) & _is_one_of(bits, (1, 4, 8, 24, 32))
+    blue_green_red = tf.reduce_all(masks == [0xFF0000, 0xFF00, 0xFF], axis=1)
+    masked = (compression == _BMP_BIT_FIELDS) & (bits == 32) & blue_green_red
+    readable = _is_one_of(little_endian(headers, 14, 4), _BMP_INFO_SIZES) & (plain | masked)
+    sizes = tf.stack([tf.abs(bmp_height(headers)), little_endian(headers, 18, 4)], axis=1)
+    return tf.where(readable[:, None], sizes, 0)
+
+
+def _webp_sizes(headers: tf.Tensor) -> tf.Tensor:
+    lossless_bits = little_endian(headers, 21, 4)
+    lossy = tf.stack([little_endian(headers, 28, 2), little_endian(headers, 26, 2)], axis=1) % 2**14
+    lossless = tf.stack([lossless_bits // 2**14, lossless_bits], axis=1) % 2**14 + 1
+    canvas = tf.stack([little_endian(headers, 27, 3), little_endian(headers, 24, 3)], axis=1) + 1
+    # TensorFlow 2.21 writes four channels into a buffer for three where an animation is opaque.
+    still = headers[:, 20] // 2 % 2 == 0
+    is_kind = [
+        _starts_with(headers, 12, b"VP8 "),
+        _starts_with(headers, 12, b"VP8L"),
+        _starts_with(headers, 12, b"VP8X") & still,
+    ]
+    sizes = zip(is_kind, (lossy, lossless, canvas), strict=True)
+    return tf.add_n([tf.where(kind[:, None], size, 0) for kind, size in sizes])
+
+
+def _starts_with(headers: tf.Tensor, offset: int, expected: bytes) -> tf.Tensor:
+    return tf.reduce_all(headers[:, offset : offset + len(expected)] == list(expected), axis=1)
+
+
+def _is_one_of(values: tf.Tensor, accepted: Sequence[int]) -> tf.Tensor:
+    return tf.reduce_any(values[:, None] == list(accepted), axis=1)
+
+
+def _big_endian(headers: tf.Tensor, offset: int) -> tf.Tensor:
+    return little_endian(tf.reverse(headers[:, offset : offset + 4], axis=[1]), 0, 4)

@@ -1,0 +1,147 @@
+"""Functional layer 1, Input: encoded image bytes to small uint8 pixels, one bad image at a time."""
+
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from covid_lm.layers.image_decode import decode_rgb
+from covid_lm.layers.image_header import (
+    UNKNOWN,
+    declared_sizes,
+    image_formats,
+    read_headers,
+    sizes_allowed,
+)
+
+# Images decoded at once within one call; more than the cores of a serving machine is no use.
+_PARALLEL_IMAGES = 16
+
+# With a picture of more pixels in the batch, its images are decoded one after the other: the
+# memory of a few pictures at the limit would add up to gigabytes.
+_LARGE_PIXELS = 16_000_000
+
+# ITU-R 601 luma in 16-bit fixed point, as Pillow's convert("L") computes it.
+_LUMA_WEIGHTS = (19595, 38470, 7471)
+
+
+@keras.saving.register_keras_serializable(package="covid_lm")
+class ImageInput(keras.layers.Layer):
+    """Decodes and resizes encoded images; a bad one is reported and never fails its batch.
+
+    PNG, JPEG, BMP, GIF (first frame) and WebP, told apart by their magic bytes. Alpha is dropped,
+    not composited; 16-bit samples keep their high byte. The whole picture is resized without
+    keeping its aspect ratio: bilinear, antialiased, rounded half to even, clipped to 0..255, which
+    is within one level of Pillow's `Image.resize(..., BILINEAR)`.
+
+    Only TensorFlow's own ops, none of which reads files: works eagerly, in `Dataset.map` and in an
+    export. Each image is decoded inside a `tf.data` pipeline of the graph that drops those whose
+    decoder fails, so an error can't reach the images that share its batch.
+
+    Args:
+        image_size: side of the square output in pixels, or (height, width).
+        color: "rgb", or "luminance" (ITU-R 601, from the resized pixels) for one channel.
+        max_pixels: an image whose header claims more pixels is invalid, and isn't allocated.
+
+    Call arguments:
+        image_bytes: string [batch], encoded images.
+
+    Returns:
+        A dict of `pixels`, uint8 [batch, height, width, 3 or 1], and `valid`, bool [batch]. Where
+        `valid` is false the pixels are zeros.
+
+    Raises:
+        ValueError: arguments out of range.
+    """
+
+    def __init__(
+        self,
+        image_size: int | tuple[int, int] = 32,
+        color: Literal["rgb", "luminance"] = "rgb",
+        max_pixels: int = 64_000_000,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
+        if min(height, width) < 1:
+            raise ValueError(f"image_size must be at least 1, got {image_size!r}")
+        if color not in ("rgb", "luminance"):
+            raise ValueError(f"color must be 'rgb' or 'luminance', got {color!r}")
+        if max_pixels < 1:
+            raise ValueError(f"max_pixels must be at least 1, got {max_pixels}")
+        self.image_size = (height, width)
+        self.color = color
+        self.max_pixels = max_pixels
+        # String tensors, which only TensorFlow has, whatever Keras' backend.
+        self._convert_input_args = False
+        self._allow_non_tensor_positional_args = True
+        self._decode_batch_function = tf.function(
+            self._decode_batch,
+            input_signature=[tf.TensorSpec([None], tf.string)],
+            autograph=False,
+        )
+
+    def call(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Decodes a batch; shapes and dtypes as in the class's docstring."""
+        return self._decode_batch_function(image_bytes)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "image_size": self.image_size,
+            "color": self.color,
+            "max_pixels": self.max_pixels,
+        }
+
+    def _decode_batch(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        headers = read_headers(image_bytes)
+        formats = image_formats(headers)
+        sizes = declared_sizes(headers, formats)
+        decodable = (formats != UNKNOWN) & sizes_allowed(sizes, self.max_pixels)
+
+        def decode_at(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            pixels = decode_rgb(image_bytes[index], headers[index], formats[index], self.max_pixels)
+            return index, self._resize(pixels)
+
+        largest = tf.reduce_max(tf.where(decodable, tf.reduce_prod(sizes, 1), 0))
+        parallel = tf.where(largest > _LARGE_PIXELS, tf.ones_like(largest), _PARALLEL_IMAGES)
+        count = tf.size(image_bytes, tf.int64)
+        blank = tf.zeros([*self.image_size, 3], tf.uint8)
+        index, pixels = (
+            tf.data.Dataset.from_tensor_slices(tf.where(decodable)[:, 0])
+            .map(
+                decode_at,
+                num_parallel_calls=parallel,
+                deterministic=False,
+            )
+            .ignore_errors()
+            # A last element that can't fail: get_single_element refuses an empty dataset.
+            .concatenate(tf.data.Dataset.from_tensors((count, blank)))
+            .batch(count + 1)
+            .get_single_element()
+        )
+        index = index[:, None]  # [survivors + 1, 1]
+        pixels = tf.scatter_nd(index, pixels, [count + 1, *self.image_size, 3])[:-1]
+        valid = tf.scatter_nd(index, tf.ones_like(index[:, 0]), [count + 1])[:-1] > 0
+        if self.color == "luminance":
+            pixels = _luminance(pixels)
+        pixels.set_shape([None, *self.image_size, 1 if self.color == "luminance" else 3])
+        return {"pixels": pixels, "valid": valid}
+
+    def _resize(self, pixels: tf.Tensor) -> tf.Tensor:
+        # What tf.image.resize(antialias=True) runs, without its float copy of the whole picture.
+        size = tf.shape(pixels)[:2]
+        resized = tf.raw_ops.ScaleAndTranslate(
+            images=pixels[None],
+            size=self.image_size,
+            scale=tf.constant(self.image_size, tf.float32) / tf.cast(size, tf.float32),
+            translation=tf.zeros([2]),
+            kernel_type="triangle",
+            antialias=True,
+        )[0]  # [height, width, 3]
+        return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+
+
+def _luminance(pixels: tf.Tensor) -> tf.Tensor:
+    weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * _LUMA_WEIGHTS, -1, keepdims=True)
+    return tf.cast((weighted + 0x8000) // 2**16, tf.uint8)  # [..., 1]

@@ -1,0 +1,91 @@
+"""The preprocessor: functional layers 1 to 4 as one, from raw bytes to token ids."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from covid_lm.layers.concatenation import Concatenation
+from covid_lm.layers.file_name_input import FileNameInput
+from covid_lm.layers.image_input import ImageInput
+from covid_lm.layers.token_encoder import TokenEncoder
+from covid_lm.layers.trim import Trim
+
+
+@keras.saving.register_keras_serializable("covid_lm")
+class Preprocessor(keras.layers.Layer):
+    """Image bytes and file name to one BERT sequence, in core TensorFlow ops only.
+
+    Runs on the host inside `Dataset.map` while training, and in the export's graph when serving.
+
+    Args:
+        vocabulary: words, index = id.
+        policy: the metadata policy (`FileNameInput`).
+        reading: how channel values are read (`TokenEncoder`).
+        image_size: height and width that images are resized to.
+        color: "rgb" or "luminance" (`ImageInput`).
+        head, tail: positions kept (`Trim`).
+        fixed_length: [MASK]s under the `fixed` policy.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        policy: str = "visible",
+        reading: str = "decimal",
+        image_size: int = 32,
+        color: str = "rgb",
+        head: int = 256,
+        tail: int = 256,
+        fixed_length: int = 24,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.image_input = ImageInput(image_size=image_size, color=color)
+        self.file_name_input = FileNameInput(policy=policy, fixed_length=fixed_length)
+        self.concatenation = Concatenation()
+        self.trim = Trim(head=head, tail=tail)
+        self.token_encoder = TokenEncoder(vocabulary=vocabulary, reading=reading)
+
+    @property
+    def reads_filename(self) -> bool:
+        """Whether the sequence depends on the file name."""
+        return self.file_name_input.reads_filename
+
+    def call(
+        self, image_bytes: tf.Tensor, filename: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Tokenizes.
+
+        Args:
+            image_bytes: string [batch], encoded images.
+            filename: string [batch]; may be left out where `reads_filename` is false.
+
+        Returns:
+            `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, head + tail]; `valid`,
+            bool [batch]: whether the image could be decoded (a black one stands for it if not).
+        """
+        image = self.image_input(image_bytes)
+        return {**self.sequence(image["pixels"], filename), "valid": image["valid"]}
+
+    def sequence(
+        self, pixels: tf.Tensor, filename: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Tokenizes images that are decoded already, uint8 [batch, height, width, channels]."""
+        if filename is None and self.reads_filename:
+            raise ValueError(f"the {self.file_name_input.policy} policy reads the file name")
+        name = self.file_name_input(filename if self.reads_filename else pixels)
+        return self.token_encoder(self.trim(self.concatenation(pixels, name)))
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "vocabulary": list(self.token_encoder.vocabulary),
+            "policy": self.file_name_input.policy,
+            "reading": self.token_encoder.reading,
+            "image_size": self.image_input.image_size,
+            "color": self.image_input.color,
+            "head": self.trim.head,
+            "tail": self.trim.tail,
+            "fixed_length": self.file_name_input.fixed_length,
+        }

@@ -1,0 +1,67 @@
+"""A run's files: `saved_models/NAME/run/`, which appears when the run is done, whole.
+
+```
+config.json     what the run was told, and the classifier that it built
+vocab.txt       the classifier's vocabulary
+metrics.jsonl   one line per epoch
+metrics.json    the test split under every protocol
+checkpoints/    the weights
+samples/        a few test images, to try the prediction on
+```
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+
+from covid_lm.data.records import ImageRecord
+from covid_lm.errors import InputError
+
+NUM_SAMPLES = 6
+
+
+@contextlib.contextmanager
+def staged_run(model_dir: str) -> Iterator[str]:
+    """A hidden directory to fill; renamed to `model_dir`/run at the end, removed on any error.
+
+    Raises:
+        InputError: `model_dir` can't be written.
+    """
+    try:
+        os.makedirs(model_dir, exist_ok=True)
+        staged = tempfile.mkdtemp(prefix=".run-", dir=model_dir)
+        os.chmod(staged, 0o755)
+    except OSError as error:
+        raise InputError(
+            f"{model_dir}: can't be written ({error.strerror}); choose another --output_dir"
+        ) from None
+    try:
+        yield staged
+        run_dir = os.path.join(model_dir, "run")
+        shutil.rmtree(run_dir, ignore_errors=True)
+        os.rename(staged, run_dir)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(model_dir)  # only if this run was to be the first thing in it
+        raise
+
+
+def write_json(path: str, content: dict) -> None:
+    """Writes beside, then renames."""
+    with open(f"{path}.part", "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+    os.replace(f"{path}.part", path)
+
+
+def write_samples(records: Sequence[ImageRecord], run_dir: str) -> None:
+    """Writes a few images, evenly picked, under their own names."""
+    directory = os.path.join(run_dir, "samples")
+    os.makedirs(directory)
+    for record in records[:: max(len(records) // NUM_SAMPLES, 1)][:NUM_SAMPLES]:
+        with open(os.path.join(directory, record.filename), "wb") as file:
+            file.write(record.read())

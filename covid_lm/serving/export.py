@@ -1,0 +1,107 @@
+"""A trained classifier as one SavedModel: written, verified, then published."""
+
+import json
+import os
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from covid_lm.backbones.vocabulary import write_vocabulary
+from covid_lm.classifier import Classifier
+from covid_lm.data.records import ImageRecord
+from covid_lm.data.tokens import raw_batches
+from covid_lm.errors import RunError
+from covid_lm.serving.publish import publish_version
+from covid_lm.serving.signatures import pruned_classifier, signatures
+
+# Largest accepted difference by the coarser of the live model's and the export's dtype: above what
+# rounding can do, far below what a wrong weight would.
+TOLERANCES = {"float32": 1e-4, "bfloat16": 3e-2}
+
+
+def export_classifier(
+    classifier: Classifier,
+    directory: str,
+    records: Sequence[ImageRecord],
+    probabilities: np.ndarray,
+    extra: dict[str, dict] | None = None,
+) -> tuple[str, float]:
+    """Exports to the next version below `directory` and proves it before it is published.
+
+    The staged SavedModel is reloaded and must give the live model's probabilities.
+
+    Args:
+        records: images to prove it with.
+        probabilities: what the live model says of them, float32 [n, classes].
+        extra: file name to content, written as JSON to `assets.extra/`.
+
+    Returns:
+        The version's path and the largest absolute difference seen.
+
+    Raises:
+        RunError: the export answers otherwise than the live model, or can't be written; nothing
+            is published then.
+    """
+    difference = 0.0
+    tolerance = TOLERANCES[classifier.config.dtype]
+
+    def write(path: str) -> None:
+        nonlocal difference
+        write_saved_model(classifier, path, extra or {})
+        difference = export_difference(path, records, probabilities)
+        if not difference <= tolerance:
+            raise RunError(
+                f"{directory}: not published, the export's probabilities differ by "
+                f"{difference:.2e} from the live model's (at most {tolerance:.0e} allowed)"
+            )
+
+    try:
+        return publish_version(directory, write), difference
+    except (OSError, tf.errors.OpError) as error:
+        text = error.strerror or str(error) if isinstance(error, OSError) else error.message
+        raise RunError(f"{directory}: nothing published, {text.splitlines()[0]}") from error
+
+
+def write_saved_model(
+    classifier: Classifier, path: str, extra: dict[str, dict], dtype: str = "float32"
+) -> None:
+    """Writes the SavedModel with its assets.
+
+    Endpoints only, nothing tracked: a tracked model's weights would be stored a second time.
+    """
+    pruned, rows = pruned_classifier(classifier, dtype)
+    archive = keras.export.ExportArchive()
+    for name, (function, specs) in signatures(pruned, rows).items():
+        archive.add_endpoint(name, function, input_signature=specs)
+    archive.write_out(path, verbose=False)
+
+    assets = os.path.join(path, "assets")
+    os.makedirs(assets, exist_ok=True)
+    write_vocabulary(classifier.vocabulary, os.path.join(assets, "vocab.txt"))
+    write_vocabulary(classifier.config.classes, os.path.join(assets, "labels.txt"))
+    os.makedirs(f"{assets}.extra", exist_ok=True)
+    for filename, content in extra.items():
+        with open(os.path.join(f"{assets}.extra", filename), "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2)
+
+
+def export_difference(
+    path: str, records: Sequence[ImageRecord], probabilities: np.ndarray, batch_size: int = 32
+) -> float:
+    """The largest absolute difference between a SavedModel's answers and `probabilities`."""
+    answers = [
+        answer["probabilities"].numpy() for answer in run_saved_model(path, records, batch_size)
+    ]
+    return float(np.max(np.abs(np.concatenate(answers) - probabilities)))
+
+
+def run_saved_model(path: str, records: Sequence[ImageRecord], batch_size: int = 32):
+    """Yields `serving_default`'s answers, batch by batch, for records read from the data set."""
+    model = tf.saved_model.load(path)
+    serve = model.signatures["serving_default"]
+    names = set(serve.structured_input_signature[1])
+    for image_bytes, filename in raw_batches(records, batch_size):
+        inputs = {"image_bytes": image_bytes, "filename": filename}
+        yield serve(**{name: inputs[name] for name in names})

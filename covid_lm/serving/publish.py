@@ -1,0 +1,92 @@
+"""Versions of a model that a watching server may load at any moment: whole, or not there."""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable
+
+STAGING = re.compile(r"\.staging-(\d+)-[0-9a-f]+")
+
+
+def publish_version(directory: str, write: Callable[[str], None]) -> str:
+    """Publishes a new version below `directory`.
+
+    `write(path)` fills a hidden sibling, whose files are flushed to disk before one rename gives it
+    the next free integer. TF Serving takes any directory with an integer name, complete or not, so
+    nothing else may ever carry one.
+
+    Returns:
+        The path of the version.
+
+    Raises:
+        Whatever `write` raises; nothing is published then, and the staged files are removed.
+    """
+    os.makedirs(directory, exist_ok=True)
+    _remove_abandoned(directory)
+    staged = os.path.join(directory, f".staging-{os.getpid()}-{uuid.uuid4().hex}")
+    try:
+        write(staged)
+        _flush_tree(staged)
+        path = _rename_to_next_version(staged, directory)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    _flush(directory)
+    return path
+
+
+def versions(directory: str) -> list[int]:
+    """The published versions, in ascending order."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(int(name) for name in os.listdir(directory) if re.fullmatch(r"\d+", name))
+    return []
+
+
+def _rename_to_next_version(staged: str, directory: str) -> str:
+    version = max(versions(directory), default=0) + 1
+    while True:
+        path = os.path.join(directory, str(version))
+        try:
+            os.rename(staged, path)
+            return path
+        except OSError as error:
+            # Another exporter took that number between the listing and the rename.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            version += 1
+
+
+def _remove_abandoned(directory: str) -> None:
+    """Removes what exporters on this machine left behind when they were killed."""
+    for name in os.listdir(directory):
+        match = STAGING.fullmatch(name)
+        if match and not _is_running(int(match[1])):
+            shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
+
+
+def _flush_tree(root: str) -> None:
+    for directory, _, names in os.walk(root):
+        for name in names:
+            _flush(os.path.join(directory, name))
+        _flush(directory)
+
+
+def _flush(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,244 @@
+"""Training as in the paper (section 4.1): AdamW at a constant rate, early stopping."""
+
+import dataclasses
+import json
+import math
+import os
+import sys
+import time
+
+import keras
+
+from covid_lm.backbones.checkpoint import load_weights, read_config, vocabulary_file
+from covid_lm.backbones.named import backbone_config
+from covid_lm.backbones.vocabulary import built_in_vocabulary, read_vocabulary
+from covid_lm.classifier import Classifier, ClassifierConfig
+from covid_lm.data import load_dataset
+from covid_lm.data.records import ImageDataset
+from covid_lm.data.tokens import DecodedRecords, decode_records
+from covid_lm.errors import InputError, RunError
+from covid_lm.evaluation.protocols import evaluate_protocols
+from covid_lm.run_directory import staged_run, write_json, write_samples
+from covid_lm.serving.export import export_classifier
+from covid_lm.training_options import TrainingOptions, fitting_batch_size
+
+PATIENCE = 3  # epochs without a lower validation loss
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """A finished run: where it is, its test metrics by protocol, and the proof of its export."""
+
+    model_dir: str
+    version_dir: str
+    protocols: dict[str, dict]
+    export_difference: float
+    seconds: float
+
+
+def train(options: TrainingOptions) -> TrainingResult:
+    """Trains, evaluates on the whole test split, exports and verifies the export.
+
+    Raises:
+        InputError: options or data that can't be used.
+        RunError: the loss became non-finite, or the export can't be written or verified.
+    """
+    started = time.monotonic()
+    with staged_run(options.model_dir) as staged:
+        dataset = load_dataset(options.dataset, options.data_dir)
+        keras.utils.set_random_seed(options.seed)
+        classifier = build_classifier(options, dataset.classes)
+        images = decode_splits(classifier, dataset, options)
+        batch_size = options.batch_size or fitting_batch_size(
+            classifier.config.backbone, len(images["train"].records)
+        )
+        run = {**dataclasses.asdict(options), "batch_size": batch_size}
+        classifier.save_config(staged, run)
+        _print_plan(classifier, dataset, images, options, batch_size)
+        fit(classifier, images, batch_size, options, staged)
+        classifier.save_weights(staged)
+        rows, probabilities = evaluate_protocols(classifier, images["test"])
+        metrics = {
+            "dataset": dataset.name,
+            "split": "test",
+            "classes": list(dataset.classes),
+            "weights": classifier.config.weights or "random",
+            "early_stopping": options.early_stopping,
+            "protocols": rows,
+        }
+        write_json(os.path.join(staged, "metrics.json"), metrics)
+        write_samples(images["test"].records, staged)
+    version_dir, difference = export_classifier(
+        classifier,
+        options.model_dir,
+        images["test"].records,
+        probabilities,
+        {
+            "config.json": {"classifier": classifier.config.to_dict(), "run": run},
+            "metrics.json": metrics,
+        },
+    )
+    seconds = time.monotonic() - started
+    return TrainingResult(options.model_dir, version_dir, rows, difference, seconds)
+
+
+def build_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Classifier:
+    """A classifier with the weights and vocabulary of `options.weights`, or with random weights.
+
+    One with random weights needs no other words than the built-in ones.
+
+    Raises:
+        InputError: unknown backbone, or weights that are not that backbone's.
+    """
+    backbone = backbone_config(options.backbone)
+    if options.weights is None:
+        vocabulary = built_in_vocabulary()
+        backbone = dataclasses.replace(backbone, vocabulary_size=len(vocabulary))
+    else:
+        stored = read_config(options.weights)
+        for field in ("num_layers", "hidden_dim", "num_heads", "intermediate_dim"):
+            if getattr(stored, field) != getattr(backbone, field):
+                raise InputError(
+                    f"--weights={options.weights}: {field} is {getattr(stored, field)}, but "
+                    f"--backbone={options.backbone} has {getattr(backbone, field)}"
+                )
+        vocabulary = read_vocabulary(vocabulary_file(options.weights))
+        backbone = stored
+    config = ClassifierConfig(
+        classes=classes,
+        backbone_name=options.backbone,
+        backbone=backbone,
+        protocol=options.protocol,
+        layout=options.layout,
+        dtype=options.dtype,
+        weights=options.weights,
+    )
+    classifier = Classifier(config, vocabulary)
+    if options.weights is not None:
+        load_weights(options.weights, classifier.backbone)
+    return classifier
+
+
+def fit(
+    classifier: Classifier,
+    images: dict[str, DecodedRecords],
+    batch_size: int,
+    options: TrainingOptions,
+    run_dir: str,
+) -> None:
+    """Fits the logits; leaves the weights of the epoch with the lowest validation loss.
+
+    The training split is read under the training policy, the one that is monitored under the test
+    policy.
+
+    Raises:
+        RunError: the loss became non-finite.
+    """
+    model = classifier.logits
+    model.compile(
+        optimizer=keras.optimizers.AdamW(
+            options.learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=1e-8
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        jit_compile=False,
+    )
+    training = images["train"].tokenize(classifier.preprocessor(classifier.config.training_policy))
+    validation = None
+    if options.early_stopping != "none":
+        monitored = images[options.early_stopping]
+        validation = monitored.tokenize(classifier.preprocessor()).batches(batch_size)
+    callbacks = [StopOnNonFiniteLoss(), EpochLog(os.path.join(run_dir, "metrics.jsonl"))]
+    if validation is not None:
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                monitor="val_loss", patience=PATIENCE, restore_best_weights=True
+            )
+        )
+    model.fit(
+        training.batches(batch_size, shuffle_seed=options.seed),
+        validation_data=validation,
+        epochs=options.epochs,
+        callbacks=callbacks,
+        shuffle=False,  # the batches are shuffled already
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+
+
+class StopOnNonFiniteLoss(keras.callbacks.Callback):
+    """Ends the run with one line, instead of training on with ruined weights."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch = epoch + 1
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if not math.isfinite(logs["loss"]):
+            rate = float(self.model.optimizer.learning_rate)
+            raise RunError(
+                f"epoch {self.epoch}, step {batch + 1}: the loss is {logs['loss']}; "
+                f"lower --learning_rate (now {rate:g})"
+            )
+
+
+class EpochLog(keras.callbacks.Callback):
+    """One JSON line per epoch: its number, loss and accuracy, validation's too, and seconds."""
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        seconds = round(time.monotonic() - self.started, 3)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"epoch": epoch + 1, **logs, "seconds": seconds}) + "\n")
+
+
+def decode_splits(
+    classifier: Classifier, dataset: ImageDataset, options: TrainingOptions
+) -> dict[str, DecodedRecords]:
+    """The images of the splits that the run uses, decoded once.
+
+    The paper trains on train and validation images together; only `--early_stopping=val` holds
+    the validation split out.
+
+    Raises:
+        InputError: a split that is needed has no images, or an image can't be decoded.
+    """
+    splits = {"train": ("train", "val"), "test": ("test",)}
+    if options.early_stopping == "val":
+        splits = {"train": ("train",), "val": ("val",), "test": ("test",)}
+    for split, parts in splits.items():
+        if not dataset.split(*parts):
+            hint = "use --early_stopping=none" if split == "val" else "add some"
+            raise InputError(f"{dataset.name}: no {split} images; {hint}")
+    image_input = classifier.preprocessor().image_input
+    return {
+        split: decode_records(dataset.split(*parts), image_input, options.skip_invalid)
+        for split, parts in splits.items()
+    }
+
+
+def _print_plan(
+    classifier: Classifier,
+    dataset: ImageDataset,
+    images: dict[str, DecodedRecords],
+    options: TrainingOptions,
+    batch_size: int,
+) -> None:
+    config = classifier.config
+    weights = config.weights or "random weights, not pretrained"
+    print(f"{config.backbone_name}: {classifier.logits.count_params():,} parameters, {weights}")
+    counts = {split: len(decoded.records) for split, decoded in images.items()}
+    held_out = f"{counts['val']} validation, " if "val" in counts else ""
+    print(
+        f"{dataset.name}: {counts['train']} training images, {held_out}{counts['test']} test; "
+        f"protocol {config.protocol} (trained {config.training_policy}, "
+        f"tested {config.test_policy}), layout {config.layout}, batch size {batch_size}, "
+        f"early stopping on {options.early_stopping}"
+    )
+    for decoded in images.values():
+        for record in decoded.skipped:
+            print(f"skipped, can't be decoded: {record.path}")

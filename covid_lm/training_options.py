@@ -1,0 +1,59 @@
+"""What a training run is told, checked before anything is read."""
+
+import dataclasses
+import math
+import os
+import re
+
+from covid_lm.backbones.named import BackboneConfig
+from covid_lm.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """What `tools/train.py` is told; the defaults are the paper's where it gives any."""
+
+    dataset: str = "phantom"
+    data_dir: str | None = None
+    backbone: str = "tiny"
+    weights: str | None = None
+    protocol: str = "paper"
+    layout: str = "paper"
+    epochs: int = 8
+    batch_size: int | None = None
+    learning_rate: float = 1e-4
+    dtype: str = "float32"
+    early_stopping: str = "val"
+    seed: int = 0
+    name: str | None = None
+    output_dir: str = "saved_models"
+    skip_invalid: bool = False
+
+    def __post_init__(self):
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"--batch_size={self.batch_size}: must be at least 1")
+        if self.epochs < 1:
+            raise InputError(f"--epochs={self.epochs}: must be at least 1")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise InputError(f"--learning_rate={self.learning_rate}: must be above 0")
+        if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
+            raise InputError(f"--name={self.name}: letters, digits and _.+- only, please")
+
+    @property
+    def model_dir(self) -> str:
+        """Where the run and its versions go."""
+        name = self.name or f"{self.dataset}-{self.backbone}-{self.protocol}-{self.layout}"
+        return os.path.join(self.output_dir, name)
+
+
+def fitting_batch_size(backbone: BackboneConfig, num_images: int, length: int = 512) -> int:
+    """A power of two that leaves about 16 steps an epoch or more, within the paper's 512.
+
+    Activations are bounded by a quarter of the machine's memory: for its gradients a layer keeps
+    `34 * length * width + 5 * heads * length**2` bytes of a sequence in 16-bit arithmetic
+    (Korthikanti et al., 2022, equation 2), and twice that in float32.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
+    per_layer = 34 * length * backbone.hidden_dim + 5 * backbone.num_heads * length**2
+    bound = min(512, num_images / 16, memory / (2 * per_layer * backbone.num_layers))
+    return 2 ** int(math.log2(max(bound, 1)))

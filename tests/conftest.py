@@ -1,0 +1,62 @@
+"""Shared fixtures: quiet TensorFlow, small pictures, and the real data where it is at hand."""
+
+import io
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def covid_ct_dir() -> str:
+    directory = SHARED_DATA / "covid_ct"
+    if not directory.is_dir():
+        pytest.skip("COVID-CT is not beside the repository (../shared/data/covid_ct)")
+    return str(directory)
+
+
+@pytest.fixture(scope="session")
+def chinese_vocabulary_file() -> str:
+    path = SHARED_DATA / "bert-base-chinese-vocab.txt"
+    if not path.is_file():
+        pytest.skip("no ../shared/data/bert-base-chinese-vocab.txt beside the repository")
+    return str(path)
+
+
+def random_picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Smooth random colours, R, G and B different, uint8 [height, width, 3]."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, [4, 4, 3], dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.BILINEAR))
+
+
+def encode(pixels: np.ndarray, image_format: str = "PNG", **options) -> bytes:
+    """The pixels as an image file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory) -> str:
+    """A folder data set of two easy classes, dark and bright, with all three splits."""
+    root = tmp_path_factory.mktemp("image_folder")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 4), ("test", 5)):
+        for class_name, level in (("bright", 200), ("dark", 40)):
+            directory = root / split / class_name
+            directory.mkdir(parents=True)
+            for number in range(count):
+                noise = generator.integers(-30, 31, [40, 50, 3])
+                pixels = np.clip(level + noise, 0, 255).astype(np.uint8)
+                image_format = ("PNG", "JPEG")[number % 2]
+                name = f"{class_name[0]}{number:03}.{image_format.lower()}"
+                (directory / name).write_bytes(encode(pixels, image_format))
+    return str(root)

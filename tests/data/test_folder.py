@@ -1,0 +1,73 @@
+import pathlib
+import re
+
+import pytest
+
+from covid_lm.data import load_dataset
+from covid_lm.data.folder import folder
+from covid_lm.errors import InputError
+
+
+def fill(root: pathlib.Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+
+
+def test_given_splits_are_kept(image_folder):
+    dataset = folder(image_folder)
+    assert dataset.classes == ("bright", "dark")
+    assert [len(dataset.split(s)) for s in ("train", "val", "test")] == [24, 8, 10]
+    assert all(f"/{r.split}/" in r.path for r in dataset.records)
+    assert dataset.records[0].read().startswith(b"\x89PNG")
+
+
+def test_without_splits_they_are_drawn_once_and_for_all(tmp_path):
+    fill(tmp_path, *(f"{c}/{n}.png" for c in "ab" for n in range(20)), "a/.hidden", "b/sub/x.png")
+    dataset = folder(str(tmp_path))
+    sizes = {split: len(dataset.split(split)) for split in ("train", "val", "test")}
+    assert sizes == {"train": 28, "val": 5, "test": 8}
+    assert len({r.path for r in dataset.records}) == 41
+    assert not any(r.filename == ".hidden" for r in dataset.records)
+    key = [(r.path, r.split) for r in dataset.records]
+    assert key == [(r.path, r.split) for r in folder(str(tmp_path)).records]
+    assert key != [(r.path, r.split) for r in folder(str(tmp_path), seed=1).records]
+
+
+def test_validation_is_drawn_from_train_only(tmp_path):
+    fill(tmp_path, *(f"{s}/{c}/{n}.png" for s in ("train", "test") for c in "ab" for n in range(9)))
+    dataset = folder(str(tmp_path))
+    assert [len(dataset.split(s)) for s in ("train", "val", "test")] == [16, 2, 18]
+    assert all("/train/" in r.path for r in dataset.split("val"))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([], "0 class folder(s) found; one folder per class is needed"),
+        (["a/1.png"], "1 class folder(s) found"),
+        (["train/a/1.png", "train/b/1.png", "val/a/1.png"], "val/b: a class without images"),
+        (["test/a/1.png"], "has test/ but no train/; add it"),
+    ],
+)
+def test_unusable_folders(tmp_path, names, message):
+    fill(tmp_path, *names)
+    with pytest.raises(InputError, match=re.escape(message)):
+        folder(str(tmp_path))
+
+
+def test_empty_classes(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with pytest.raises(InputError, match="no images found in its class folders"):
+        folder(str(tmp_path))
+    fill(tmp_path, "a/1.png")
+    with pytest.raises(InputError, match="b: a class without images"):
+        folder(str(tmp_path))
+
+
+def test_load_dataset_refuses_in_one_line(tmp_path):
+    with pytest.raises(InputError, match="--dataset=folder: needs --data_dir"):
+        load_dataset("folder")
+    with pytest.raises(InputError, match=r"no such directory; give --data_dir"):
+        load_dataset("folder", str(tmp_path / "absent"))

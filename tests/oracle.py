@@ -1,0 +1,61 @@
+"""An independent tokenizer in numpy and Pillow, written from the paper and not from the layers."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+
+def oracle_pixels(image_bytes: bytes, size: int = 32) -> np.ndarray:
+    """Pillow's antialiased bilinear resize of the RGB values, alpha dropped, uint8 [s, s, 3]."""
+    image = Image.open(io.BytesIO(image_bytes))
+    if image.mode in ("I", "I;16", "I;16B"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.mode in ("P", "LA", "PA"):
+        image = image.convert("RGBA")
+    if image.mode == "RGBA":
+        image = Image.merge("RGB", image.split()[:3])
+    return np.asarray(image.convert("RGB").resize((size, size), Image.BILINEAR))
+
+
+def oracle_sequence(
+    pixels: np.ndarray, name: bytes, vocabulary: list[str], policy: str, reading: str = "decimal"
+) -> dict[str, list[int]]:
+    """Token ids, segment ids and padding mask of one image, as lists of 512.
+
+    Args:
+        pixels: uint8 [height, width, channels], already resized.
+    """
+    unknown = vocabulary.index("[UNK]")
+
+    def word_id(word: str) -> int:
+        return vocabulary.index(word) if word in vocabulary else unknown
+
+    def value_id(value: int) -> int:
+        return word_id(str(value) if reading == "decimal" else chr(value).lower())
+
+    characters = {
+        "visible": [word_id(chr(b).lower()) if b < 128 else unknown for b in name],
+        "masked": [word_id("[MASK]")] * len(name),
+        "fixed": [word_id("[MASK]")] * 24,
+        "absent": [],
+    }[policy]
+    image = []
+    for channel in range(pixels.shape[2]):
+        for row in range(pixels.shape[0]):
+            for column in range(pixels.shape[1]):
+                image.append(value_id(int(pixels[row, column, channel])))
+    first = [word_id("[CLS]"), *image, word_id("[SEP]")]
+    second = [*characters, word_id("[SEP]")]
+    token_ids = first + second
+    segment_ids = [0] * len(first) + [1] * len(second)
+    if len(token_ids) > 512:
+        token_ids = token_ids[:256] + token_ids[-256:]
+        segment_ids = segment_ids[:256] + segment_ids[-256:]
+    used = len(token_ids)
+    padding = 512 - used
+    return {
+        "token_ids": token_ids + [word_id("[PAD]")] * padding,
+        "segment_ids": segment_ids + [0] * padding,
+        "padding_mask": [1] * used + [0] * padding,
+    }

@@ -1,0 +1,112 @@
+"""The whole preprocessor against the oracle, position by position."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from covid_lm.backbones.vocabulary import built_in_vocabulary
+from covid_lm.classifier import LAYOUTS
+from covid_lm.layers.file_name_input import POLICIES
+from covid_lm.preprocessor import Preprocessor
+from tests.conftest import encode, random_picture
+from tests.oracle import oracle_pixels, oracle_sequence
+
+VOCABULARY = list(built_in_vocabulary())
+NAMES = {
+    "empty": b"",
+    "one": b"a",
+    "eight": b"ab%1.png",
+    "twelve": b"A b,c%2.jpeg",
+    "utf-8": "kühl é.png".encode(),
+    "nul": b"a\x00b\x00",
+    "153": b"Name-" * 30 + b"end",
+    "254": b"x" * 200 + b"y" * 54,
+    "255": b"x" * 200 + b"y" * 55,
+    "300": bytes(range(1, 256)) + b"z" * 45,
+}
+SOURCES = [encode(random_picture(41, 67, seed)) for seed in range(len(NAMES))]
+KEYS = ("token_ids", "segment_ids", "padding_mask")
+
+
+def luminance(pixels: np.ndarray) -> np.ndarray:
+    weighted = pixels.astype(np.int64) @ [19595, 38470, 7471] + 0x8000
+    return (weighted >> 16).astype(np.uint8)[..., None]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_position_equals_the_oracle(policy, layout):
+    preprocessor = Preprocessor(VOCABULARY, policy=policy, **LAYOUTS[layout])
+    output = preprocessor(tf.constant(SOURCES), tf.constant(list(NAMES.values())))
+    assert output["valid"].numpy().all()
+    # Resizing may differ from Pillow's by one level; tokens are compared on the same pixels.
+    size = LAYOUTS[layout]["image_size"]
+    pixels = Preprocessor(VOCABULARY, image_size=size).image_input(tf.constant(SOURCES))["pixels"]
+    for row, (source, name) in enumerate(zip(SOURCES, NAMES.values(), strict=True)):
+        resized = pixels[row].numpy()
+        assert np.abs(resized.astype(int) - oracle_pixels(source, size)).max() <= 1
+        image = luminance(resized) if layout == "gray22" else resized
+        expected = oracle_sequence(image, name, VOCABULARY, policy)
+        for key in KEYS:
+            np.testing.assert_array_equal(output[key][row], expected[key], err_msg=f"{name} {key}")
+
+
+def test_green_never_survives_the_papers_trim():
+    red_blue = random_picture(32, 32, 1)
+    other_green = red_blue.copy()
+    other_green[..., 1] = 255 - other_green[..., 1]
+    preprocessor = Preprocessor(VOCABULARY, policy="fixed")
+    output = preprocessor(tf.constant([encode(red_blue), encode(other_green)]))
+    np.testing.assert_array_equal(output["token_ids"][0], output["token_ids"][1])
+    other_red = red_blue.copy()
+    other_red[0, 0, 0] ^= 255
+    changed = preprocessor(tf.constant([encode(other_red)]))["token_ids"][0]
+    np.testing.assert_array_equal(np.flatnonzero(changed != output["token_ids"][0]), [1])
+
+
+def test_latin1_reading_equals_the_oracle():
+    preprocessor = Preprocessor(VOCABULARY, policy="visible", reading="latin1")
+    output = preprocessor(tf.constant(SOURCES[:1]), tf.constant([b"n.png"]))
+    pixels = preprocessor.image_input(tf.constant(SOURCES[:1]))["pixels"][0].numpy()
+    expected = oracle_sequence(pixels, b"n.png", VOCABULARY, "visible", "latin1")
+    np.testing.assert_array_equal(output["token_ids"][0], expected["token_ids"])
+
+
+def test_same_in_dataset_map_and_graph():
+    preprocessor = Preprocessor(VOCABULARY)
+    image_bytes, names = tf.constant([*SOURCES, b"junk"]), tf.constant([*NAMES.values(), b"j"])
+    eager = preprocessor(image_bytes, names)
+    dataset = tf.data.Dataset.from_tensor_slices((image_bytes, names)).batch(4).map(preprocessor)
+    mapped = list(dataset.as_numpy_iterator())
+    graph = tf.function(preprocessor)(image_bytes, names)
+    for key in (*KEYS, "valid"):
+        np.testing.assert_array_equal(np.concatenate([b[key] for b in mapped]), eager[key])
+        np.testing.assert_array_equal(graph[key], eager[key])
+    assert not eager["valid"][-1]
+    assert dataset.element_spec["token_ids"].shape.as_list() == [None, 512]
+
+
+def test_a_policy_that_reads_names_needs_them():
+    with pytest.raises(ValueError, match="the masked policy reads the file name"):
+        Preprocessor(VOCABULARY, policy="masked")(tf.constant(SOURCES[:1]))
+
+
+def test_short_sequences_are_padded():
+    preprocessor = Preprocessor(VOCABULARY, policy="absent", image_size=4)
+    output = preprocessor(tf.constant(SOURCES[:1]))
+    assert int(tf.reduce_sum(output["padding_mask"])) == 1 + 4 * 4 * 3 + 2
+    pixels = preprocessor.image_input(tf.constant(SOURCES[:1]))["pixels"][0].numpy()
+    expected = oracle_sequence(pixels, b"", VOCABULARY, "absent")
+    for key in KEYS:
+        np.testing.assert_array_equal(output[key][0], expected[key])
+
+
+def test_config_round_trip():
+    config = Preprocessor(VOCABULARY, policy="fixed", **LAYOUTS["gray22"]).get_config()
+    again = keras.layers.deserialize(keras.layers.serialize(Preprocessor.from_config(config)))
+    assert again.get_config() == config
+    image = tf.constant(SOURCES[:2])
+    np.testing.assert_array_equal(
+        again(image)["token_ids"], Preprocessor.from_config(config)(image)["token_ids"]
+    )

@@ -1,0 +1,166 @@
+"""The whole line on a small folder: train, evaluate, export, reload, predict, refuse."""
+
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from covid_lm.backbones.named import BACKBONES
+from covid_lm.classifier import Classifier
+from covid_lm.data.folder import folder
+from covid_lm.data.tokens import decode_records
+from covid_lm.errors import InputError, RunError
+from covid_lm.evaluation.evaluate import evaluate_run
+from covid_lm.evaluation.protocols import predict_tokens
+from covid_lm.serving.export import export_difference
+from covid_lm.training import build_classifier, decode_splits, train
+from covid_lm.training_options import TrainingOptions, fitting_batch_size
+
+
+def options(image_folder, tmp_path, **changes) -> TrainingOptions:
+    settings = {
+        "dataset": "folder",
+        "data_dir": image_folder,
+        "epochs": 2,
+        "batch_size": 4,
+        "output_dir": str(tmp_path),
+        "name": "run-1",
+    }
+    return TrainingOptions(**{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(image_folder, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("saved_models")
+    return train(options(image_folder, directory, epochs=3)), pathlib.Path(directory)
+
+
+def test_a_run_leaves_its_files(finished):
+    result, directory = finished
+    run = directory / "run-1" / "run"
+    assert sorted(os.listdir(directory / "run-1")) == ["1", "run"]
+    assert result.version_dir == str(directory / "run-1" / "1")
+    config = json.loads((run / "config.json").read_text())
+    assert config["run"]["batch_size"] == 4
+    assert config["classifier"]["classes"] == ["bright", "dark"]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "seconds"} <= set(lines[0])
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert (metrics["dataset"], metrics["split"]) == ("folder", "test")
+    assert list(metrics["protocols"]) == ["paper", "visible", "fixed", "absent"]
+    row = metrics["protocols"]["paper"]
+    assert (row["n"], row["training_policy"], row["test_policy"]) == (10, "visible", "masked")
+    assert row["ci95"][0] <= row["accuracy"] <= row["ci95"][1]
+    assert len(list((run / "samples").iterdir())) > 0
+
+
+def test_two_easy_classes_are_learnt(finished):
+    result, _ = finished
+    assert result.protocols["paper"]["auc"] == 1.0
+
+
+def test_the_export_is_the_live_model(finished, image_folder):
+    result, directory = finished
+    assert result.export_difference < 1e-6
+    classifier = Classifier.load(str(directory / "run-1" / "run"))
+    records = folder(image_folder).split("test")
+    preprocessor = classifier.preprocessor()
+    images = decode_records(records, preprocessor.image_input)
+    probabilities = predict_tokens(classifier, images.tokenize(preprocessor).tokens)
+    assert export_difference(result.version_dir, records, probabilities) < 1e-6
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_evaluation_of_the_finished_run_repeats_its_figures(finished, image_folder, tmp_path):
+    result, directory = finished
+    output = tmp_path / "metrics.json"
+    report = evaluate_run(str(directory / "run-1"), "folder", image_folder, output=str(output))
+    assert report["protocols"] == result.protocols
+    assert report["export_difference"] < 1e-6
+    assert json.loads(output.read_text())["protocols"]["paper"]["n"] == 10
+
+
+def test_a_second_run_gets_the_next_version(finished, image_folder):
+    _, directory = finished
+    changes = {"protocol": "fixed", "layout": "gray22", "dtype": "bfloat16", "epochs": 1}
+    again = train(options(image_folder, directory, **changes))
+    assert again.version_dir == str(directory / "run-1" / "2")
+    assert list(again.protocols) == ["fixed"]
+    assert again.export_difference < 0.02
+    classifier = Classifier.load(str(directory / "run-1" / "run"))
+    assert classifier.config.layout == "gray22"
+
+
+@pytest.mark.parametrize(
+    ("early_stopping", "counts"),
+    [
+        ("val", {"train": 24, "val": 8, "test": 10}),
+        ("none", {"train": 32, "test": 10}),
+        ("test", {"train": 32, "test": 10}),
+    ],
+)
+def test_the_validation_split_is_held_out_only_for_itself(
+    image_folder, tmp_path, early_stopping, counts
+):
+    chosen = options(image_folder, tmp_path, early_stopping=early_stopping)
+    dataset = folder(image_folder)
+    images = decode_splits(build_classifier(chosen, dataset.classes), dataset, chosen)
+    assert {split: len(decoded.records) for split, decoded in images.items()} == counts
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "--batch_size=0: must be at least 1"),
+        ({"epochs": 0}, "--epochs=0: must be at least 1"),
+        ({"learning_rate": -1.0}, "--learning_rate=-1.0: must be above 0"),
+        ({"name": "../up"}, "--name=../up: letters"),
+        ({"backbone": "huge"}, "--backbone=huge: no such backbone; choose one of tiny"),
+        ({"data_dir": "absent"}, "absent: no such directory"),
+        ({"output_dir": "/proc/none"}, "/proc/none/run-1: can't be written"),
+    ],
+)
+def test_unusable_options(image_folder, tmp_path, changes, message):
+    with pytest.raises(InputError) as error:
+        train(options(image_folder, tmp_path, **changes))
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.fixture
+def corrupt_folder(image_folder, tmp_path) -> str:
+    path = tmp_path / "data"
+    shutil.copytree(image_folder, path)
+    (path / "train" / "dark" / "d001.jpeg").write_bytes(b"\xff\xd8\xff cut")
+    return str(path)
+
+
+def test_a_corrupt_training_image_is_named(corrupt_folder, tmp_path):
+    with pytest.raises(InputError, match=r"train/dark/d001.jpeg: can't be decoded as PNG"):
+        train(options(corrupt_folder, tmp_path / "out"))
+
+
+def test_skip_invalid_counts_and_lists(corrupt_folder, tmp_path):
+    chosen = options(corrupt_folder, tmp_path, skip_invalid=True)
+    dataset = folder(corrupt_folder)
+    images = decode_splits(build_classifier(chosen, dataset.classes), dataset, chosen)
+    assert len(images["train"].records) == 23
+    assert [record.filename for record in images["train"].skipped] == ["d001.jpeg"]
+
+
+def test_a_non_finite_loss_stops_the_run(image_folder, tmp_path):
+    with pytest.raises(RunError, match=r"epoch \d, step \d+: the loss is (nan|inf); lower --lear"):
+        train(options(image_folder, tmp_path, learning_rate=1e30))
+    assert os.listdir(tmp_path) == []
+
+
+def test_batch_size_fits_data_and_memory():
+    assert fitting_batch_size(BACKBONES["tiny"], 240) == 8
+    assert fitting_batch_size(BACKBONES["tiny"], 425) == 16
+    assert fitting_batch_size(BACKBONES["tiny"], 10) == 1
+    assert 1 <= fitting_batch_size(BACKBONES["roberta-wwm-ext-large"], 10**6) < 512
