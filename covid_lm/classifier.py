@@ -75,13 +75,22 @@ class Classifier:
 
     The three models take `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length],
     and share every weight.
+
+    Args:
+        dtype_policy: Keras policy of weights and arithmetic; the one of `config.dtype`, in which
+            weights are float32, unless given.
     """
 
-    def __init__(self, config: ClassifierConfig, vocabulary: tuple[str, ...]):
+    def __init__(
+        self,
+        config: ClassifierConfig,
+        vocabulary: tuple[str, ...],
+        dtype_policy: str | None = None,
+    ):
         self.config = config
         self.vocabulary = vocabulary
         self._preprocessors: dict[str, Preprocessor] = {}
-        policy = DTYPE_POLICIES[config.dtype]
+        policy = dtype_policy or DTYPE_POLICIES[config.dtype]
         self.backbone = build_backbone(config.backbone, dtype=policy)
         encoder = ClsEncoder(
             self.backbone,

@@ -13,6 +13,7 @@ samples/        a few test images, to try the prediction on
 import contextlib
 import json
 import os
+import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -65,3 +66,19 @@ def write_samples(records: Sequence[ImageRecord], run_dir: str) -> None:
     for record in records[:: max(len(records) // NUM_SAMPLES, 1)][:NUM_SAMPLES]:
         with open(os.path.join(directory, record.filename), "wb") as file:
             file.write(record.read())
+
+
+def sample_records(run_dir: str) -> tuple[ImageRecord, ...]:
+    """The run's sample images, of which only names and bytes are known."""
+    directory = os.path.join(run_dir, "samples")
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        raise InputError(f"{directory}: no such directory; is the run finished?") from None
+    paths = [os.path.join(directory, name) for name in names]
+    return tuple(
+        ImageRecord(
+            filename=name, label=0, split="test", path=path, read=pathlib.Path(path).read_bytes
+        )
+        for name, path in zip(names, paths, strict=True)
+    )

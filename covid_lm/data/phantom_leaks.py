@@ -14,15 +14,12 @@ import numpy as np
 from PIL import Image
 
 from covid_lm.data.phantom_anatomy import sample_slice
-from covid_lm.data.phantom_plan import WORD_LENGTH, PlannedImage
+from covid_lm.data.phantom_plan import WORD, PlannedImage
 
-WORD = "covid"
 EXTRA_LENGTH = 6
 _STREAM = 100
 _SOFTWARE_TAG = 0x0131
 _SOFTWARE = "Export Station 4"
-
-assert len(WORD) == WORD_LENGTH
 
 
 def change_encoder_signature(payload: bytes) -> bytes:
@@ -90,7 +87,7 @@ def _lengthen_names(chosen, plan, rng):
 
 
 def _write_word(chosen, plan, rng):
-    return [dataclasses.replace(c, stem=WORD + c.stem[WORD_LENGTH:]) for c in chosen]
+    return [dataclasses.replace(c, stem=WORD + c.stem[len(WORD) :]) for c in chosen]
 
 
 def _edit(name):

@@ -20,7 +20,7 @@ from covid_lm.data.phantom_anatomy import (
 from covid_lm.data.records import SPLITS
 
 CLASSES = ("negative", "positive")
-WORD_LENGTH = 5  # of the word that the leak "name_word" writes over a name's first characters
+WORD = "covid"  # which the leak "name_word" writes over a name's first characters
 _NAMES, _SLICE_COUNTS, _DISPLAYS, _CONTAINERS, _ANATOMY, _SCENES = range(6)
 
 _ENCODERS = (("PNG", 0), ("PNG", 0), ("PNG", 0), ("JPEG", 75), ("JPEG", 85), ("JPEG", 95))
@@ -104,7 +104,7 @@ def _stems(total: int, rng: np.random.Generator) -> list[str]:
     while len(stems) < total:
         stem = rng.bytes(6).hex()
         # Distinct in their tails, so that they stay distinct under the leak "name_word".
-        stems[stem[WORD_LENGTH:]] = stem
+        stems[stem[len(WORD) :]] = stem
     return list(stems.values())
 
 

@@ -56,7 +56,7 @@ def _tint(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     # Coarse, because JPEG drops the colour of fine noise.
     coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
     smooth = coarse.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(smooth, np.float32) / 16 - 8
+    return np.asarray(smooth, np.float32) / 24 - 5.3
 
 
 class _Canvas:

@@ -17,11 +17,8 @@ from covid_lm.layers.image_header import (
     sizes_allowed,
 )
 
-# 340 pixels of colour 0 for a GIF frame of four colours: each a clear code, so that codes stay
-# three bits wide, and a 0.
-_GIF_PROBE_BLOCK, _GIF_PROBE_PIXELS = b"\xff" + b"\x04\x41\x10" * 85, 340
-# Bounds the time that a crafted chain of tiny blocks can take.
-_GIF_MAX_STEPS = 4096
+# Bound the time that crafted chains of tiny blocks can take.
+_GIF_MAX_EXTENSIONS, _GIF_MAX_STEPS = 32, 2048
 
 
 def decode_rgb(
@@ -108,18 +105,18 @@ def _decode_gif(image_bytes: tf.Tensor, header: tf.Tensor, max_pixels: int) -> t
         & sizes_allowed(size, max_pixels)
         & sizes_allowed(screen, max_pixels)
     )
-    # Only this frame, in the corner, without the extension that makes a colour transparent.
+    # Only this frame, in the corner, without the extension that makes a colour transparent: with
+    # later frames the decoder would allocate them, and pass a defective first one as it is.
     alone = tf.strings.join(
         [
             tf.strings.substr(image_bytes, tf.zeros_like(header_end), header_end),
             b",\x00\x00\x00\x00",
             tf.strings.substr(image_bytes, frame + 5, frame_end - frame - 5),
-            _gif_probe(size[0] + 1),
             b";",
         ]
     )
     pixels = tf.io.decode_image(tf.where(accepted, alone, ""), expand_animations=False)
-    pixels = tf.reshape(pixels, [size[0] + 1, size[1], 3])[:-1]  # [height, width, 3]
+    pixels.set_shape([None, None, 3])
     table = tf.where(table_bytes > 0, frame + 10, 13)
     color = data[table + 3 * transparent : table + 3 * transparent + 3]
     margins = tf.stack([corner, screen - corner - size], axis=1)
@@ -129,25 +126,6 @@ def _decode_gif(image_bytes: tf.Tensor, header: tf.Tensor, max_pixels: int) -> t
         lambda: tf.pad(pixels - color, tf.concat([margins, [[0, 0]]], 0)) + color,
         lambda: pixels,
     )
-
-
-def _gif_probe(height: tf.Tensor) -> tf.Tensor:
-    """A frame one pixel wide, scalar string, that shows whether the frame before it was sound.
-
-    The decoder keeps what it has of a frame with defective data, uninitialized memory included,
-    reads no further, and takes the largest height among the frames it has read. So with a probe
-    higher than the frame, the result's height tells.
-    """
-    height_bytes = tf.gather([bytes([i]) for i in range(256)], [height % 256, height // 256])
-    blocks = tf.repeat(_GIF_PROBE_BLOCK, height // _GIF_PROBE_PIXELS + 1)
-    start = [
-        b",\x00\x00\x00\x00\x01\x00",
-        *tf.unstack(height_bytes),
-        b"\x81",
-        b"\x00" * 12,
-        b"\x02",
-    ]
-    return tf.strings.join([*start, tf.strings.reduce_join(blocks), b"\x00"])
 
 
 def _color_table_bytes(flags: tf.Tensor) -> tf.Tensor:
@@ -167,7 +145,7 @@ def _skip_extensions(data: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.T
         lambda position, _: data[position] == ord("!"),
         skip_one,
         (start, tf.constant(0, tf.int64)),
-        maximum_iterations=_GIF_MAX_STEPS,
+        maximum_iterations=_GIF_MAX_EXTENSIONS,
     )
 
 

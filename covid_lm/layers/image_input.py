@@ -29,10 +29,12 @@ _LUMA_WEIGHTS = (19595, 38470, 7471)
 class ImageInput(keras.layers.Layer):
     """Decodes and resizes encoded images; a bad one is reported and never fails its batch.
 
-    PNG, JPEG, BMP, GIF (first frame) and WebP, told apart by their magic bytes. Alpha is dropped,
-    not composited; 16-bit samples keep their high byte. The whole picture is resized without
-    keeping its aspect ratio: bilinear, antialiased, rounded half to even, clipped to 0..255, which
-    is within one level of Pillow's `Image.resize(..., BILINEAR)`.
+    PNG, JPEG, BMP (uncompressed, not 16-bit), GIF (first frame) and still WebP, told apart by their
+    magic bytes. Damage to pixels that carry no checksum goes unseen: JPEG, GIF, BMP and WebP.
+
+    Alpha is dropped, not composited; 16-bit samples keep their high byte. The whole picture is
+    resized without keeping its aspect ratio: bilinear, antialiased, rounded half to even, clipped
+    to 0..255, which is within one level of Pillow's `Image.resize(..., BILINEAR)`.
 
     Only TensorFlow's own ops, none of which reads files: works eagerly, in `Dataset.map` and in an
     export. Each image is decoded inside a `tf.data` pipeline of the graph that drops those whose
@@ -41,7 +43,8 @@ class ImageInput(keras.layers.Layer):
     Args:
         image_size: side of the square output in pixels, or (height, width).
         color: "rgb", or "luminance" (ITU-R 601, from the resized pixels) for one channel.
-        max_pixels: an image whose header claims more pixels is invalid, and isn't allocated.
+        max_pixels: an image whose header claims more pixels, or a side above 65,535, is invalid,
+            and isn't allocated.
 
     Call arguments:
         image_bytes: string [batch], encoded images.

@@ -11,14 +11,30 @@ import tensorflow as tf
 from covid_lm.backbones.vocabulary import write_vocabulary
 from covid_lm.classifier import Classifier
 from covid_lm.data.records import ImageRecord
-from covid_lm.data.tokens import raw_batches
+from covid_lm.data.tokens import decode_records, raw_batches
 from covid_lm.errors import RunError
+from covid_lm.run_directory import sample_records, write_json
+from covid_lm.serving.graph_ops import forbidden_ops
 from covid_lm.serving.publish import publish_version
 from covid_lm.serving.signatures import pruned_classifier, signatures
+from covid_lm.serving.warm_up import WARM_UP_FILE, write_warm_up
 
 # Largest accepted difference by the coarser of the live model's and the export's dtype: above what
 # rounding can do, far below what a wrong weight would.
 TOLERANCES = {"float32": 1e-4, "bfloat16": 3e-2}
+
+# Read by TF Serving under --enable_per_model_batching_parameters. Batches are merged for at most
+# 2 ms, which is little beside the milliseconds that one image takes; sizes are few, since each one
+# seen for the first time costs the runtime some set-up.
+BATCHING_PARAMETERS = """\
+max_batch_size { value: 32 }
+batch_timeout_micros { value: 2000 }
+num_batch_threads { value: 2 }
+max_enqueued_batches { value: 64 }
+allowed_batch_sizes: 1
+allowed_batch_sizes: 8
+allowed_batch_sizes: 32
+"""
 
 
 def export_classifier(
@@ -26,30 +42,36 @@ def export_classifier(
     directory: str,
     records: Sequence[ImageRecord],
     probabilities: np.ndarray,
-    extra: dict[str, dict] | None = None,
+    extra: dict[str, dict],
+    dtype: str = "float32",
 ) -> tuple[str, float]:
     """Exports to the next version below `directory` and proves it before it is published.
 
-    The staged SavedModel is reloaded and must give the live model's probabilities.
+    The staged SavedModel is reloaded and must give the live model's probabilities, and its graph
+    must hold no op that reads files, opens connections or runs Python.
 
     Args:
         records: images to prove it with.
         probabilities: what the live model says of them, float32 [n, classes].
         extra: file name to content, written as JSON to `assets.extra/`.
+        dtype: of the export's weights and arithmetic; its outputs are float32 in any case.
 
     Returns:
         The version's path and the largest absolute difference seen.
 
     Raises:
-        RunError: the export answers otherwise than the live model, or can't be written; nothing
-            is published then.
+        RunError: the export is not what it should be, or can't be written; nothing is published
+            then.
     """
     difference = 0.0
-    tolerance = TOLERANCES[classifier.config.dtype]
+    tolerance = max(TOLERANCES[classifier.config.dtype], TOLERANCES[dtype])
 
     def write(path: str) -> None:
         nonlocal difference
-        write_saved_model(classifier, path, extra or {})
+        write_saved_model(classifier, path, extra, dtype)
+        forbidden = forbidden_ops(path)
+        if forbidden:
+            raise RunError(f"{directory}: not published, its graph holds {', '.join(forbidden)}")
         difference = export_difference(path, records, probabilities)
         if not difference <= tolerance:
             raise RunError(
@@ -62,6 +84,32 @@ def export_classifier(
     except (OSError, tf.errors.OpError) as error:
         text = error.strerror or str(error) if isinstance(error, OSError) else error.message
         raise RunError(f"{directory}: nothing published, {text.splitlines()[0]}") from error
+
+
+def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
+    """A new version from a finished run, proved with the run's sample images.
+
+    Args:
+        model_dir: `saved_models/NAME`.
+
+    Returns:
+        As `export_classifier`.
+
+    Raises:
+        InputError: no finished run there.
+        RunError: as `export_classifier`.
+    """
+    run_dir = os.path.join(model_dir, "run")
+    classifier = Classifier.load(run_dir)
+    preprocessor = classifier.preprocessor()
+    images = decode_records(sample_records(run_dir), preprocessor.image_input)
+    tokens = images.tokenize(preprocessor).tokens
+    probabilities = classifier.core.predict(tokens, verbose=0)
+    extra = {}
+    for filename in ("config.json", "metrics.json"):
+        with open(os.path.join(run_dir, filename), encoding="utf-8") as file:
+            extra[filename] = json.load(file)
+    return export_classifier(classifier, model_dir, images.records, probabilities, extra, dtype)
 
 
 def write_saved_model(
@@ -83,8 +131,11 @@ def write_saved_model(
     write_vocabulary(classifier.config.classes, os.path.join(assets, "labels.txt"))
     os.makedirs(f"{assets}.extra", exist_ok=True)
     for filename, content in extra.items():
-        with open(os.path.join(f"{assets}.extra", filename), "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2)
+        write_json(os.path.join(f"{assets}.extra", filename), content)
+    reads_filename = classifier.preprocessor().reads_filename
+    write_warm_up(os.path.join(f"{assets}.extra", WARM_UP_FILE), reads_filename)
+    with open(os.path.join(path, "batching_params.pbtxt"), "w", encoding="utf-8") as file:
+        file.write(BATCHING_PARAMETERS)
 
 
 def export_difference(

@@ -1,0 +1,297 @@
+"""The export against the live model, with TensorFlow alone, and its contents."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from covid_lm.data.records import ImageRecord
+from covid_lm.data.tokens import decode_records
+from covid_lm.errors import RunError
+from covid_lm.serving import export
+from covid_lm.serving.export import export_classifier, run_saved_model, write_saved_model
+from covid_lm.serving.graph_ops import forbidden_ops
+from covid_lm.serving.signatures import pruned_classifier
+from tests.conftest import encode, random_picture
+from tests.serving.tiny_model import CLASSES, tiny_classifier
+
+IMAGES = [
+    encode(random_picture(30 + 9 * seed, 50 - 3 * seed, seed), ("PNG", "JPEG")[seed % 2])
+    for seed in range(6)
+]
+NAMES = ["a.png", "Bb.jpg", "", "x" * 300, "%c, d.png", "é.jpg"]
+RECORDS = tuple(
+    ImageRecord(filename=name, label=0, split="test", path=name, read=lambda image=image: image)
+    for name, image in zip(NAMES, IMAGES, strict=True)
+)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return tiny_classifier()
+
+
+@pytest.fixture(scope="module")
+def live(classifier):
+    preprocessor = classifier.preprocessor()
+    tokens = decode_records(RECORDS, preprocessor.image_input).tokenize(preprocessor).tokens
+    return tokens, classifier.core.predict(tokens, verbose=0)
+
+
+@pytest.fixture(scope="module")
+def exported(classifier, live, tmp_path_factory):
+    directory = str(tmp_path_factory.mktemp("saved_models") / "model")
+    extra = {"config.json": {"run": 1}, "metrics.json": {"n": 2}}
+    path, difference = export_classifier(classifier, directory, RECORDS, live[1], extra)
+    assert difference < 1e-6
+    assert path == os.path.join(directory, "1")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(exported):
+    return tf.saved_model.load(exported)
+
+
+def inputs() -> dict[str, tf.Tensor]:
+    return {"image_bytes": tf.constant(IMAGES), "filename": tf.constant(NAMES)}
+
+
+def example(**features: bytes) -> bytes:
+    proto = tf.train.Example()
+    for name, value in features.items():
+        proto.features.feature[f"image/{name}"].bytes_list.value.append(value)
+    return proto.SerializeToString()
+
+
+def test_contract_of_the_signatures(model):
+    described = {
+        name: (
+            {k: v.dtype.name for k, v in function.structured_input_signature[1].items()},
+            {k: (v.dtype.name, v.shape.rank) for k, v in function.structured_outputs.items()},
+        )
+        for name, function in model.signatures.items()
+    }
+    both = {"image_bytes": "string", "filename": "string"}
+    assert described == {
+        "serving_default": (
+            both,
+            {"probabilities": ("float32", 2), "label": ("string", 1), "valid": ("bool", 1)},
+        ),
+        "classify": ({"inputs": "string"}, {"classes": ("string", 2), "scores": ("float32", 2)}),
+        "embed": (both, {"embedding": ("float32", 2)}),
+        "tokenize": (
+            both,
+            dict.fromkeys(("token_ids", "segment_ids", "padding_mask"), ("int32", 2)),
+        ),
+    }
+
+
+def test_serving_default_equals_the_live_model(model, live):
+    answer = model.signatures["serving_default"](**inputs())
+    np.testing.assert_allclose(answer["probabilities"], live[1], atol=1e-6)
+    assert np.ptp(live[1][:, 0]) > 1e-3  # the images are told apart at all
+    expected = [CLASSES[k].encode() for k in live[1].argmax(axis=1)]
+    assert answer["label"].numpy().tolist() == expected
+    assert answer["valid"].numpy().all()
+
+
+def test_tokenize_gives_vocabulary_ids(model, live):
+    answer = model.signatures["tokenize"](**inputs())
+    for key, values in live[0].items():
+        np.testing.assert_array_equal(answer[key], values)
+
+
+def test_embed_equals_the_live_model(model, live, classifier):
+    answer = model.signatures["embed"](**inputs())["embedding"]
+    expected = classifier.embedding.predict(live[0], verbose=0)
+    np.testing.assert_allclose(answer, expected, atol=1e-5)
+
+
+def test_classify_reads_examples_and_isolates_bad_ones(model, live):
+    examples = [
+        example(encoded=IMAGES[0], filename=b"a.png"),
+        b"\xff not an example",
+        example(),
+        tf.train.Example(
+            features=tf.train.Features(
+                feature={
+                    "image/encoded": tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))
+                }
+            )
+        ).SerializeToString(),
+        example(encoded=IMAGES[1], filename=b"Bb.jpg"),
+    ]
+    answer = model.signatures["classify"](inputs=tf.constant(examples))
+    np.testing.assert_allclose(answer["scores"].numpy()[[0, 4]], live[1][:2], atol=1e-6)
+    assert np.isnan(answer["scores"].numpy()[1:4]).all()
+    assert answer["classes"].numpy().tolist() == [[c.encode() for c in CLASSES]] * 5
+
+
+def test_a_bad_image_is_marked_and_changes_nothing_else(model):
+    serve = model.signatures["serving_default"]
+    mixed = [IMAGES[0], b"", IMAGES[1], b"text", IMAGES[2]]
+    names = tf.constant([NAMES[0], "b", NAMES[1], "t", NAMES[2]])
+    answer = {k: v.numpy() for k, v in serve(image_bytes=mixed, filename=names).items()}
+    np.testing.assert_array_equal(answer["valid"], [True, False, True, False, True])
+    assert answer["label"][1] == answer["label"][3] == b""
+    assert np.isnan(answer["probabilities"][[1, 3]]).all()
+    replaced = [IMAGES[0], IMAGES[5], IMAGES[1], IMAGES[5], IMAGES[2]]
+    others = serve(image_bytes=replaced, filename=names)["probabilities"].numpy()
+    np.testing.assert_array_equal(answer["probabilities"][[0, 2, 4]], others[[0, 2, 4]])
+    embedding = model.signatures["embed"](image_bytes=mixed, filename=names)["embedding"].numpy()
+    np.testing.assert_array_equal(np.isnan(embedding).all(axis=1), ~answer["valid"])
+
+
+def test_an_empty_batch(model):
+    empty = tf.constant([], tf.string)
+    answer = model.signatures["serving_default"](image_bytes=empty, filename=empty)
+    assert answer["probabilities"].shape == (0, 3)
+    assert model.signatures["classify"](inputs=empty)["scores"].shape == (0, 3)
+
+
+@pytest.mark.parametrize("protocol", ["fixed", "absent"])
+def test_a_model_that_ignores_names_has_no_such_input(protocol, tmp_path):
+    path = str(tmp_path / "model")
+    write_saved_model(tiny_classifier(protocol, "gray22"), path, {})
+    model = tf.saved_model.load(path)
+    serve = model.signatures["serving_default"]
+    assert set(serve.structured_input_signature[1]) == {"image_bytes"}
+    assert serve(image_bytes=tf.constant(IMAGES))["valid"].numpy().all()
+
+
+def test_assets(exported, classifier):
+    assets = os.path.join(exported, "assets")
+    with open(os.path.join(assets, "labels.txt"), encoding="utf-8") as file:
+        assert tuple(file.read().split()) == CLASSES
+    with open(os.path.join(assets, "vocab.txt"), encoding="utf-8") as file:
+        assert tuple(file.read().splitlines()) == classifier.vocabulary
+    with open(os.path.join(f"{assets}.extra", "config.json"), encoding="utf-8") as file:
+        assert json.load(file) == {"run": 1}
+
+
+def test_every_weight_is_stored_once_and_unreachable_rows_not_at_all(exported, classifier):
+    reachable = classifier.preprocessor().token_encoder.reachable_token_ids
+    assert len(reachable) < 0.6 * len(classifier.vocabulary)
+    unread = ("pooled_dense", "token_embedding", "seed")
+    exported_values = len(reachable) * 64 + sum(
+        int(np.prod(v.shape))
+        for v in classifier.logits.variables
+        if not any(name in v.path for name in unread)
+    )
+    variables = os.path.join(exported, "variables", "variables.data-00000-of-00001")
+    assert 1 <= os.path.getsize(variables) / (4 * exported_values) <= 1.05
+    saved = tf.train.load_checkpoint(os.path.join(exported, "variables", "variables"))
+    shapes = [tuple(shape) for shape in saved.get_variable_to_shape_map().values()]
+    assert (len(reachable), 64) in shapes
+    assert (len(classifier.vocabulary), 64) not in shapes
+
+
+def test_pruning_changes_no_bit(classifier, live):
+    pruned, rows = pruned_classifier(classifier, "float32")
+    tokens = {**live[0], "token_ids": rows[live[0]["token_ids"]]}
+    answers = [
+        model.core({k: tf.constant(v) for k, v in inputs.items()}, training=False).numpy()
+        for model, inputs in ((classifier, live[0]), (pruned, tokens))
+    ]
+    np.testing.assert_array_equal(*answers)
+
+
+def test_bfloat16_weights_take_half_the_space(classifier, live, exported, tmp_path):
+    directory = str(tmp_path / "model")
+    path, difference = export_classifier(
+        classifier, directory, RECORDS, live[1], {}, dtype="bfloat16"
+    )
+    assert 0 < difference < 0.03
+    sizes = [
+        os.path.getsize(os.path.join(p, "variables", "variables.data-00000-of-00001"))
+        for p in (path, exported)
+    ]
+    assert sizes[0] < 0.55 * sizes[1]
+    outputs = next(iter(run_saved_model(path, RECORDS)))
+    assert outputs["probabilities"].dtype == tf.float32
+
+
+TENSORFLOW_ALONE = """
+import sys
+for name in ("covid_lm", "keras_nlp", "keras_hub", "tensorflow_text", "keras"):
+    sys.modules[name] = None
+import json, numpy as np, tensorflow as tf
+path, images, mode = sys.argv[1:]
+data = np.load(images, allow_pickle=True)
+image_bytes, names = data["image_bytes"], data["names"]
+if mode == "v2":
+    serve = tf.saved_model.load(path).signatures["serving_default"]
+    result = serve(image_bytes=tf.constant(image_bytes), filename=tf.constant(names))
+    result = result["probabilities"].numpy()
+else:
+    v1 = tf.compat.v1
+    with v1.Session(graph=tf.Graph()) as session:
+        meta = v1.saved_model.loader.load(session, ["serve"], path)
+        signature = meta.signature_def["serving_default"]
+        feed = {signature.inputs["image_bytes"].name: image_bytes,
+                signature.inputs["filename"].name: names}
+        result = session.run(signature.outputs["probabilities"].name, feed)
+print(json.dumps(result.tolist()))
+"""
+
+
+@pytest.mark.parametrize("mode", ["v2", "v1"])
+def test_a_process_with_tensorflow_alone_loads_it(exported, live, tmp_path, mode):
+    images = tmp_path / "images.npz"
+    np.savez(
+        images,
+        image_bytes=np.array(IMAGES, object),
+        names=np.array([n.encode() for n in NAMES], object),
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", TENSORFLOW_ALONE, exported, str(images), mode],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    result = json.loads(process.stdout.splitlines()[-1])
+    np.testing.assert_allclose(result, live[1], atol=1e-6)
+
+
+def test_no_op_leaves_the_graph(exported):
+    assert forbidden_ops(exported) == []
+
+
+def test_a_planted_file_op_is_found_however_deep(tmp_path):
+    class Planted(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def serve(self, names):
+            return {
+                "out": tf.map_fn(
+                    lambda name: tf.cond(
+                        tf.strings.length(name) > 3, lambda: tf.io.read_file(name), lambda: name
+                    ),
+                    names,
+                )
+            }
+
+    planted = Planted()
+    path = str(tmp_path / "planted")
+    tf.saved_model.save(planted, path, signatures={"serving_default": planted.serve})
+    assert forbidden_ops(path) == ["ReadFile"]
+
+
+def test_an_export_that_differs_is_not_published(classifier, live, tmp_path):
+    directory = str(tmp_path / "model")
+    with pytest.raises(RunError, match=r"not published, the export's probabilities differ by"):
+        export_classifier(classifier, directory, RECORDS, live[1] + 0.01, {})
+    assert os.listdir(directory) == []
+
+
+def test_a_graph_that_reads_files_is_not_published(classifier, live, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "forbidden_ops", lambda path: ["ReadFile"])
+    directory = str(tmp_path / "model")
+    with pytest.raises(RunError, match="not published, its graph holds ReadFile"):
+        export_classifier(classifier, directory, RECORDS, live[1], {})
+    assert os.listdir(directory) == []

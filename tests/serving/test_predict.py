@@ -1,0 +1,90 @@
+import io
+import json
+import os
+
+import pytest
+
+from covid_lm.errors import InputError, RunError
+from covid_lm.serving.export import write_saved_model
+from covid_lm.serving.model_path import resolve_model
+from covid_lm.serving.predict import image_files, predict_files, write_predictions
+from tests.conftest import encode, random_picture
+from tests.serving.tiny_model import CLASSES, tiny_classifier
+
+
+@pytest.fixture(scope="module")
+def version_dir(tmp_path_factory) -> str:
+    path = str(tmp_path_factory.mktemp("saved_models") / "model" / "3")
+    write_saved_model(tiny_classifier(), path, {})
+    return path
+
+
+@pytest.fixture
+def folder_of_files(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for number, name in enumerate(["b.png", "a.jpg", "sub/c d%.gif"]):
+        image_format = {"png": "PNG", "jpg": "JPEG", "gif": "GIF"}[name[-3:]]
+        (tmp_path / name).write_bytes(encode(random_picture(20, 30, number), image_format))
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    return tmp_path
+
+
+def test_every_file_is_answered_once_in_order(version_dir, folder_of_files):
+    files = image_files([str(folder_of_files), str(folder_of_files / "a.jpg")])
+    names = ["a.jpg", "b.png", "empty.png", "gone.png", "text.jpg", "sub/c d%.gif"]
+    assert [os.path.relpath(path, folder_of_files) for path in files] == names
+    predictions = list(predict_files(version_dir, files, batch_size=2))
+    assert [p.path for p in predictions] == files
+    errors = {os.path.basename(p.path): p.error for p in predictions if p.error}
+    assert errors == {
+        "empty.png": "empty file",
+        "gone.png": "No such file or directory",
+        "text.jpg": "not a decodable PNG, JPEG, BMP, GIF or WebP image",
+    }
+    good = [p for p in predictions if not p.error]
+    assert all(p.label == CLASSES[p.probabilities.index(max(p.probabilities))] for p in good)
+    alone = next(predict_files(version_dir, [files[1]]))
+    assert alone.probabilities == pytest.approx(predictions[1].probabilities, abs=1e-6)
+
+
+def test_formats(version_dir, folder_of_files):
+    files = image_files([str(folder_of_files)])
+    predictions = list(predict_files(version_dir, files))
+    texts = {}
+    for style in ("table", "csv", "json"):
+        buffer = io.StringIO()
+        assert write_predictions(predictions, style, buffer) == 3
+        texts[style] = buffer.getvalue()
+    assert len(texts["table"].splitlines()) == 6
+    assert f"{files[2]}: empty file" in texts["table"]
+    assert texts["csv"].splitlines()[0] == "path,label,probability,error"
+    rows = [json.loads(line) for line in texts["json"].splitlines()]
+    assert [row["path"] for row in rows] == files
+    assert rows[2]["probability"] is None
+    assert sum(rows[0]["probabilities"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_paths_that_are_not_there(tmp_path):
+    with pytest.raises(InputError, match="absent: no such file or directory"):
+        image_files([str(tmp_path / "absent")])
+    with pytest.raises(InputError, match="no files to predict"):
+        image_files([str(tmp_path)])
+
+
+def test_a_model_that_cant_be_loaded(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"junk")
+    with pytest.raises(RunError, match=r"/1: can't be loaded as a model"):
+        next(predict_files(str(tmp_path / "1"), ["x"]))
+
+
+def test_resolve_model(version_dir, tmp_path):
+    model_dir = os.path.dirname(version_dir)
+    assert resolve_model(model_dir) == (model_dir, version_dir)
+    assert resolve_model(f"{version_dir}/") == (model_dir, version_dir)
+    with pytest.raises(InputError, match="no exported version in it"):
+        resolve_model(str(tmp_path))
+    with pytest.raises(InputError, match="no such directory"):
+        resolve_model(str(tmp_path / "absent"))

@@ -1,0 +1,27 @@
+"""A classifier small enough to be built in every test that needs one, with random weights."""
+
+import keras
+
+from covid_lm.backbones.named import BackboneConfig
+from covid_lm.backbones.vocabulary import built_in_vocabulary
+from covid_lm.classifier import Classifier, ClassifierConfig
+
+CLASSES = ("cat", "dog", "ship")
+
+
+def tiny_classifier(protocol: str = "masked", layout: str = "paper") -> Classifier:
+    """One layer, 64 wide, three classes; weights large enough for answers to differ clearly."""
+    keras.utils.set_random_seed(7)
+    # Words that no image or name can become, as most of a pretrained vocabulary's are.
+    vocabulary = (*(f"[unused{k}]" for k in range(300)), *built_in_vocabulary())
+    config = ClassifierConfig(
+        classes=CLASSES,
+        backbone_name="1x64",
+        backbone=BackboneConfig(1, 64, 1, 64, vocabulary_size=len(vocabulary)),
+        protocol=protocol,
+        layout=layout,
+    )
+    classifier = Classifier(config, vocabulary)
+    for variable in classifier.logits.trainable_variables:
+        variable.assign(variable + keras.random.normal(variable.shape, stddev=0.2))
+    return classifier

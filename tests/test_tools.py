@@ -1,0 +1,60 @@
+"""The tools as a person meets them: help, one-line errors, exit statuses."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+TOOLS = sorted((pathlib.Path(__file__).parents[1] / "tools").glob("*.py"))
+
+
+def run(tool: str, *arguments: str) -> subprocess.CompletedProcess:
+    path = next(path for path in TOOLS if path.stem == tool)
+    command = [sys.executable, str(path), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def last_line(process: subprocess.CompletedProcess) -> str:
+    return process.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("path", TOOLS, ids=lambda path: path.stem)
+def test_help_answers_without_importing_tensorflow(path):
+    script = (
+        "import runpy, sys\n"
+        "sys.argv = [sys.argv[1], '--help']\n"
+        "try:\n"
+        "    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as stop:\n"
+        "    heavy = {'tensorflow', 'keras', 'torch', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "    sys.exit(f'{heavy} imported' if heavy else stop.code)\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert path.name.removesuffix(".py") in process.stdout
+    assert "--" in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "message"),
+    [
+        ("train", ["--dataset=mnist"], "train.py: flag --dataset=mnist: value should be one of"),
+        ("train", ["--unknown"], "train.py: Unknown command line flag 'unknown'"),
+        ("train", ["--batch_size=0"], "train.py: --batch_size=0: must be at least 1"),
+        ("train", ["--dataset=folder"], "train.py: --dataset=folder: needs --data_dir"),
+        ("predict", ["x.png"], "predict.py: give either --model="),
+        ("export", ["--run=absent"], "export.py: absent/run: no finished run"),
+        ("evaluate", ["--model=absent"], "evaluate.py: --model=absent: no such directory"),
+    ],
+)
+def test_wrong_flags_and_input_are_one_line_and_status_2(tool, arguments, message, tmp_path):
+    if tool == "train":
+        arguments = [*arguments, f"--output_dir={tmp_path}"]
+    process = run(tool, *arguments)
+    assert process.returncode == 2
+    assert last_line(process).startswith(message)
+    assert "Traceback" not in process.stderr
+    assert list(tmp_path.iterdir()) == []
