@@ -7,6 +7,7 @@ from keras import ops
 from covid_lm.backbones.attention import attention, attention_with_dropout, dropout, mask_bias
 from covid_lm.backbones.bert import ACTIVATIONS
 from covid_lm.backbones.named import BackboneConfig
+from covid_lm.layers.whole_blocks import in_whole_blocks
 
 
 @keras.saving.register_keras_serializable(package="covid_lm")
@@ -75,7 +76,11 @@ class ClsEncoder(keras.layers.Layer):
             x = self._after_attention(layer, x, context, training)
         x = ops.reshape(x, (-1, length, self.backbone.hidden_dim))
         context = self._first_context(last._self_attention_layer, x, bias, training)
-        return self._after_attention(last, x[:, 0, :], context, training)
+        first = x[:, 0, :]  # [batch, hidden]
+        if training:
+            return self._after_attention(last, first, context, training)
+        y = self._after_attention(last, in_whole_blocks(first), in_whole_blocks(context), training)
+        return y[: ops.shape(first)[0]]
 
     def _embed(self, inputs, length, training):
         backbone = self.backbone

@@ -2,6 +2,8 @@
 
 import keras
 
+from covid_lm.layers.whole_blocks import in_whole_blocks
+
 
 @keras.saving.register_keras_serializable("covid_lm")
 class FeatureExtraction(keras.layers.Layer):
@@ -32,8 +34,14 @@ class FeatureExtraction(keras.layers.Layer):
 
     def call(self, embedding, training: bool | None = None):
         """[batch, hidden_dim] to float32 logits [batch, num_classes]."""
-        logits = self.dense(self.dropout_layer(embedding, training=training))
+        if training:
+            logits = self.dense(self.dropout_layer(embedding, training=training))
+        else:
+            logits = self.dense(in_whole_blocks(embedding))[: keras.ops.shape(embedding)[0]]
         return keras.ops.cast(logits, "float32")
+
+    def compute_output_spec(self, embedding, training: bool | None = None) -> keras.KerasTensor:
+        return keras.KerasTensor((*embedding.shape[:-1], self.num_classes), "float32")
 
     def get_config(self) -> dict:
         return {

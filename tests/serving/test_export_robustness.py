@@ -1,0 +1,134 @@
+"""A reloaded export among bad images, damaged ones by the thousand, and a server that is killed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from covid_lm.serving.export import write_saved_model
+from covid_lm.serving.publish import versions
+from tests.layers import encoded_images
+from tests.serving.tiny_model import tiny_classifier
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> str:
+    path = str(tmp_path_factory.mktemp("saved_models") / "1")
+    write_saved_model(tiny_classifier("fixed"), path, {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def serve(exported):
+    model = tf.saved_model.load(exported)
+    function = model.signatures["serving_default"]
+    return lambda files: {
+        key: value.numpy() for key, value in function(tf.constant(files, tf.string)).items()
+    } | {"model": model}
+
+
+def test_a_mixed_batch_of_64(serve):
+    bad = list(encoded_images.bad_images().values())
+    good = list(encoded_images.good_images(37, 45).values())
+    count = 64 - len(good)
+    assert count >= 14
+    files = [*good, *(bad[k % len(bad)] for k in range(count))]
+    order = np.random.default_rng(0).permutation(64)
+    answer = serve([files[k] for k in order])
+    place = np.argsort(order)
+    valid = answer["valid"][place]
+    np.testing.assert_array_equal(valid, [True] * len(good) + [False] * count)
+    probabilities, labels = answer["probabilities"][place], answer["label"][place]
+    assert np.isnan(probabilities[len(good) :]).all()
+    assert set(labels[len(good) :]) == {b""}
+    for number, file in enumerate(good):
+        alone = serve([file])
+        np.testing.assert_array_equal(alone["probabilities"][0], probabilities[number])
+        assert alone["label"][0] == labels[number]
+    together = serve(good)
+    np.testing.assert_array_equal(together["probabilities"], probabilities[: len(good)])
+
+
+@pytest.mark.parametrize(
+    "count", [500, pytest.param(20_000, marks=pytest.mark.slow)], ids=["some", "many"]
+)
+def test_mutations_harm_no_neighbour(serve, count):
+    originals = list(encoded_images.good_images(40, 50).values())
+    good = list(encoded_images.good_images(30, 20, seed=3).values())[:8]
+    expected = serve(good)["probabilities"]
+    damaged = encoded_images.mutations(originals, count, seed=count)
+    for start in range(0, count, 56):
+        batch = damaged[start : start + 56]
+        answer = serve([*batch, *good])
+        np.testing.assert_array_equal(answer["probabilities"][len(batch) :], expected)
+        invalid = ~answer["valid"]
+        assert np.isnan(answer["probabilities"][invalid]).all()
+        assert np.isfinite(answer["probabilities"][~invalid]).all()
+
+
+MEMORY = """
+import resource, sys
+import tensorflow as tf
+from tests.layers import encoded_images
+serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+good = list(encoded_images.good_images(37, 45).values())
+serve(tf.constant(good * 2))
+idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+bad = list(encoded_images.bad_images().values())
+assert not serve(tf.constant(bad))["valid"].numpy().any()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - idle) / 1024)
+"""
+
+
+def test_decompression_bombs_are_not_allocated(exported):
+    process = subprocess.run(
+        [sys.executable, "-c", MEMORY, exported], capture_output=True, text=True, check=True
+    )
+    assert float(process.stdout.split()[-1]) < 300  # MiB above idle
+
+
+EXPORT_FOREVER = """
+import sys
+from covid_lm.serving.export import write_saved_model
+from covid_lm.serving.publish import publish_version
+from tests.serving.tiny_model import tiny_classifier
+classifier = tiny_classifier("fixed")
+print("ready", flush=True)
+while True:
+    publish_version(sys.argv[1], lambda path: write_saved_model(classifier, path, {}))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_no_version_is_incomplete(tmp_path):
+    """Kill -9 at 50 random moments of an export; a watcher loads all versions that appear."""
+    generator = random.Random(0)
+    directory = str(tmp_path)
+    good = tf.constant(list(encoded_images.good_images(20, 20).values())[:2])
+    loaded = set()
+
+    def watch() -> None:
+        for version in set(versions(directory)) - loaded:
+            model = tf.saved_model.load(os.path.join(directory, str(version)))
+            assert model.signatures["serving_default"](good)["valid"].numpy().all()
+            loaded.add(version)
+
+    for _ in range(50):
+        process = subprocess.Popen(
+            [sys.executable, "-c", EXPORT_FOREVER, directory], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline().strip() == "ready"
+        deadline = time.monotonic() + generator.uniform(0, 12)
+        while time.monotonic() < deadline:
+            watch()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        watch()
+    assert len(loaded) >= 10
