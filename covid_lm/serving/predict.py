@@ -3,15 +3,18 @@
 import csv
 import dataclasses
 import json
+import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO
 
 from covid_lm.errors import InputError, RunError
 
 NOT_AN_IMAGE = "not a decodable PNG, JPEG, BMP, GIF or WebP image"
 FORMATS = ("table", "csv", "json")
+
+Batch = list[tuple[str, bytes]]  # a file's path and its content
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,50 +67,79 @@ def predict_files(
         raise RunError(f"{version_dir}: can't be loaded as a model ({reason})") from None
     input_names = set(serve.structured_input_signature[1])
 
-    def answer(batch: list[tuple[str, bytes]]) -> Iterator[Prediction]:
-        names = [os.fsencode(os.path.basename(path)) for path, _ in batch]
-        inputs = {
-            "image_bytes": tf.constant([content for _, content in batch], tf.string),
-            "filename": tf.constant(names, tf.string),
-        }
-        outputs = serve(**{name: inputs[name] for name in input_names})
-        columns = [outputs[key].numpy() for key in ("probabilities", "label", "valid")]
-        for (path, _), row, label, valid in zip(batch, *columns, strict=True):
-            yield _prediction(path, row, label.decode(), bool(valid))
+    def answer(batch: Batch) -> Iterator[Prediction]:
+        inputs = signature_inputs(batch, input_names)
+        outputs = serve(**{key: tf.constant(value, tf.string) for key, value in inputs.items()})
+        labels = [label.decode() for label in outputs["label"].numpy()]
+        return batch_predictions(
+            batch, outputs["probabilities"].numpy(), labels, outputs["valid"].numpy()
+        )
 
-    yield from _in_batches(files, answer, batch_size)
+    yield from in_batches(files, answer, batch_size)
 
 
-def _in_batches(files: Iterable[str], answer, batch_size: int) -> Iterator[Prediction]:
-    """Reads files and answers them in batches, keeping the order across unreadable ones."""
-    batch: list[tuple[str, bytes]] = []
-    waiting: list[str | Prediction] = []
+def in_batches(
+    files: Iterable[str],
+    answer: Callable[[Batch], Iterable[Prediction]],
+    batch_size: int,
+    batch_bytes: float = math.inf,
+) -> Iterator[Prediction]:
+    """Reads files and answers them in batches, keeping the order across unreadable ones.
+
+    Args:
+        answer: a batch to one Prediction for each of its files, in order.
+        batch_size: files in a batch, at most.
+        batch_bytes: bytes in a batch, at most; a larger file goes alone.
+    """
+    batch: Batch = []
+    waiting: list[Prediction | None] = []  # None: the next of the batch's answers
 
     def flush() -> Iterator[Prediction]:
-        answers = {p.path: p for p in answer(batch)} if batch else {}
-        for item in waiting:
-            yield item if isinstance(item, Prediction) else answers[item]
+        answers = iter(answer(batch) if batch else ())
+        for unreadable in waiting:
+            yield unreadable or next(answers)
         batch.clear()
         waiting.clear()
 
     for path in files:
         try:
             with open(path, "rb") as file:
-                batch.append((path, file.read()))
-            waiting.append(path)
+                content = file.read()
         except OSError as error:
             waiting.append(Prediction(path, error=error.strerror or str(error)))
+        else:
+            if batch and sum(len(c) for _, c in batch) + len(content) > batch_bytes:
+                yield from flush()
+            batch.append((path, content))
+            waiting.append(None)
         if len(waiting) == batch_size:
             yield from flush()
     yield from flush()
 
 
-def _prediction(path: str, row: Sequence[float], label: str, valid: bool) -> Prediction:
-    if not valid:
-        empty = os.path.getsize(path) == 0
-        return Prediction(path, error="empty file" if empty else NOT_AN_IMAGE)
-    probabilities = tuple(float(value) for value in row)
-    return Prediction(path, label, max(probabilities), probabilities)
+def signature_inputs(batch: Batch, input_names: Iterable[str]) -> dict[str, list[bytes]]:
+    """What `serving_default` takes for a batch: those of its possible inputs that it names."""
+    columns = {
+        "image_bytes": [content for _, content in batch],
+        "filename": [os.fsencode(os.path.basename(path)) for path, _ in batch],
+    }
+    return {name: columns[name] for name in input_names}
+
+
+def batch_predictions(
+    batch: Batch,
+    probabilities: Iterable[Sequence[float]],
+    labels: Iterable[str],
+    valid: Iterable[bool],
+) -> Iterator[Prediction]:
+    """A batch's Predictions, from what `serving_default` answered."""
+    rows = zip(batch, probabilities, labels, valid, strict=True)
+    for (path, content), row, label, is_valid in rows:
+        if is_valid:
+            values = tuple(float(value) for value in row)
+            yield Prediction(path, label, max(values), values)
+        else:
+            yield Prediction(path, error=NOT_AN_IMAGE if content else "empty file")
 
 
 def write_predictions(

@@ -1,0 +1,55 @@
+"""tools/predict.py as a command: exit status, one line for what went wrong, no needless imports."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from covid_lm.serving.predict import predict_files
+from tests.conftest import REPOSITORY
+from tests.serving.conftest import NAME
+
+
+def run_tool(*arguments: str, before: str = "") -> subprocess.CompletedProcess:
+    """Runs tools/predict.py, after the statements `before`, in a process of its own."""
+    run = "import runpy; runpy.run_path('tools/predict.py', run_name='__main__')"
+    script = f"import sys\nsys.argv[0] = 'predict.py'\n{before}\n{run}"
+    return subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_tool_without_a_server():
+    run = run_tool("--server=http://127.0.0.1:1", "setup.cfg")
+    message = "--server=http://127.0.0.1:1: unavailable, tried 5 times (Connection refused)"
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", f"predict.py: {message}\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--model=x", "--server=127.0.0.1:1"]])
+def test_the_tool_needs_a_model_or_a_server(arguments):
+    run = run_tool(*arguments, "setup.cfg")
+    message = "give either --model=saved_models/NAME or --server=HOST:PORT"
+    assert (run.returncode, run.stderr) == (2, f"predict.py: {message}\n")
+
+
+def test_rest_needs_neither_tensorflow_nor_keras(served, version_dirs, mixed_files):
+    run = run_tool(
+        f"--server={served['masked'][1]['rest']}",
+        f"--model_name={NAME}",
+        "--format=json",
+        "--batch_size=4",
+        os.path.dirname(mixed_files[0]),
+        before="sys.modules.update(dict.fromkeys(['tensorflow', 'keras', 'grpc', 'numpy']))",
+    )
+    assert (run.returncode, run.stderr) == (1, "")
+    rows = [json.loads(line) for line in run.stdout.splitlines()]
+    direct = list(predict_files(version_dirs["masked"], mixed_files, 4))
+    assert [row["error"] for row in rows] == [p.error for p in direct]
+    assert [tuple(row["probabilities"]) for row in rows] == [p.probabilities for p in direct]
