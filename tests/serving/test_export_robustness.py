@@ -28,9 +28,10 @@ def exported(tmp_path_factory) -> str:
 def serve(exported):
     model = tf.saved_model.load(exported)
     function = model.signatures["serving_default"]
-    return lambda files: {
-        key: value.numpy() for key, value in function(tf.constant(files, tf.string)).items()
-    } | {"model": model}
+    return lambda files: (
+        {key: value.numpy() for key, value in function(tf.constant(files, tf.string)).items()}
+        | {"model": model}
+    )
 
 
 def test_a_mixed_batch_of_64(serve):

@@ -4,9 +4,13 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
+from covid_lm.errors import RunError
+from covid_lm.serving.export import export_classifier
 from covid_lm.serving.publish import publish_version, versions
+from tests.serving.tiny_model import tiny_classifier
 
 
 def write_two_files(path: str) -> None:
@@ -70,3 +74,25 @@ def test_what_a_killed_exporter_staged_is_removed(tmp_path):
     assert versions(str(tmp_path)) == []
     publish_version(str(tmp_path), write_two_files)
     assert os.listdir(tmp_path) == ["1"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 KiB, which an export does not fit into."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system can't be mounted here")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_full_disk_leaves_nothing_half_published(small_disk):
+    directory = str(small_disk / "model")
+    with pytest.raises(RunError, match=r"model: nothing published, .*[Nn]o space left on device"):
+        export_classifier(tiny_classifier("absent"), directory, (), np.zeros([0, 3]), {})
+    assert versions(directory) == []
+    assert os.listdir(directory) == []
