@@ -14,17 +14,8 @@ from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
 from covid_lm.errors import InputError
 from covid_lm.layers.feature_extraction import FeatureExtraction
 from covid_lm.preprocessor import Preprocessor
+from covid_lm.protocols import LAYOUTS, PROTOCOLS
 
-PROTOCOLS = {  # name: (training policy, test policy)
-    "paper": ("visible", "masked"),
-    "masked": ("masked", "masked"),
-    "fixed": ("fixed", "fixed"),
-    "absent": ("absent", "absent"),
-}
-LAYOUTS = {  # a layout is nothing but arguments of the preprocessor
-    "paper": {"image_size": 32, "color": "rgb"},
-    "gray22": {"image_size": 22, "color": "luminance"},
-}
 DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 WEIGHTS_FILE = os.path.join("checkpoints", "best.weights.h5")
 

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from covid_lm.backbones.vocabulary import built_in_vocabulary
-from covid_lm.classifier import LAYOUTS
 from covid_lm.layers.file_name_input import POLICIES
 from covid_lm.preprocessor import Preprocessor
+from covid_lm.protocols import LAYOUTS
 from tests.conftest import encode, random_picture
 from tests.oracle import oracle_pixels, oracle_sequence
 

@@ -8,6 +8,7 @@ from absl import flags
 from covid_lm.backbones.named import BACKBONES
 from covid_lm.command_line import run_tool
 from covid_lm.data import DATASETS
+from covid_lm.protocols import LAYOUTS, PROTOCOLS
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.")
@@ -22,10 +23,10 @@ flags.DEFINE_string(
 flags.DEFINE_enum(
     "protocol",
     "paper",
-    ("paper", "masked", "fixed", "absent"),
+    list(PROTOCOLS),
     "How the file name enters in training and test; `fixed` and `absent` are the honest ones.",
 )
-flags.DEFINE_enum("layout", "paper", ("paper", "gray22"), "32x32 RGB trimmed, or 22x22 gray whole.")
+flags.DEFINE_enum("layout", "paper", list(LAYOUTS), "32x32 RGB trimmed, or 22x22 gray whole.")
 flags.DEFINE_integer("epochs", 8, "Most epochs to train.")
 flags.DEFINE_integer("batch_size", None, "Images a step; fit for the machine unless given.")
 flags.DEFINE_float("learning_rate", 1e-4, "Constant learning rate of AdamW.")

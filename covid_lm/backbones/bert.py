@@ -16,6 +16,8 @@ def gelu(x):
     return (ops.erf(x * 0.5**0.5) + 1) * 0.5 * x
 
 
+BertBackbone = keras_nlp.models.BertBackbone
+
 ACTIVATIONS = {
     "gelu": gelu,
     "gelu_approximate": lambda x: keras.activations.gelu(x, approximate=True),
@@ -25,13 +27,13 @@ ACTIVATIONS = {
 
 def build_backbone(
     config: BackboneConfig, dtype: str | keras.DTypePolicy | None = None
-) -> keras_nlp.models.BertBackbone:
+) -> BertBackbone:
     """A randomly initialized `BertBackbone` of the given shape.
 
     The library's own forward pass knows only the tanh GELU and epsilon 1e-12; `config.activation`
     and `config.layer_norm_epsilon` are read by `ClsEncoder`, which computes from these weights.
     """
-    return keras_nlp.models.BertBackbone(
+    return BertBackbone(
         vocabulary_size=config.vocabulary_size,
         num_layers=config.num_layers,
         num_heads=config.num_heads,

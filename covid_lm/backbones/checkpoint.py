@@ -11,10 +11,10 @@ import dataclasses
 import glob
 import os
 
-import keras_nlp
 import numpy as np
 
 from covid_lm.backbones import name_table, tensor_readers
+from covid_lm.backbones.bert import BertBackbone
 from covid_lm.backbones.checkpoint_config import config_path, read_config, vocabulary_file
 from covid_lm.backbones.name_table import Target
 from covid_lm.backbones.tensor_readers import TensorFile
@@ -45,9 +45,7 @@ class LoadedWeights:
     masked_lm_head: dict[str, np.ndarray] | None
 
 
-def load_weights(
-    directory: str | os.PathLike, backbone: keras_nlp.models.BertBackbone
-) -> LoadedWeights:
+def load_weights(directory: str | os.PathLike, backbone: BertBackbone) -> LoadedWeights:
     """Assigns a checkpoint's tensors to the backbone, of the shape that `read_config` gives.
 
     Names, shapes and types are all checked before the first variable changes. Besides the
@@ -84,9 +82,7 @@ def load_weights(
     return LoadedWeights(file.path, has_pooler, masked_lm_head)
 
 
-def _require_same_sizes(
-    directory: str | os.PathLike, backbone: keras_nlp.models.BertBackbone
-) -> None:
+def _require_same_sizes(directory: str | os.PathLike, backbone: BertBackbone) -> None:
     # Tensor shapes alone would not tell: they are the same for any number of heads.
     config = read_config(directory)
     for field in dataclasses.fields(config):

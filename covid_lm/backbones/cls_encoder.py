@@ -61,6 +61,7 @@ class ClsEncoder(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.head_size = backbone.hidden_dim // backbone.num_heads
+        self.embedding = _InFloat32(self._embed, name="embedding")
 
     def build(self, input_shape):
         # The backbone built its variables when it was made.
@@ -69,7 +70,8 @@ class ClsEncoder(keras.layers.Layer):
     def call(self, inputs, training=None):
         length = inputs["token_ids"].shape[-1]
         bias = mask_bias(inputs["padding_mask"], self.compute_dtype)  # [batch, length]
-        x = self._embed(inputs, length, training)  # [batch * length, hidden]
+        x = self.embedding(inputs["token_ids"], inputs["segment_ids"])  # [batch * length, hidden]
+        x = self._drop(ops.cast(x, self.compute_dtype), training)
         *layers, last = self.backbone.transformer_layers
         for layer in layers:
             context = self._context(layer._self_attention_layer, x, bias, length, training)
@@ -82,14 +84,15 @@ class ClsEncoder(keras.layers.Layer):
         y = self._after_attention(last, in_whole_blocks(first), in_whole_blocks(context), training)
         return y[: ops.shape(first)[0]]
 
-    def _embed(self, inputs, length, training):
+    def _embed(self, token_ids, segment_ids):
+        """The normalized sum of three embeddings: float32 [batch * length, hidden]."""
         backbone = self.backbone
-        tokens = ops.take(backbone.token_embedding.embeddings, inputs["token_ids"], axis=0)
-        segments = ops.take(backbone.segment_embedding.embeddings, inputs["segment_ids"], axis=0)
+        tokens = ops.take(backbone.token_embedding.embeddings, token_ids, axis=0)
+        segments = ops.take(backbone.segment_embedding.embeddings, segment_ids, axis=0)
         positions = ops.convert_to_tensor(backbone.position_embedding.position_embeddings)
-        x = tokens + segments + positions[:length]  # [batch, length, hidden]
+        x = tokens + segments + positions[: token_ids.shape[-1]]  # [batch, length, hidden]
         x = ops.reshape(x, (-1, backbone.hidden_dim))  # [batch * length, hidden]
-        return self._drop(self._normalize(backbone.embeddings_layer_norm, x), training)
+        return self._normalize(backbone.embeddings_layer_norm, x)
 
     def _context(self, layer, x, bias, length, training):
         """Attention at all positions, up to the output projection: [batch * length, hidden]."""
@@ -119,8 +122,7 @@ class ClsEncoder(keras.layers.Layer):
         # The same for all positions, so without effect on the softmax; it gives the key bias the
         # (vanishing) gradient that it has in the library's backbone.
         scores = scores + ops.sum(query * layer.key_dense.bias, axis=-1, keepdims=True)
-        scores = ops.cast(scores + bias[:, None, :], "float32")
-        weights = self._drop(ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype), training)
+        weights = self._drop(ops.softmax(scores + bias[:, None, :], axis=-1), training)
         average = ops.matmul(weights, x)  # [batch, heads, hidden]
         value_kernel = ops.convert_to_tensor(layer.value_dense.kernel)  # [hidden, heads, size]
         context = ops.einsum("bhd,dhs->bhs", average, value_kernel)
@@ -138,12 +140,13 @@ class ClsEncoder(keras.layers.Layer):
         return self._normalize(layer._feedforward_layer_norm, y + x)
 
     def _normalize(self, norm, x):
+        dtype = x.dtype
         x = ops.cast(x, "float32")
         centered = x - ops.mean(x, axis=-1, keepdims=True)
         variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
         x = centered * ops.rsqrt(variance + self.layer_norm_epsilon)
         x = ops.add(x * ops.cast(norm.gamma, "float32"), ops.cast(norm.beta, "float32"))
-        return ops.cast(x, self.compute_dtype)
+        return ops.cast(x, dtype)
 
     def _drop(self, x, training):
         if not training or not self.dropout:
@@ -170,6 +173,24 @@ class ClsEncoder(keras.layers.Layer):
     def from_config(cls, config):
         backbone = keras.saving.deserialize_keras_object(config["backbone"])
         return cls(**{**config, "backbone": backbone})
+
+
+class _InFloat32(keras.layers.Layer):
+    """Calls a function with variables read in float32, whatever the policy around it.
+
+    Under a mixed policy a variable is cast when it is read, and the rows wanted of the token
+    embedding would be taken from a cast copy of all of it.
+    """
+
+    def __init__(self, function, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.function = function
+
+    def build(self, *input_shapes):
+        self.built = True
+
+    def call(self, *inputs):
+        return self.function(*inputs)
 
 
 def _project(dense, x):

@@ -8,8 +8,9 @@ import dataclasses
 import re
 
 import keras
-import keras_nlp
 import numpy as np
+
+from covid_lm.backbones.bert import BertBackbone
 
 # The scopes that may stand before a tensor's place in the model: those of the original release,
 # of Hugging Face's models, and of the layer groups in their HDF5 files.
@@ -95,7 +96,7 @@ def is_transposed(name: str) -> bool:
     return name.endswith(".weight") and canonical_name(name).endswith("/kernel")
 
 
-def encoder_targets(backbone: keras_nlp.models.BertBackbone) -> dict[str, Target]:
+def encoder_targets(backbone: BertBackbone) -> dict[str, Target]:
     """Embeddings and transformer layers: every variable of the backbone but the pooler's."""
     width = backbone.hidden_dim
     tokens = (backbone.vocabulary_size, width)
@@ -114,12 +115,12 @@ def encoder_targets(backbone: keras_nlp.models.BertBackbone) -> dict[str, Target
     return targets
 
 
-def pooler_targets(backbone: keras_nlp.models.BertBackbone) -> dict[str, Target]:
+def pooler_targets(backbone: BertBackbone) -> dict[str, Target]:
     """The dense layer after [CLS], which a file may lack."""
     return _dense("pooler/dense", backbone.pooled_dense, backbone.hidden_dim, backbone.hidden_dim)
 
 
-def masked_lm_targets(backbone: keras_nlp.models.BertBackbone) -> dict[str, Target]:
+def masked_lm_targets(backbone: BertBackbone) -> dict[str, Target]:
     """The masked-LM head, which a file may lack."""
     width = backbone.hidden_dim
     return {
@@ -138,7 +139,7 @@ def layer_count(canonical_names: set[str]) -> int:
 
 
 def _block(
-    scope: str, block: keras_nlp.layers.TransformerEncoder, width: int, intermediate: int
+    scope: str, block: keras.layers.Layer, width: int, intermediate: int
 ) -> dict[str, Target]:
     attention = block._self_attention_layer
     return {
