@@ -26,6 +26,7 @@ class Preprocessor(keras.layers.Layer):
         color: "rgb" or "luminance" (`ImageInput`).
         head, tail: positions kept (`Trim`).
         fixed_length: [MASK]s under the `fixed` policy.
+        max_pixels: images that claim more are not valid, and not allocated.
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class Preprocessor(keras.layers.Layer):
         head: int = 256,
         tail: int = 256,
         fixed_length: int = 24,
+        max_pixels: int = 64_000_000,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.image_input = ImageInput(image_size=image_size, color=color)
+        self.image_input = ImageInput(image_size=image_size, color=color, max_pixels=max_pixels)
         self.file_name_input = FileNameInput(policy=policy, fixed_length=fixed_length)
         self.concatenation = Concatenation()
         self.trim = Trim(head=head, tail=tail)
@@ -88,4 +90,5 @@ class Preprocessor(keras.layers.Layer):
             "head": self.trim.head,
             "tail": self.trim.tail,
             "fixed_length": self.file_name_input.fixed_length,
+            "max_pixels": self.image_input.max_pixels,
         }

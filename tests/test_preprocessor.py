@@ -10,7 +10,8 @@ from covid_lm.layers.file_name_input import POLICIES
 from covid_lm.preprocessor import Preprocessor
 from covid_lm.protocols import LAYOUTS
 from tests.conftest import encode, random_picture
-from tests.oracle import oracle_pixels, oracle_sequence
+from tests.layers import encoded_images
+from tests.oracle import oracle_sequence
 
 VOCABULARY = list(built_in_vocabulary())
 NAMES = {
@@ -45,11 +46,26 @@ def test_every_position_equals_the_oracle(policy, layout):
     pixels = Preprocessor(VOCABULARY, image_size=size).image_input(tf.constant(SOURCES))["pixels"]
     for row, (source, name) in enumerate(zip(SOURCES, NAMES.values(), strict=True)):
         resized = pixels[row].numpy()
-        assert np.abs(resized.astype(int) - oracle_pixels(source, size)).max() <= 1
+        assert np.abs(resized.astype(int) - encoded_images.resized(source, (size, size))).max() <= 1
         image = luminance(resized) if layout == "gray22" else resized
         expected = oracle_sequence(image, name, VOCABULARY, policy)
         for key in KEYS:
             np.testing.assert_array_equal(output[key][row], expected[key], err_msg=f"{name} {key}")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1637, 1225)], ids=str)
+def test_every_kind_of_image_equals_the_oracle(size):
+    files = encoded_images.good_images(*size)
+    preprocessor = Preprocessor(VOCABULARY, policy="visible")
+    output = preprocessor(tf.constant(list(files.values())), tf.constant(list(files)))
+    assert output["valid"].numpy().all()
+    pixels = preprocessor.image_input(tf.constant(list(files.values())))["pixels"].numpy()
+    for row, (kind, file) in enumerate(files.items()):
+        difference = np.abs(pixels[row].astype(int) - encoded_images.resized(file))
+        assert difference.max() <= 1, kind
+        expected = oracle_sequence(pixels[row], kind.encode(), VOCABULARY, "visible")
+        for key in KEYS:
+            np.testing.assert_array_equal(output[key][row], expected[key], err_msg=kind)
 
 
 def test_green_never_survives_the_papers_trim():
