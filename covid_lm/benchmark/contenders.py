@@ -1,0 +1,163 @@
+"""Who is measured: each contender builds a step for a case, and a worker process times it.
+
+Every import of a framework is inside a function: a worker loads the one that it needs.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from covid_lm.backbones.named import BackboneConfig, backbone_config
+from covid_lm.benchmark.cases import Case
+
+Step = Callable[[], object]
+CLASSES = 2
+# The paper's optimizer (section 4.1).
+LEARNING_RATE, BETA_1, BETA_2, WEIGHT_DECAY = 1e-4, 0.99, 0.999, 1e-8
+
+
+def covid_lm(case: Case) -> Step:
+    """`ClsEncoder`."""
+    from covid_lm.backbones.bert import build_backbone
+    from covid_lm.backbones.cls_encoder import ClsEncoder
+
+    config = backbone_config(case.backbone)
+
+    def encode(inputs):
+        backbone = build_backbone(config, dtype=_keras_policy(case))
+        return ClsEncoder(backbone, activation=config.activation, dropout=case.dropout)(inputs)
+
+    return _keras_step(case, config, encode)
+
+
+def keras_hub(case: Case) -> Step:
+    """The library's `BertBackbone`, its sequence output read at position 0."""
+    import dataclasses
+
+    from covid_lm.backbones.bert import build_backbone
+
+    config = dataclasses.replace(backbone_config(case.backbone), dropout=case.dropout)
+
+    def encode(inputs):
+        return build_backbone(config, dtype=_keras_policy(case))(inputs)["sequence_output"][:, 0]
+
+    return _keras_step(case, config, encode)
+
+
+def hugging_face(case: Case) -> Step:
+    """transformers' `BertModel` with PyTorch's fused attention (sdpa), and no pooler.
+
+    bfloat16 inference runs a model of bfloat16 weights; bfloat16 training runs autocast over
+    float32 weights, the counterpart of Keras' mixed policy. AdamW is PyTorch's fused one.
+    """
+    import torch
+
+    torch.set_num_threads(case.threads)
+    config = backbone_config(case.backbone)
+    model = hugging_face_model(config, case.dropout)
+    ids, labels = _data(case, config)
+    inputs = {
+        "input_ids": torch.from_numpy(ids["token_ids"]).long(),
+        "token_type_ids": torch.from_numpy(ids["segment_ids"]).long(),
+        "attention_mask": torch.from_numpy(ids["padding_mask"]).long(),
+    }
+
+    def logits():
+        return model["dense"](model["bert"](**inputs).last_hidden_state[:, 0])
+
+    if case.task == "inference":
+        model.eval().to(getattr(torch, case.dtype))
+        return torch.inference_mode()(logits)
+    return _torch_training_step(case, model, logits, torch.from_numpy(labels).long())
+
+
+def hugging_face_model(config: BackboneConfig, dropout: float):
+    """A `torch.nn.ModuleDict` of "bert", without a pooler, and "dense" for two classes."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    bert = BertModel(
+        BertConfig(
+            vocab_size=config.vocabulary_size,
+            hidden_size=config.hidden_dim,
+            num_hidden_layers=config.num_layers,
+            num_attention_heads=config.num_heads,
+            intermediate_size=config.intermediate_dim,
+            hidden_act={"gelu_approximate": "gelu_pytorch_tanh"}.get(
+                config.activation, config.activation
+            ),
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+            layer_norm_eps=config.layer_norm_epsilon,
+            attn_implementation="sdpa",
+        ),
+        add_pooling_layer=False,
+    )
+    dense = torch.nn.Linear(config.hidden_dim, CLASSES)
+    return torch.nn.ModuleDict({"bert": bert, "dense": dense})
+
+
+def _torch_training_step(case: Case, model, logits, labels) -> Step:
+    import torch
+
+    model.train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=LEARNING_RATE,
+        betas=(BETA_1, BETA_2),
+        weight_decay=WEIGHT_DECAY,
+        fused=True,
+    )
+    mixed = case.dtype == "bfloat16"
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+            predicted = logits()
+        torch.nn.functional.cross_entropy(predicted.float(), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def _keras_step(case: Case, config: BackboneConfig, encode) -> Step:
+    import keras
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(case.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(case.threads)
+    ids, labels = _data(case, config)
+    symbolic = {
+        name: keras.Input((case.length,), dtype="int32", name=name)  # [batch, length]
+        for name in ids
+    }
+    logits = keras.layers.Dense(CLASSES, dtype=_keras_policy(case))(encode(symbolic))
+    model = keras.Model(symbolic, keras.ops.cast(logits, "float32"))
+    ids = {name: tf.constant(array) for name, array in ids.items()}
+    if case.task == "inference":
+        predict = tf.function(lambda inputs: model(inputs, training=False))
+        return lambda: predict(ids).numpy()
+    model.compile(
+        optimizer=keras.optimizers.AdamW(
+            LEARNING_RATE, beta_1=BETA_1, beta_2=BETA_2, weight_decay=WEIGHT_DECAY
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )
+    return lambda: model.train_on_batch(ids, labels)
+
+
+def _keras_policy(case: Case) -> str:
+    return {"float32": "float32", "bfloat16": "mixed_bfloat16"}[case.dtype]
+
+
+def _data(case: Case, config: BackboneConfig) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Full sequences without padding, int32 [batch, length], and labels, int32 [batch]."""
+    generator = np.random.default_rng(0)
+    shape = [case.batch_size, case.length]
+    ids = {
+        "token_ids": generator.integers(0, config.vocabulary_size, shape, dtype=np.int32),
+        "segment_ids": np.zeros(shape, np.int32),
+        "padding_mask": np.ones(shape, np.int32),
+    }
+    return ids, generator.integers(0, CLASSES, case.batch_size, dtype=np.int32)

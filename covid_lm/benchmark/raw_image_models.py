@@ -1,0 +1,86 @@
+"""One classifier of random weights as two exports, and its weights for PyTorch.
+
+A process of its own writes them (`python -m covid_lm.benchmark.raw_image_models DIR BACKBONE
+DTYPE`), so that the one that starts the workers stays small: Linux counts a parent's peak memory
+to its children.
+"""
+
+import dataclasses
+import os
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+from safetensors.numpy import save_file
+
+from covid_lm.backbones.name_table import encoder_targets
+from covid_lm.backbones.named import backbone_config
+from covid_lm.backbones.vocabulary import built_in_vocabulary, write_vocabulary
+from covid_lm.classifier import Classifier, ClassifierConfig
+from covid_lm.serving.export import write_saved_model
+from covid_lm.serving.signatures import pruned_classifier, signatures
+
+
+def write_models(directory: str, backbone: str, dtype: str) -> None:
+    """Writes all but the images of what `raw_images` describes.
+
+    Args:
+        directory: where.
+        backbone: a name that `backbone_config` knows.
+        dtype: of both exports, "float32" or "bfloat16".
+    """
+    keras.utils.set_random_seed(0)
+    vocabulary = built_in_vocabulary()
+    size = dataclasses.replace(backbone_config(backbone), vocabulary_size=len(vocabulary))
+    config = ClassifierConfig(
+        classes=("negative", "positive"), backbone_name=backbone, backbone=size, protocol="masked"
+    )
+    classifier = Classifier(config, vocabulary)
+    write_saved_model(classifier, os.path.join(directory, "export"), {}, dtype)
+    _write_map_fn_variant(classifier, os.path.join(directory, "map_fn"), dtype)
+    write_vocabulary(vocabulary, os.path.join(directory, "vocab.txt"))
+    save_file(_hugging_face_weights(classifier), os.path.join(directory, "weights.safetensors"))
+
+
+def _write_map_fn_variant(classifier: Classifier, path: str, dtype: str) -> None:
+    pruned, rows = pruned_classifier(classifier, dtype)
+    pruned.preprocessor().image_input = _decode_by_map_fn
+    archive = keras.export.ExportArchive()
+    for name, (function, specs) in signatures(pruned, rows).items():
+        archive.add_endpoint(name, function, input_signature=specs)
+    archive.write_out(path, verbose=False)
+
+
+def _decode_by_map_fn(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """`ImageInput` as it is usually written: nothing checked first, one bad image fails all."""
+
+    def decode(encoded: tf.Tensor) -> tf.Tensor:
+        pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        pixels.set_shape([None, None, 3])
+        resized = tf.image.resize(pixels, [32, 32], antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+
+    specification = tf.TensorSpec([32, 32, 3], tf.uint8)
+    pixels = tf.map_fn(decode, image_bytes, fn_output_signature=specification)
+    return {"pixels": pixels, "valid": tf.ones_like(image_bytes, tf.bool)}
+
+
+def _hugging_face_weights(classifier: Classifier) -> dict[str, np.ndarray]:
+    """The encoder below `bert.`, as `BertModel` names its tensors, and the head below `dense.`."""
+    weights = {}
+    for name, target in encoder_targets(classifier.backbone).items():
+        array = keras.ops.convert_to_numpy(target.variable).reshape(target.shape)
+        place, kind = name.replace("/", ".").replace(".layer_", ".layer.").rsplit(".", 1)
+        if kind.endswith("_embeddings"):
+            place, kind = f"{place}.{kind}", "weight"
+        elif kind == "kernel":
+            array = array.T
+        kind = {"beta": "bias", "bias": "bias"}.get(kind, "weight")
+        weights[f"bert.{place}.{kind}"] = np.ascontiguousarray(array)
+    kernel, bias = classifier.logits.get_layer("feature_extraction").dense.get_weights()
+    return weights | {"dense.weight": np.ascontiguousarray(kernel.T), "dense.bias": bias}
+
+
+if __name__ == "__main__":
+    write_models(*sys.argv[1:])

@@ -1,0 +1,151 @@
+"""A contender in a process of its own: neither its threads nor its memory touch the others'.
+
+The process reads one JSON line with its contender and case, builds and warms up the step and
+answers `{"warm_up_seconds": ...}`; after that it answers each line, a number of steps, with
+`{"seconds": ..., "calls": [...], "peak_bytes": ...}`, the median time of a step, that of each, and
+its memory so far. It sleeps while it waits.
+"""
+
+import dataclasses
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import covid_lm
+from covid_lm.benchmark import ceiling, contenders, raw_image_contenders
+from covid_lm.benchmark.cases import Case
+from covid_lm.errors import RunError
+
+BUILDERS = {
+    "covid_lm": contenders.covid_lm,
+    "keras_hub": contenders.keras_hub,
+    "hugging_face": contenders.hugging_face,
+    "tensorflow_product": ceiling.tensorflow_product,
+    "torch_product": ceiling.torch_product,
+    "export": raw_image_contenders.export,
+    "map_fn": raw_image_contenders.map_fn,
+    "pillow_hf": raw_image_contenders.pillow_hf,
+    "pillow_hf_tuned": raw_image_contenders.pillow_hf_tuned,
+}
+NEEDS = {
+    "hugging_face": ("torch", "transformers"),
+    "torch_product": ("torch",),
+    "pillow_hf": ("torch", "transformers"),
+    "pillow_hf_tuned": ("torch", "transformers"),
+}
+WARM_UP_STEPS = 2
+TURN_SECONDS = 1.0
+
+
+class Worker:
+    """The parent's end of a worker process; a context manager that ends it.
+
+    Args:
+        contender: a key of `BUILDERS`.
+        case: what to measure.
+
+    Raises:
+        RunError: the process failed, with the last line of what it said.
+    """
+
+    def __init__(self, contender: str, case: Case):
+        self.contender = contender
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in __exit__)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "covid_lm.benchmark.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={
+                **process_environment(),
+                "OMP_NUM_THREADS": str(case.threads),
+                "RAYON_NUM_THREADS": str(case.threads),
+            },
+        )
+        answer = self._ask({"contender": contender, "case": dataclasses.asdict(case)})
+        self._steps = max(case.calls, round(TURN_SECONDS / answer["warm_up_seconds"]))
+
+    def turn(self) -> dict:
+        """Runs about a second of steps, at least as many as the case asks for.
+
+        Returns:
+            "seconds" of a step (median), "calls" (of every one) and "peak_bytes" of the process.
+        """
+        return self._ask(self._steps)
+
+    def _ask(self, question) -> dict:
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+        except (OSError, ValueError):
+            self._process.wait()
+            self._errors.seek(0)
+            said = self._errors.read().strip().splitlines() or ["no message"]
+            raise RunError(f"benchmark of {self.contender} failed: {said[-1]}") from None
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+        self._errors.close()
+
+
+def process_environment() -> dict[str, str]:
+    """Of a process that finds this package, computes on the CPU and takes Keras' TensorFlow."""
+    package_parent = os.path.dirname(os.path.dirname(covid_lm.__file__))
+    path = [package_parent, os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+        "CUDA_VISIBLE_DEVICES": "",
+        "KERAS_BACKEND": "tensorflow",
+    }
+
+
+def serve() -> None:
+    """The worker process: answers the lines of its standard input until that ends."""
+    # Libraries may print; the answers get the real standard output to themselves.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(message: dict) -> None:
+        print(json.dumps(message), file=answers, flush=True)
+
+    request = json.loads(sys.stdin.readline())
+    case = Case(**request["case"])
+    step = BUILDERS[request["contender"]](case)
+    for _ in range(WARM_UP_STEPS):
+        warm_up_seconds = _seconds(step)
+    answer({"warm_up_seconds": warm_up_seconds})
+    for line in sys.stdin:
+        calls = _calls(step, json.loads(line), case.callers)
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        answer({"seconds": statistics.median(calls), "calls": calls, "peak_bytes": peak_bytes})
+
+
+def _calls(step: contenders.Step, count: int, callers: int) -> list[float]:
+    if callers == 1:
+        return [_seconds(step) for _ in range(count)]
+    with ThreadPoolExecutor(callers) as pool:
+        return list(pool.map(lambda _: _seconds(step), range(count)))
+
+
+def _seconds(step: contenders.Step) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,160 @@
+"""Suites on raw images: all contenders answer the same, and a result has what the table reads."""
+
+import contextlib
+import functools
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from covid_lm.benchmark import preprocessing, serving
+from covid_lm.benchmark.cases import Case, Options
+from covid_lm.benchmark.raw_image_contenders import (
+    IMAGES,
+    export,
+    map_fn,
+    pillow_hf,
+    pillow_hf_tuned,
+)
+from covid_lm.benchmark.raw_images import raw_images
+from covid_lm.benchmark.report import machine, table
+from covid_lm.errors import InputError
+from tests.conftest import encode, random_picture
+
+TOKENS = {
+    "token_ids": "input_ids",
+    "segment_ids": "token_type_ids",
+    "padding_mask": "attention_mask",
+}
+
+
+@pytest.fixture(scope="module")
+def directory():
+    with raw_images("1x64", "float32", None) as (path, images):
+        assert images.startswith(f"{IMAGES} images from the test split of phantom, ")
+        yield path
+
+
+@pytest.fixture(scope="module")
+def exact_directory(directory, tmp_path_factory):
+    """The same models, and images that are 32x32 already: no resize to differ in."""
+    path = tmp_path_factory.mktemp("exact")
+    for name in ("export", "map_fn", "vocab.txt", "weights.safetensors"):
+        (path / name).symlink_to(os.path.join(directory, name))
+    (path / "images").mkdir()
+    for seed in range(IMAGES):
+        name = "x" * (1 + 8 * seed)
+        (path / "images" / name).write_bytes(encode(random_picture(32, 32, seed)))
+    return str(path)
+
+
+@pytest.fixture(autouse=True)
+def free_threads(monkeypatch):
+    """Other tests have started TensorFlow, which then refuses another number of threads."""
+    for kind in ("intra", "inter"):
+        name = f"set_{kind}_op_parallelism_threads"
+        monkeypatch.setattr(tf.config.threading, name, lambda threads: None)
+
+
+@functools.cache
+def answers(contender, directory, task, batch_size=8) -> dict[str, np.ndarray]:
+    """Of all images, from a step as a worker runs it."""
+    step = contender(Case(task, "1x64", "float32", batch_size, threads=2, material=directory))
+    parts = step()
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+@pytest.mark.parametrize("contender", [pillow_hf, pillow_hf_tuned])
+@pytest.mark.parametrize("batch_size", [1, 12])
+def test_pillow_and_tokenizer_give_the_export_s_tokens(contender, batch_size, directory):
+    pytest.importorskip("transformers")
+    ours = answers(export, directory, "preprocessing")
+    theirs = answers(contender, directory, "preprocessing", batch_size)
+    assert len(theirs["input_ids"]) == IMAGES
+    # Channel values have consecutive ids: one level of difference in the resize is one id.
+    difference = np.abs(ours["token_ids"] - theirs["input_ids"])
+    assert difference.max() <= 1
+    assert difference.mean() < 0.15
+    for key in ("segment_ids", "padding_mask"):
+        np.testing.assert_array_equal(ours[key], theirs[TOKENS[key]])
+
+
+@pytest.mark.parametrize("contender", [map_fn, pillow_hf, pillow_hf_tuned])
+def test_all_answer_the_same_where_no_resize_differs(contender, exact_directory):
+    if contender is not map_fn:
+        pytest.importorskip("torch")
+        pytest.importorskip("transformers")
+    tokens = answers(export, exact_directory, "preprocessing")
+    rival = answers(contender, exact_directory, "preprocessing")
+    for ours, theirs in TOKENS.items():
+        np.testing.assert_array_equal(tokens[ours], rival[ours if contender is map_fn else theirs])
+    ours = answers(export, exact_directory, "serving")["probabilities"]
+    theirs = answers(contender, exact_directory, "serving")["probabilities"]
+    assert np.ptp(ours[:, 0]) > 1e-4
+    np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+def test_map_fn_gives_the_export_s_tokens_up_to_its_jpeg_decoder(directory):
+    ours = answers(export, directory, "preprocessing")
+    variant = answers(map_fn, directory, "preprocessing")
+    names = sorted(os.listdir(os.path.join(directory, "images")))
+    is_png = np.array([name.endswith(".png") for name in names])
+    assert 0 < is_png.sum() < IMAGES
+    np.testing.assert_array_equal(ours["token_ids"][is_png], variant["token_ids"][is_png])
+    # decode_image's inverse DCT is the fast one, not the accurate one.
+    assert np.abs(ours["token_ids"] - variant["token_ids"]).max() <= 6
+    for key in ("segment_ids", "padding_mask"):
+        np.testing.assert_array_equal(ours[key], variant[key])
+
+
+def test_a_step_of_concurrent_callers_answers_one_image(directory):
+    step = export(Case("serving", "1x64", "float32", 1, 2, material=directory, callers=4))
+    first, second = step()["probabilities"], step()["probabilities"]
+    assert first.shape == second.shape == (1, 2)
+    assert (first != second).any()
+
+
+@pytest.fixture
+def quick(monkeypatch, directory):
+    """Options of one round, without rivals, on the models that are there."""
+
+    @contextlib.contextmanager
+    def existing(backbone, dtype, data_dir):
+        yield directory, "32 images"
+
+    for suite in (preprocessing, serving):
+        monkeypatch.setattr(suite, "raw_images", existing)
+    monkeypatch.setattr(preprocessing, "RIVALS", ("map_fn",))
+    monkeypatch.setattr(serving, "RIVALS", ())
+    monkeypatch.setattr(serving, "CALLS", 8)
+    return Options(backbones=("1x64",), batch_sizes=(32,), dtypes=("float32",), rounds=1)
+
+
+def test_preprocessing_suite_measures_and_reports(quick, capsys):
+    result = preprocessing.run(quick)
+    (case,) = result["cases"]
+    assert set(case["contenders"]) == {"export", "map_fn"}
+    assert case["figures"]["map_fn"]["median"] > 0
+    assert "batch 32, round 1/1: export " in capsys.readouterr().out
+    text = table({"machine": machine(), **result})
+    assert "images/s" in text
+    assert "batch 32" in text
+    assert text.endswith(result["notes"][-1])
+
+
+def test_serving_suite_measures_throughput_and_latency(quick):
+    result = serving.run(quick)
+    throughput, latency = result["cases"]
+    assert throughput["batch_size"] == 32
+    assert latency["callers"] == 4
+    assert len(latency["contenders"]["export"]["calls"][0]) >= 8
+    percentiles = latency["latencies"]["export"]
+    assert 0 < percentiles["p50"] <= percentiles["p99"]
+    assert percentiles["calls"] >= 8
+    assert "4 callers" in table({"machine": machine(), **result})
+
+
+def test_no_data_set_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        preprocessing.run(Options(data_dir=str(tmp_path)))

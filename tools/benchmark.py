@@ -1,0 +1,67 @@
+"""Measures covid_lm beside its alternatives in one run, and prints ratios with their spread.
+
+The rivals are optional: pip install 'covid_lm[bench]' brings PyTorch and transformers. About 15
+minutes a suite on two cores; run it on a machine that does nothing else.
+"""
+
+import importlib
+import json
+
+from absl import flags
+
+from covid_lm.benchmark import SUITES
+from covid_lm.benchmark.cases import DTYPES, SUITE_DEFAULTS, Options
+from covid_lm.command_line import run_tool
+from covid_lm.errors import InputError
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("suite", "encoder", SUITES, "What to measure.")
+flags.DEFINE_string("json", None, "File to write all figures to, round by round.")
+flags.DEFINE_integer("rounds", 5, "Turns that each contender gets in each case.", lower_bound=1)
+flags.DEFINE_list("backbones", None, "rbt3,minilm-l6 unless given; suite serving: rbt3.")
+flags.DEFINE_list("batch_sizes", None, "8,1 unless given; preprocessing and serving: 1,8,32.")
+flags.DEFINE_list(
+    "dtypes", None, "Arithmetic (bfloat16: mixed), both unless given; suite serving: float32."
+)
+flags.DEFINE_string(
+    "data_dir", None, "COVID-CT as published, for preprocessing and serving; else the phantom."
+)
+flags.DEFINE_integer("threads", 2, "Threads of each contender.", lower_bound=1)
+
+
+def main(argv: list[str]) -> None:
+    from covid_lm.benchmark.report import machine, table
+
+    result = {"machine": machine(), **importlib.import_module(SUITES[FLAGS.suite]).run(_options())}
+    print(f"\n{table(result)}")
+    if FLAGS.json:
+        with open(FLAGS.json, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=1)
+        print(f"written: {FLAGS.json}")
+
+
+def _options() -> Options:
+    from covid_lm.backbones.named import backbone_config
+
+    given = {name: FLAGS[name].value for name in ("backbones", "batch_sizes", "dtypes")}
+    given = {name: tuple(values) for name, values in given.items() if values is not None}
+    for name in given.get("backbones", ()):
+        backbone_config(name)
+    sizes = given.get("batch_sizes", ())
+    if not all(size.isdecimal() and int(size) for size in sizes):
+        raise InputError(f"--batch_sizes={','.join(sizes)}: positive integers, please")
+    for dtype in given.get("dtypes", ()):
+        if dtype not in DTYPES:
+            raise InputError(f"--dtypes={dtype}: choose from {', '.join(DTYPES)}")
+    if sizes:
+        given["batch_sizes"] = tuple(map(int, sizes))
+    return Options(
+        **{**SUITE_DEFAULTS.get(FLAGS.suite, {}), **given},
+        rounds=FLAGS.rounds,
+        threads=FLAGS.threads,
+        data_dir=FLAGS.data_dir,
+    )
+
+
+if __name__ == "__main__":
+    run_tool(main)
