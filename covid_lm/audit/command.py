@@ -1,0 +1,71 @@
+"""What `tools/audit.py` does once its flags are read."""
+
+import os
+import sys
+
+from covid_lm.audit.data_audit import audit_dataset
+from covid_lm.audit.report import json_report, text_summary
+from covid_lm.audit.report_html import html_report
+from covid_lm.data import load_dataset
+from covid_lm.errors import InputError
+from covid_lm.run_directory import write_json
+
+HIGH_FINDING = 3
+
+
+def run_audit(
+    dataset_name: str,
+    data_dir: str | None,
+    model: str | None = None,
+    output: str | None = None,
+    fail_on: str = "never",
+    seed: int = 0,
+) -> int:
+    """Audits, prints the summary and writes the reports.
+
+    Args:
+        model: `saved_models/NAME`, to be checked as well.
+        output: folder for `audit.json` and `audit.html`, made if need be.
+        fail_on: "never" or "high".
+
+    Returns:
+        The exit status: 3 with `fail_on` "high" and a high finding, else 0.
+
+    Raises:
+        InputError: no such data or model, or an unusable output.
+    """
+    if output is not None:
+        _make_folder(output)
+    dataset = load_dataset(dataset_name, data_dir)
+    progress = sys.stderr.isatty()
+    report = audit_dataset(dataset, seed, progress=progress)
+    if model is not None:
+        from covid_lm.audit.model_checks import check_model
+
+        report = report.with_model(*check_model(model, dataset, report.observations, progress))
+    print(text_summary(report))
+    if output is not None:
+        write_json(os.path.join(output, "audit.json"), json_report(report))
+        page = os.path.join(output, "audit.html")
+        with open(page, "w", encoding="utf-8") as file:
+            file.write(html_report(report))
+        print(f"\nwritten: {os.path.join(output, 'audit.json')}, {page}")
+    high = any(finding.severity == "high" for finding in report.findings)
+    return HIGH_FINDING if fail_on == "high" and high else 0
+
+
+def print_detection_curve(num_seeds: int) -> int:
+    """Prints how large a planted leak must be to be found; returns the exit status, 0."""
+    from covid_lm.audit.detection_curve import detection_curve
+
+    print(detection_curve(num_seeds, progress=sys.stderr.isatty()))
+    return 0
+
+
+def _make_folder(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--output={path}: can't be made a folder ({error.strerror}); choose another"
+        ) from None

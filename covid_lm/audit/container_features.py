@@ -1,0 +1,114 @@
+"""What a file tells before a pixel is looked at: its bytes, its format and its metadata."""
+
+import hashlib
+import os
+import re
+import struct
+
+from PIL import ExifTags, Image
+
+NUM_FIRST_BYTES = 64
+MAX_VALUE_LENGTH = 64
+EXTENSIONS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+_BITS = {"1": 1, "I": 32, "F": 32}
+
+
+def extension(filename: str) -> str:
+    """The lower-cased extension with its dot, empty where there is none."""
+    return os.path.splitext(filename)[1].lower()
+
+
+def extension_mismatch(filename: str, image_format: str) -> bool:
+    """Whether the extension names another format than the one inside; unknown ones never do."""
+    return EXTENSIONS.get(extension(filename), image_format) != image_format
+
+
+def first_bytes(payload: bytes) -> tuple[str, ...]:
+    """The first 64 bytes as facts, "byte 4 is 0d".
+
+    They end earlier where a PNG's compressed pixels begin, behind the two bytes in which its
+    encoder signs them: the pixels themselves are no trait of the container.
+    """
+    end = NUM_FIRST_BYTES
+    if payload.startswith(b"\x89PNG"):
+        data = payload.find(b"IDAT", 0, end)
+        end = end if data < 0 else min(end, data + 6)
+    return tuple(f"byte {i} is {value:02x}" for i, value in enumerate(payload[:end]))
+
+
+def image_format(image: Image.Image) -> str:
+    """Pillow's name of the format; a JPEG with several pictures is a JPEG."""
+    return "JPEG" if image.format == "MPO" else str(image.format)
+
+
+def bit_depth(payload: bytes, mode: str) -> int:
+    """Bits per channel: a PNG's from its header, else what Pillow's mode holds."""
+    if payload.startswith(b"\x89PNG") and len(payload) > 24:
+        return payload[24]
+    return 16 if mode.startswith("I;16") else _BITS.get(mode, 8)
+
+
+def metadata_facts(image: Image.Image) -> tuple[str, ...]:
+    """Keys and short values of EXIF, XMP, ICC, PNG text, Photoshop blocks and the like.
+
+    Args:
+        image: a loaded one: a PNG's text behind the pixels is known only then.
+
+    Returns:
+        Facts such as "has Software" and "Software is 'GIMP'", sorted; a long or binary value is
+        told by its length and the start of its SHA-256.
+    """
+    # EXIF is read by tag below; JFIF's header lies among the first 64 bytes, which tell it.
+    skipped = {"exif", *(("dpi",) if "jfif" in image.info else ())}
+    facts = set()
+    for key, value in image.info.items():
+        if key in skipped or str(key).startswith("jfif"):
+            continue
+        facts |= _photoshop_facts(value) if key == "photoshop" else _entry_facts(key, value)
+        if key in ("xmp", "XML:com.adobe.xmp"):
+            facts |= _xmp_facts(value)
+    for tag, value in _exif_entries(image):
+        facts |= _entry_facts(f"EXIF {ExifTags.TAGS.get(tag, hex(tag))}", value)
+    return tuple(sorted(facts))
+
+
+def _exif_entries(image: Image.Image) -> list[tuple[int, object]]:
+    try:
+        exif = image.getexif()
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error):
+        return []  # a damaged block is none; the picture was decoded all the same
+    return [*exif.items(), *details.items()]
+
+
+def _entry_facts(key: object, value: object) -> set[str]:
+    if isinstance(value, bytes):
+        text = f"{len(value)} bytes {hashlib.sha256(value).hexdigest()[:8]}"
+    else:
+        text = repr(value)
+        if len(text) > MAX_VALUE_LENGTH:
+            digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+            text = f"{len(text)} characters {digest[:8]}"
+    return {f"has {key}", f"{key} is {text}"}
+
+
+def _photoshop_facts(blocks: object) -> set[str]:
+    identifiers = blocks if isinstance(blocks, dict) else {}
+    return {"has photoshop"} | {f"has photoshop block {number:#06x}" for number in identifiers}
+
+
+def _xmp_facts(value: object) -> set[str]:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    names = re.findall(r"[<\s/](\w+:\w+)[=>]", text)
+    return {f"has xmp {name}" for name in names if not name.startswith("xmlns:")}

@@ -1,0 +1,113 @@
+"""Intervals and p-values where the images of one patient are not independent."""
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+
+
+def areas_under_curve(
+    scores: np.ndarray, indicators: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Area under the ROC curve, averaged over the classes, of every weighting of the files.
+
+    Args:
+        scores: float [n, k], a column a class; one column for two classes.
+        indicators: bool [n, k], whether a file is of that class.
+        weights: [n, replicates]; one replicate of ones unless given.
+
+    Returns:
+        float [replicates]; NaN where a replicate lacks a class or all but it.
+    """
+    if weights is None:
+        weights = np.ones((len(scores), 1))
+    columns = [
+        _weighted_area(scores[:, k], indicators[:, k], weights) for k in range(scores.shape[1])
+    ]
+    return np.mean(columns, axis=0)
+
+
+def _weighted_area(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    order = np.argsort(scores, kind="stable")
+    ordered, positive, weights = scores[order], positive[order], weights[order].astype(float)
+    starts = np.flatnonzero(np.r_[True, np.diff(ordered) > 0])  # of runs of equal scores
+    above = np.add.reduceat(weights * positive[:, None], starts, axis=0)
+    below = np.add.reduceat(weights * ~positive[:, None], starts, axis=0)
+    lower = np.cumsum(below, axis=0) - below / 2  # equal scores count half
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (above * lower).sum(axis=0) / (above.sum(axis=0) * below.sum(axis=0))
+
+
+def bootstrap_weights(groups: np.ndarray, replicates: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each file is drawn when whole groups are drawn with replacement.
+
+    Args:
+        groups: int [n], 0 to the number of groups - 1.
+
+    Returns:
+        float32 [n, replicates].
+    """
+    num_groups = int(groups.max()) + 1
+    draws = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=replicates)
+    return draws.T[groups].astype(np.float32)
+
+
+def area_interval(
+    scores: np.ndarray,
+    indicators: np.ndarray,
+    groups: np.ndarray,
+    rng: np.random.Generator,
+    replicates: int = 500,
+) -> tuple[float, float]:
+    """95% interval of the area: percentiles of a bootstrap over groups.
+
+    Near 1 a bootstrap has too little spread to draw from. The lower bound is therefore never
+    above that of m successes in m trials (Clopper and Pearson), m being the number of groups of
+    the smallest class.
+    """
+    samples = areas_under_curve(scores, indicators, bootstrap_weights(groups, replicates, rng))
+    low, high = np.nanpercentile(samples, (50 * (1 - LEVEL), 50 * (1 + LEVEL)))
+    sides = [indicators[:, 0], ~indicators[:, 0]] if indicators.shape[1] == 1 else indicators.T
+    smallest = min(len(np.unique(groups[side])) for side in sides)
+    return min(float(low), ((1 - LEVEL) / 2) ** (1 / max(smallest, 1))), float(high)
+
+
+def design_effect(correct: np.ndarray, groups: np.ndarray) -> float:
+    """Variance of the accuracy with whole groups drawn, over that with single files drawn.
+
+    1 where all are correct or none is, and never less.
+    """
+    residuals = correct - correct.mean()
+    single = np.sum(residuals**2)
+    if single == 0:
+        return 1.0
+    sums = np.bincount(groups, weights=residuals)
+    return max(1.0, float(np.sum(sums**2) / single))
+
+
+def accuracy_interval(correct: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """95% Wilson interval of the accuracy at the effective number of files.
+
+    That is their number over the design effect, or the number of groups where no file or every
+    file is correct.
+    """
+    share, count = float(correct.mean()), len(correct)
+    if share in (0.0, 1.0):
+        effective = float(len(np.unique(groups)))
+    else:
+        effective = count / design_effect(correct, groups)
+    z = stats.norm.ppf((1 + LEVEL) / 2)
+    centre = (share + z**2 / (2 * effective)) / (1 + z**2 / effective)
+    half = np.sqrt(share * (1 - share) / effective + z**2 / (4 * effective**2))
+    half *= z / (1 + z**2 / effective)
+    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """P-values adjusted for all that were computed (Holm 1979): the family-wise error is kept."""
+    order = np.argsort(p_values, kind="stable")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for position, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - position) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted

@@ -1,0 +1,154 @@
+"""The tool: what it prints and writes, its exit statuses, and its refusals."""
+
+import html.parser
+import json
+import pathlib
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from absl import flags
+
+from covid_lm.audit.command import run_audit
+from covid_lm.audit.data_audit import audit_dataset
+from covid_lm.audit.report import text_summary
+from covid_lm.audit.report_html import html_report
+from covid_lm.errors import InputError
+from tests.audit.synthetic import noise, noise_dataset, record
+from tests.conftest import REPOSITORY, encode
+
+
+def write_folder(root: pathlib.Path, count: int, leak: bool = False, split: str = "") -> str:
+    for number in range(count):
+        class_name = ("cat", "dog")[number % 2]
+        directory = root / split / class_name
+        directory.mkdir(parents=True, exist_ok=True)
+        stem = f"{(number * 7919) % 10007:05}" + ("long" if leak and number % 2 else "")
+        (directory / f"{stem}.png").write_bytes(encode(noise(number)))
+    return str(root)
+
+
+@pytest.fixture(scope="module")
+def leaking(tmp_path_factory) -> str:
+    root = tmp_path_factory.mktemp("leaking")
+    directory = write_folder(root, 48, leak=True)
+    (root / "dog" / "damaged.png").write_bytes(b"no image")
+    return directory
+
+
+def test_summary_files_and_exit_status(leaking, tmp_path, capsys):
+    output = tmp_path / "made" / "here"
+    assert run_audit("folder", leaking, output=str(output), fail_on="high") == 3
+    printed = capsys.readouterr().out
+    assert printed.startswith("audit of folder: 48 images\n")
+    assert "HIGH   file name length [L2 features that are not legitimate]" in printed
+    assert "no test split of its own" in printed
+    assert "damaged.png: not an image" in printed
+    assert "p-values corrected for them (Holm)" in printed
+    report = json.loads((output / "audit.json").read_text())
+    assert report["findings"][0]["check"] == "name_length"
+    assert report["probes_run"] == sum(not probe["constant"] for probe in report["probes"])
+    assert report["unreadable"][0]["reason"] == "not an image"
+    assert (output / "audit.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_exit_status_without_fail_on(leaking, capsys):
+    assert run_audit("folder", leaking) == 0
+
+
+def test_two_images(tmp_path, capsys):
+    assert run_audit("folder", write_folder(tmp_path, 4), fail_on="high") in (0, 3)
+    assert "too few images to probe: fewer than 8 independent images" in capsys.readouterr().out
+
+
+def test_one_class(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "a.png").write_bytes(encode(noise(0)))
+    with pytest.raises(InputError) as refused:
+        run_audit("folder", str(tmp_path))
+    assert str(refused.value) == (
+        f"{tmp_path}: 1 class folder(s) found; one folder per class is needed"
+    )
+
+
+def test_unusable_output(leaking, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError) as refused:
+        run_audit("folder", leaking, output=str(tmp_path / "file"))
+    assert str(refused.value) == (
+        f"--output={tmp_path}/file: can't be made a folder (File exists); choose another"
+    )
+
+
+def test_the_tool_in_process(leaking, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    from tools import audit
+
+    monkeypatch.setattr(audit, "FLAGS", flags.FLAGS)
+    flags.FLAGS(["audit.py", "--dataset=folder", f"--data_dir={leaking}", "--fail_on=high"])
+    try:
+        assert audit.main([]) == 3
+    finally:
+        flags.FLAGS.unparse_flags()
+    assert "HIGH" in capsys.readouterr().out
+
+
+def test_help_is_quick_and_a_wrong_flag_is_one_line():
+    command = [sys.executable, str(REPOSITORY / "tools" / "audit.py")]
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
+    start = time.monotonic()
+    done = subprocess.run([*command, "--help"], env=environment, capture_output=True, text=True)
+    assert time.monotonic() - start < 3  # 0.1 s on an idle machine
+    assert done.returncode == 0
+    assert "--fail_on" in done.stdout
+    wrong = subprocess.run(
+        [*command, "--fail_on=low"], env=environment, capture_output=True, text=True
+    )
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1
+    assert "<never|high>" in wrong.stderr
+
+
+def test_tensorflow_is_not_imported():
+    code = "import sys, covid_lm.audit.command; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+class Resources(html.parser.HTMLParser):
+    """Collects whatever a page would load."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        assert tag not in ("script", "link", "iframe")
+        self.found += [value for key, value in attrs if key in ("src", "href", "srcset")]
+
+
+def test_the_page_is_well_formed_and_self_contained():
+    dataset = noise_dataset(24, classes=("<a>", "b&c"))
+    extra = [
+        record("co\udcffpy & <b>.png", 1, "test", encode(noise(0))),
+        record("bad\x01.png", 0, "train", b"no image"),
+    ]
+    dataset = type(dataset)("<noise>", dataset.classes, (*dataset.records, *extra))
+    page = html_report(audit_dataset(dataset, permutations=99))
+    page.encode("utf-8")
+    ElementTree.fromstring(page.replace("<!DOCTYPE html>", ""))
+    resources = Resources()
+    resources.feed(page)
+    assert len(resources.found) == 4  # two pairs' thumbnails: across splits and opposite labels
+    assert all(value.startswith("data:image/jpeg;base64,") for value in resources.found)
+    assert "url(" not in page
+    assert "&lt;b&gt;.png" in page
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+
+
+def test_text_without_findings():
+    text = text_summary(audit_dataset(noise_dataset(), permutations=99))
+    assert "findings: none; 7 probes ran" in text
+    assert "the same for every file: file name length, " in text

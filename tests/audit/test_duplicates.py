@@ -1,0 +1,48 @@
+"""Duplicates: exact, resized and re-encoded ones are found, look-alikes are not."""
+
+import numpy as np
+from PIL import Image
+
+from covid_lm.audit.duplicates import connected_groups, find_duplicates, perceptual_hash
+from tests.audit.synthetic import noise, observed
+from tests.conftest import encode
+
+
+def test_exact_and_near_copies():
+    small = np.asarray(Image.fromarray(noise(3)).resize((37, 33), Image.BICUBIC))
+    seen = [observed(number) for number in range(12)]
+    seen.append(observed(3, name="copy.jpg", payload=encode(small, "JPEG", quality=80)))
+    seen.append(observed(5, name="same.png"))
+    pairs = find_duplicates(seen)
+    assert [(p.first, p.second, p.exact) for p in pairs] == [(5, 13, True), (3, 12, False)]
+    assert pairs[0].correlation == 1
+    assert 0.97 <= pairs[1].correlation < 1
+
+
+def test_pictures_of_one_kind_are_no_duplicates():
+    common = noise(100).astype(int)
+    seen = []
+    for number in range(12):
+        mixed = np.clip(common + (noise(number).astype(int) - 128) // 8, 0, 255).astype(np.uint8)
+        seen.append(observed(number, payload=encode(mixed)))
+    thumbnails = np.stack([o.thumbnail.ravel() for o in seen]).astype(float)
+    assert np.corrcoef(thumbnails).min() > 0.97  # alike as they are, but not the same
+    assert find_duplicates(seen) == []
+
+
+def test_uniform_pictures_match_nothing_but_themselves():
+    levels = (10, 90, 90, 200)
+    seen = [
+        observed(i, payload=encode(np.full((20, 20 + i), level, np.uint8)))
+        for i, level in enumerate(levels)
+    ]
+    assert find_duplicates(seen) == []
+
+
+def test_perceptual_hash():
+    ramp = np.tile(np.arange(32, dtype=np.float32), (32, 1))
+    assert perceptual_hash(ramp[None])[0].reshape(8, 8).tolist() == [[0] * 4 + [1] * 4] * 8
+
+
+def test_connected_groups():
+    assert connected_groups(6, [(0, 3), (3, 5), (1, 2)]).tolist() == [0, 1, 1, 0, 4, 0]

@@ -1,0 +1,60 @@
+"""Edits of encoded images: exact pixels."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from covid_lm.audit import image_edits
+from covid_lm.data.phantom_leaks import add_metadata
+from tests.conftest import encode, random_picture
+
+PIXELS = random_picture(40, 48)
+
+
+def test_metadata_of_a_png_is_stripped():
+    plain = encode(PIXELS)
+    assert image_edits.without_metadata(add_metadata(plain)) == plain
+
+
+def test_metadata_of_a_jpeg_is_stripped_and_its_pixels_are_not_compressed_again():
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    payload = encode(PIXELS, "JPEG", exif=exif, comment=b"hello", icc_profile=b"profile" * 9)
+    stripped = image_edits.without_metadata(payload)
+    assert b"Maker" not in stripped
+    assert b"hello" not in stripped
+    assert b"profile" not in stripped
+    np.testing.assert_array_equal(image_edits.rgb_pixels(stripped), image_edits.rgb_pixels(payload))
+
+
+def test_other_formats_are_stored_anew():
+    stripped = image_edits.without_metadata(encode(PIXELS, "BMP"))
+    assert Image.open(io.BytesIO(stripped)).format == "PNG"
+    np.testing.assert_array_equal(image_edits.rgb_pixels(stripped), PIXELS)
+
+
+def test_reencoding_changes_pixels_a_little():
+    after = image_edits.rgb_pixels(image_edits.reencoded(encode(PIXELS))).astype(int)
+    difference = np.abs(after - PIXELS)
+    assert 0 < difference.max() < 24
+    assert after.shape == PIXELS.shape
+
+
+def test_blank_border_and_centre():
+    payload = encode(PIXELS)
+    assert np.all(image_edits.rgb_pixels(image_edits.blanked(payload)) == 128)
+    border = image_edits.rgb_pixels(image_edits.only_border(payload))
+    centre = image_edits.rgb_pixels(image_edits.only_centre(payload))
+    inner = (slice(5, 35), slice(6, 42))
+    assert np.all(border[inner] == 128)
+    np.testing.assert_array_equal(border[:5], PIXELS[:5])
+    np.testing.assert_array_equal(border[:, -6:], PIXELS[:, -6:])
+    np.testing.assert_array_equal(centre[inner], PIXELS[inner])
+    assert np.all(centre[:5] == 128)
+
+
+def test_what_is_no_image_is_an_error():
+    with pytest.raises(OSError, match="cannot identify"):
+        image_edits.blanked(b"no image")

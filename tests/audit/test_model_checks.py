@@ -1,0 +1,198 @@
+"""Model checks on small runs: what moves a `paper` run's answer, and what a `fixed` one's."""
+
+import numpy as np
+import pytest
+
+from covid_lm.audit.attribution import KINDS, attribution_shares, token_kinds
+from covid_lm.audit.data_audit import audit_dataset
+from covid_lm.audit.model_checks import EDITS, check_model, edited_names
+from covid_lm.audit.model_findings import model_findings, model_lines
+from covid_lm.audit.report import json_report, text_summary
+from covid_lm.audit.report_html import html_report
+from covid_lm.backbones.named import BackboneConfig
+from covid_lm.classifier import Classifier, ClassifierConfig
+from covid_lm.errors import InputError
+from tests.audit.synthetic import noise_dataset
+
+CHARACTERS = "abcdefghijklmnopqrstuvwxyz.-_"
+VOCABULARY = (
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    *map(str, range(256)),
+    *CHARACTERS,
+)
+CLASSES = ("negative", "positive")
+
+
+def save_run(directory, protocol: str) -> str:
+    """A run of random weights, large enough for its answers to depend on every token."""
+    backbone = BackboneConfig(1, 16, 2, 32, vocabulary_size=len(VOCABULARY))
+    config = ClassifierConfig(CLASSES, "test", backbone, protocol=protocol)
+    classifier = Classifier(config, VOCABULARY)
+    generator = np.random.default_rng(5)
+    classifier.logits.set_weights(
+        [w + 0.3 * generator.standard_normal(w.shape) for w in classifier.logits.get_weights()]
+    )
+    run = directory / protocol / "run"
+    run.mkdir(parents=True)
+    classifier.save_config(str(run), {})
+    classifier.save_weights(str(run))
+    return str(directory / protocol)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, str]:
+    directory = tmp_path_factory.mktemp("saved_models")
+    return {protocol: save_run(directory, protocol) for protocol in ("paper", "fixed")}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return noise_dataset(30, name=lambda number, label: f"{'n' * (label * 6 + 1)}{number}.png")
+
+
+@pytest.fixture(scope="module")
+def report(dataset):
+    return audit_dataset(dataset, permutations=9)
+
+
+def rows_by_edit(results: dict, policy: str) -> dict[str, dict]:
+    return {row["edit"]: row for row in results["rows"] if row["policy"] == policy}
+
+
+def test_a_paper_run_moves_when_files_are_renamed(models, dataset, report):
+    results, findings = check_model(models["paper"], dataset, report.observations)
+    assert results["images"] == 10
+    assert len(results["rows"]) == 2 * len(EDITS)
+    for policy in ("masked", "visible"):
+        rows = rows_by_edit(results, policy)
+        assert not rows["names exchanged between files"]["identical"]
+        assert not rows["name blanked"]["identical"]
+        assert rows["metadata stripped"]["identical"]
+        assert rows["unchanged"]["flipped"] == 0
+        assert rows["image blanked"]["largest_change"] > 0
+        assert results["attribution"][policy]["name"] > 0
+        assert sum(results["attribution"][policy].values()) == pytest.approx(1)
+    titles = [finding.title for finding in findings]
+    assert "the model's answer moves when files are renamed (visible names)" in titles
+    merged = report.with_model(results, findings)
+    assert len(merged.findings) == len(report.findings) + len(findings)
+    assert "names exchanged between files" in text_summary(merged)
+    assert "<h2>Model</h2>" in html_report(merged)
+    assert json_report(merged)["model"]["protocol"] == "paper"
+
+
+def test_a_fixed_run_does_not_bit_for_bit(models, dataset, report):
+    results, findings = check_model(models["fixed"], dataset, report.observations)
+    rows = rows_by_edit(results, "fixed")
+    for edit in ("names exchanged between files", "name blanked", "metadata stripped"):
+        assert rows[edit]["identical"]
+        assert rows[edit]["largest_change"] == 0
+    assert rows["image blanked"]["auc"] == 0.5
+    assert not any("rename" in finding.title for finding in findings)
+    assert any("the same bit for bit" in line for line in model_lines(results))
+
+
+def test_exchanged_names():
+    names = [b"a", b"b", b"b", b"c"]
+    exchanged = edited_names(names, "exchange", seed=0)
+    assert sorted(set(exchanged)) == [b"a", b"b", b"c"]
+    assert all(before != after for before, after in zip(names, exchanged, strict=True))
+    assert edited_names(names, "blank", 0) == [b""] * 4
+    assert edited_names(names, "keep", 0) == names
+
+
+def test_token_kinds():
+    tokens = {
+        "token_ids": [[2, 9, 9, 3, 7, 7, 3, 0]],
+        "segment_ids": [[0, 0, 0, 0, 1, 1, 1, 0]],
+        "padding_mask": [[1, 1, 1, 1, 1, 1, 1, 0]],
+    }
+    image, name, special = (KINDS.index(kind) for kind in ("image", "name", "special"))
+    kinds = token_kinds(tokens, separator_id=3)
+    assert kinds.tolist() == [[special, image, image, special, name, name, special, -1]]
+
+
+def test_attribution_is_the_gradient_by_the_embedding(models):
+    """Against finite differences: a token's embedding is moved along itself."""
+    classifier = Classifier.load(models["paper"] + "/run")
+    ids = np.full((1, 512), 0, np.int32)
+    ids[0, :6] = [2, 10, 3, 262, 263, 3]
+    tokens = {
+        "token_ids": ids,
+        "segment_ids": np.array([[0, 0, 0, 1, 1, 1] + [0] * 506], np.int32),
+        "padding_mask": (ids > 0).astype(np.int32),
+    }
+
+    def margin() -> float:
+        logits = np.asarray(classifier.logits(tokens))[0]
+        return float(logits.max() - logits.mean())
+
+    table = classifier.backbone.token_embedding.embeddings
+    values, step = table.numpy(), 1e-2
+    weights = {}
+    for token in (2, 10, 262, 263):
+        moved = []
+        for sign in (1, -1):
+            changed = values.copy()
+            changed[token] *= 1 + sign * step
+            table.assign(changed)
+            moved.append(margin())
+        weights[token] = abs(moved[0] - moved[1]) / (2 * step)
+    table.assign(values)
+    shares = attribution_shares(classifier, tokens)[0]
+    ratio = (weights[262] + weights[263]) / weights[10]
+    assert shares[KINDS.index("name")] / shares[KINDS.index("image")] == pytest.approx(
+        ratio, rel=0.02
+    )
+
+
+def row(edit, **changes) -> dict:
+    values = {
+        "policy": "masked",
+        "edit": edit,
+        "identical": False,
+        "mean_change": 0.2,
+        "largest_change": 0.9,
+        "flipped": 40,
+        "flipped_interval": [0.3, 0.5],
+        "accuracy": 0.9,
+        "auc": 0.5,
+        "auc_interval": [0.4, 0.6],
+    }
+    return {**values, **changes}
+
+
+def test_severities_of_model_findings():
+    results = {
+        "images": 100,
+        "rows": [
+            row("names exchanged between files"),
+            row("name blanked", flipped_interval=[0.0, 0.04]),
+            row("metadata stripped", identical=True),
+            row("JPEG q95 and back", flipped_interval=[0.1, 0.2]),
+            row("image blanked", auc=1.0, auc_interval=[0.9, 1.0]),
+            row("border only", auc=1.0, auc_interval=[0.9, 1.0]),
+            row("border only", policy="visible", auc=0.8, auc_interval=[0.7, 0.9]),
+        ],
+    }
+    found = [(f.check, f.severity) for f in model_findings(results)]
+    assert found == [
+        ("model: names exchanged between files (masked)", "high"),
+        ("model: name blanked (masked)", "medium"),
+        ("model: JPEG q95 and back (masked)", "medium"),
+        ("model: image blanked (masked)", "high"),
+        ("model: border only (visible)", "medium"),
+    ]
+
+
+def test_unusable_models_are_refused(models, dataset, report, tmp_path):
+    with pytest.raises(InputError) as refused:
+        check_model(str(tmp_path / "none"), dataset, report.observations)
+    assert str(refused.value) == (
+        f"--model={tmp_path}/none: no such directory; give saved_models/NAME[/VERSION]"
+    )
+    other = noise_dataset(4, classes=("cat", "dog"))
+    with pytest.raises(InputError, match="its classes are negative, positive, but the data's are"):
+        check_model(models["fixed"], other, ())
+    with pytest.raises(InputError, match="fewer than 2 readable test images"):
+        check_model(models["fixed"], dataset, ())
