@@ -36,20 +36,7 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
         raise InputError(
             f"{data_dir}: {len(classes)} class folder(s) found; one folder per class is needed"
         )
-    files = {
-        (split, class_name): _files(os.path.join(root, class_name))
-        for split, root in roots.items()
-        for class_name in classes
-    }
-    if not any(files.values()):
-        raise InputError(f"{data_dir}: no images found in its class folders")
-    for split, root in roots.items():
-        for class_name in classes:
-            if not files[split, class_name]:
-                raise InputError(
-                    f"{os.path.join(root, class_name)}: a class without images; "
-                    "add some or remove the class everywhere"
-                )
+    files = _files_by_class(data_dir, roots, classes)
     records = [
         ImageRecord(
             filename=os.path.basename(path),
@@ -65,6 +52,27 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
         if split not in roots:
             records = _carve(records, split, share, random.Random(seed))
     return ImageDataset("folder", tuple(classes), tuple(records)).check()
+
+
+def _files_by_class(
+    data_dir: str, roots: dict[str, str], classes: list[str]
+) -> dict[tuple[str, str], list[str]]:
+    """(split, class name) to the paths of its files, none of them empty."""
+    files = {
+        (split, class_name): _files(os.path.join(root, class_name))
+        for split, root in roots.items()
+        for class_name in classes
+    }
+    if not any(files.values()):
+        raise InputError(f"{data_dir}: no images found in its class folders")
+    for split, root in roots.items():
+        for class_name in classes:
+            if not files[split, class_name]:
+                raise InputError(
+                    f"{os.path.join(root, class_name)}: a class without images; "
+                    "add some or remove the class everywhere"
+                )
+    return files
 
 
 def _carve(

@@ -13,6 +13,7 @@ from covid_lm.classifier import Classifier
 from covid_lm.data.records import ImageRecord
 from covid_lm.data.tokens import decode_records, raw_batches
 from covid_lm.errors import RunError
+from covid_lm.evaluation.protocols import predict_tokens
 from covid_lm.run_directory import sample_records, write_json
 from covid_lm.serving.graph_ops import forbidden_ops
 from covid_lm.serving.publish import publish_version
@@ -104,7 +105,7 @@ def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
     preprocessor = classifier.preprocessor()
     images = decode_records(sample_records(run_dir), preprocessor.image_input)
     tokens = images.tokenize(preprocessor).tokens
-    probabilities = classifier.core.predict(tokens, verbose=0)
+    probabilities = predict_tokens(classifier, tokens)
     extra = {}
     for filename in ("config.json", "metrics.json"):
         with open(os.path.join(run_dir, filename), encoding="utf-8") as file:
