@@ -54,6 +54,19 @@ def decode_rgb(
     return pixels
 
 
+def decode_png_or_jpeg(
+    image_bytes: tf.Tensor, image_format: tf.Tensor, max_pixels: int
+) -> tf.Tensor:
+    """As `decode_rgb`, for images of these two formats only: a fraction of its ops."""
+    pixels = tf.cond(
+        image_format == PNG,
+        lambda: tf.io.decode_png(image_bytes, channels=3),
+        lambda: _decode_jpeg(image_bytes, max_pixels),
+    )
+    pixels.set_shape([None, None, 3])
+    return pixels
+
+
 def _decode_jpeg(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     size = tf.cast(tf.io.extract_jpeg_shape(image_bytes)[:2], tf.int64)
     # An empty file is an error: the way to refuse without Assert, which logs what it's given.

@@ -1,12 +1,15 @@
 """Functional layer 1, Input: encoded image bytes to small uint8 pixels, one bad image at a time."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
-from covid_lm.layers.image_decode import decode_rgb
+from covid_lm.layers.image_decode import decode_png_or_jpeg, decode_rgb
 from covid_lm.layers.image_header import (
+    JPEG,
+    PNG,
     UNKNOWN,
     declared_sizes,
     image_formats,
@@ -102,26 +105,29 @@ class ImageInput(keras.layers.Layer):
         sizes = declared_sizes(headers, formats)
         decodable = (formats != UNKNOWN) & sizes_allowed(sizes, self.max_pixels)
 
-        def decode_at(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def decode_any(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             pixels = decode_rgb(image_bytes[index], headers[index], formats[index], self.max_pixels)
+            return index, self._resize(pixels)
+
+        def decode_common(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            pixels = decode_png_or_jpeg(image_bytes[index], formats[index], self.max_pixels)
             return index, self._resize(pixels)
 
         largest = tf.reduce_max(tf.where(decodable, tf.reduce_prod(sizes, 1), 0))
         parallel = tf.where(largest > _LARGE_PIXELS, tf.ones_like(largest), _PARALLEL_IMAGES)
+        indices = tf.where(decodable)[:, 0]
         count = tf.size(image_bytes, tf.int64)
-        blank = tf.zeros([*self.image_size, 3], tf.uint8)
-        index, pixels = (
-            tf.data.Dataset.from_tensor_slices(tf.where(decodable)[:, 0])
-            .map(
-                decode_at,
-                num_parallel_calls=parallel,
-                deterministic=False,
-            )
-            .ignore_errors()
-            # A last element that can't fail: get_single_element refuses an empty dataset.
-            .concatenate(tf.data.Dataset.from_tensors((count, blank)))
-            .batch(count + 1)
-            .get_single_element()
+        # A mapped function is set up anew in every call, at a cost that grows with its ops, of
+        # which the rarer formats have nearly all; a parallel map starts threads besides.
+        rare = tf.reduce_any(decodable & (formats != PNG) & (formats != JPEG))
+        index, pixels = tf.cond(
+            rare,
+            lambda: self._map_isolated(decode_any, indices, count, parallel),
+            lambda: tf.cond(
+                tf.size(indices) > 1,
+                lambda: self._map_isolated(decode_common, indices, count, parallel),
+                lambda: self._map_isolated(decode_common, indices, count, None),
+            ),
         )
         index = index[:, None]  # [survivors + 1, 1]
         pixels = tf.scatter_nd(index, pixels, [count + 1, *self.image_size, 3])[:-1]
@@ -130,6 +136,25 @@ class ImageInput(keras.layers.Layer):
             pixels = _luminance(pixels)
         pixels.set_shape([None, *self.image_size, 1 if self.color == "luminance" else 3])
         return {"pixels": pixels, "valid": valid}
+
+    def _map_isolated(
+        self, decode_at: Callable, indices: tf.Tensor, count: tf.Tensor, parallel: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Index and pixels of the images that `decode_at` could decode, and of a blank last one."""
+        blank = tf.zeros([*self.image_size, 3], tf.uint8)
+        return (
+            tf.data.Dataset.from_tensor_slices(indices)
+            .map(
+                decode_at,
+                num_parallel_calls=parallel,
+                deterministic=None if parallel is None else False,
+            )
+            .ignore_errors()
+            # A last element that can't fail: get_single_element refuses an empty dataset.
+            .concatenate(tf.data.Dataset.from_tensors((count, blank)))
+            .batch(count + 1)
+            .get_single_element()
+        )
 
     def _resize(self, pixels: tf.Tensor) -> tf.Tensor:
         # What tf.image.resize(antialias=True) runs, without its float copy of the whole picture.
