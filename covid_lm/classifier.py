@@ -1,23 +1,17 @@
-"""The layers composed: a preprocessor (bytes to ids), a core (ids to probabilities), and a run's
-files that bring both back."""
+"""The layers composed: a preprocessor (bytes to ids) and a core (ids to probabilities)."""
 
 import dataclasses
-import json
-import os
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from covid_lm.backbones.bert import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
 from covid_lm.backbones.named import BackboneConfig
-from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
-from covid_lm.errors import InputError
 from covid_lm.layers.feature_extraction import FeatureExtraction
 from covid_lm.preprocessor import Preprocessor
-from covid_lm.protocols import LAYOUTS, PROTOCOLS
-
-DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-WEIGHTS_FILE = os.path.join("checkpoints", "best.weights.h5")
+from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS, PROTOCOLS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +57,8 @@ class Classifier:
         logits: keras Model, token ids to float32 logits [batch, classes]: what is trained.
         core: keras Model, token ids to float32 probabilities [batch, classes].
         embedding: keras Model, token ids to the [CLS] vector [batch, hidden_dim].
+        embedding_rows: int32 [vocabulary], from a token's id to its row of the embedding table,
+            where a `serving_copy` has fewer rows than words; None where they are the same.
 
     The three models take `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length],
     and share every weight.
@@ -72,6 +68,9 @@ class Classifier:
             weights are float32, unless given.
     """
 
+    input_keys = ("token_ids", "segment_ids", "padding_mask")
+    reads_tokens = True
+
     def __init__(
         self,
         config: ClassifierConfig,
@@ -80,6 +79,7 @@ class Classifier:
     ):
         self.config = config
         self.vocabulary = vocabulary
+        self.embedding_rows: np.ndarray | None = None
         self._preprocessors: dict[str, Preprocessor] = {}
         policy = dtype_policy or DTYPE_POLICIES[config.dtype]
         self.backbone = build_backbone(config.backbone, dtype=policy)
@@ -95,8 +95,7 @@ class Classifier:
         )
         length = config.head + config.tail
         inputs = {
-            name: keras.Input((length,), dtype="int32", name=name)
-            for name in ("token_ids", "segment_ids", "padding_mask")
+            name: keras.Input((length,), dtype="int32", name=name) for name in self.input_keys
         }
         embedding = encoder(inputs)
         logits = head(embedding)
@@ -120,41 +119,27 @@ class Classifier:
             )
         return self._preprocessors[policy]
 
-    def save_weights(self, directory: str) -> None:
-        """Writes the weights below a run's directory, beside and then renamed."""
-        path = os.path.join(directory, WEIGHTS_FILE)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        staged = f"{path.removesuffix('.weights.h5')}.part.weights.h5"
-        self.logits.save_weights(staged)
-        os.replace(staged, path)
-
-    def save_config(self, directory: str, run: dict) -> None:
-        """Writes `config.json` (the classifier's config and what `run` tells) and `vocab.txt`."""
-        with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
-            json.dump({"classifier": self.config.to_dict(), "run": run}, file, indent=2)
-        write_vocabulary(self.vocabulary, os.path.join(directory, "vocab.txt"))
-
-    @classmethod
-    def load(cls, directory: str) -> "Classifier":
-        """Rebuilds the classifier of a finished run.
+    def serving_copy(self, dtype: str) -> "Classifier":
+        """A copy that holds the embedding rows that tokens can reach, and nothing of the others.
 
         Args:
-            directory: `saved_models/NAME/run`.
-
-        Raises:
-            InputError: no run there, or one that is damaged.
+            dtype: of the copy's weights and arithmetic, "float32" or "bfloat16".
         """
-        try:
-            with open(os.path.join(directory, "config.json"), encoding="utf-8") as file:
-                config = ClassifierConfig.from_dict(json.load(file)["classifier"])
-        except FileNotFoundError:
-            raise InputError(f"{directory}: no finished run (no config.json in it)") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{directory}/config.json: damaged ({error})") from None
-        classifier = cls(config, read_vocabulary(os.path.join(directory, "vocab.txt")))
-        path = os.path.join(directory, WEIGHTS_FILE)
-        try:
-            classifier.logits.load_weights(path)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: can't be loaded ({str(error).splitlines()[0]})") from None
-        return classifier
+        reachable = self.preprocessor().token_encoder.reachable_token_ids
+        backbone = dataclasses.replace(self.config.backbone, vocabulary_size=len(reachable))
+        config = dataclasses.replace(self.config, backbone=backbone)
+        copy = Classifier(config, self.vocabulary, dtype_policy=dtype)
+        copy.embedding_rows = np.zeros(len(self.vocabulary), np.int32)
+        copy.embedding_rows[reachable] = np.arange(len(reachable))
+        embeddings = self.backbone.token_embedding.embeddings
+        for source, target in zip(self.logits.variables, copy.logits.variables, strict=True):
+            value = tf.gather(source, reachable) if source is embeddings else source
+            target.assign(tf.cast(value, target.dtype))
+        return copy
+
+    def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What the models take, of what the preprocessor gives."""
+        inputs = {key: preprocessed[key] for key in self.input_keys}
+        if self.embedding_rows is not None:
+            inputs["token_ids"] = tf.gather(tf.constant(self.embedding_rows), inputs["token_ids"])
+        return inputs

@@ -1,4 +1,4 @@
-"""The paper's choices of what the model reads, by name. Free of TensorFlow."""
+"""Choices by name, the paper's and ours. Free of TensorFlow."""
 
 PROTOCOLS = {  # name: (training policy, test policy)
     "paper": ("visible", "masked"),
@@ -10,3 +10,4 @@ LAYOUTS = {  # a layout is nothing but arguments of the preprocessor
     "paper": {"image_size": 32, "color": "rgb"},
     "gray22": {"image_size": 22, "color": "luminance"},
 }
+DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # of Keras

@@ -1,25 +1,26 @@
 """Training as in the paper (section 4.1): AdamW at a constant rate, early stopping."""
 
 import dataclasses
-import json
-import math
+import datetime
 import os
 import sys
 import time
 
 import keras
 
-from covid_lm.backbones.checkpoint import load_weights, read_config, vocabulary_file
-from covid_lm.backbones.named import backbone_config
-from covid_lm.backbones.vocabulary import built_in_vocabulary, read_vocabulary
-from covid_lm.classifier import Classifier, ClassifierConfig
+from covid_lm.build_classifier import build_classifier
+from covid_lm.classifier import Classifier
+from covid_lm.classifier_files import save_config, save_weights
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.tokens import DecodedRecords, decode_records
-from covid_lm.errors import InputError, RunError
+from covid_lm.errors import InputError
 from covid_lm.evaluation.protocols import evaluate_protocols
+from covid_lm.machine import machine
+from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.run_directory import staged_run, write_json, write_samples
 from covid_lm.serving.export import export_classifier
+from covid_lm.training_callbacks import EpochLog, StopOnNonFiniteLoss
 from covid_lm.training_options import TrainingOptions, fitting_batch_size
 
 PATIENCE = 3  # epochs without a lower validation loss
@@ -50,13 +51,19 @@ def train(options: TrainingOptions) -> TrainingResult:
         classifier = build_classifier(options, dataset.classes)
         images = decode_splits(classifier, dataset, options)
         batch_size = options.batch_size or fitting_batch_size(
-            classifier.config.backbone, len(images["train"].records)
+            options.backbone, len(images["train"].records)
         )
-        run = {**dataclasses.asdict(options), "batch_size": batch_size}
-        classifier.save_config(staged, run)
+        run = {
+            **dataclasses.asdict(options),
+            "batch_size": batch_size,
+            "command": options.command,
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "machine": machine(),
+        }
+        save_config(classifier, staged, run)
         _print_plan(classifier, dataset, images, options, batch_size)
         fit(classifier, images, batch_size, options, staged)
-        classifier.save_weights(staged)
+        save_weights(classifier, staged)
         rows, probabilities = evaluate_protocols(classifier, images["test"])
         metrics = {
             "dataset": dataset.name,
@@ -65,6 +72,7 @@ def train(options: TrainingOptions) -> TrainingResult:
             "weights": classifier.config.weights or "random",
             "early_stopping": options.early_stopping,
             "protocols": rows,
+            "seconds": round(time.monotonic() - started, 1),
         }
         write_json(os.path.join(staged, "metrics.json"), metrics)
         write_samples(images["test"].records, staged)
@@ -82,45 +90,8 @@ def train(options: TrainingOptions) -> TrainingResult:
     return TrainingResult(options.model_dir, version_dir, rows, difference, seconds)
 
 
-def build_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Classifier:
-    """A classifier with the weights and vocabulary of `options.weights`, or with random weights.
-
-    One with random weights needs no other words than the built-in ones.
-
-    Raises:
-        InputError: unknown backbone, or weights that are not that backbone's.
-    """
-    backbone = backbone_config(options.backbone)
-    if options.weights is None:
-        vocabulary = built_in_vocabulary()
-        backbone = dataclasses.replace(backbone, vocabulary_size=len(vocabulary))
-    else:
-        stored = read_config(options.weights)
-        for field in ("num_layers", "hidden_dim", "num_heads", "intermediate_dim"):
-            if getattr(stored, field) != getattr(backbone, field):
-                raise InputError(
-                    f"--weights={options.weights}: {field} is {getattr(stored, field)}, but "
-                    f"--backbone={options.backbone} has {getattr(backbone, field)}"
-                )
-        vocabulary = read_vocabulary(vocabulary_file(options.weights))
-        backbone = stored
-    config = ClassifierConfig(
-        classes=classes,
-        backbone_name=options.backbone,
-        backbone=backbone,
-        protocol=options.protocol,
-        layout=options.layout,
-        dtype=options.dtype,
-        weights=options.weights,
-    )
-    classifier = Classifier(config, vocabulary)
-    if options.weights is not None:
-        load_weights(options.weights, classifier.backbone)
-    return classifier
-
-
 def fit(
-    classifier: Classifier,
+    classifier: Classifier | PixelClassifier,
     images: dict[str, DecodedRecords],
     batch_size: int,
     options: TrainingOptions,
@@ -165,39 +136,8 @@ def fit(
     )
 
 
-class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Ends the run with one line, instead of training on with ruined weights."""
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.epoch = epoch + 1
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        if not math.isfinite(logs["loss"]):
-            rate = float(self.model.optimizer.learning_rate)
-            raise RunError(
-                f"epoch {self.epoch}, step {batch + 1}: the loss is {logs['loss']}; "
-                f"lower --learning_rate (now {rate:g})"
-            )
-
-
-class EpochLog(keras.callbacks.Callback):
-    """One JSON line per epoch: its number, loss and accuracy, validation's too, and seconds."""
-
-    def __init__(self, path: str):
-        super().__init__()
-        self.path = path
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.started = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        seconds = round(time.monotonic() - self.started, 3)
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"epoch": epoch + 1, **logs, "seconds": seconds}) + "\n")
-
-
 def decode_splits(
-    classifier: Classifier, dataset: ImageDataset, options: TrainingOptions
+    classifier: Classifier | PixelClassifier, dataset: ImageDataset, options: TrainingOptions
 ) -> dict[str, DecodedRecords]:
     """The images of the splits that the run uses, decoded once.
 
@@ -222,7 +162,7 @@ def decode_splits(
 
 
 def _print_plan(
-    classifier: Classifier,
+    classifier: Classifier | PixelClassifier,
     dataset: ImageDataset,
     images: dict[str, DecodedRecords],
     options: TrainingOptions,

@@ -5,7 +5,7 @@ import math
 import os
 import re
 
-from covid_lm.backbones.named import BackboneConfig
+from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS, backbone_config
 from covid_lm.errors import InputError
 
 
@@ -19,6 +19,7 @@ class TrainingOptions:
     weights: str | None = None
     protocol: str = "paper"
     layout: str = "paper"
+    image_size: int | None = None
     epochs: int = 8
     batch_size: int | None = None
     learning_rate: float = 1e-4
@@ -39,21 +40,63 @@ class TrainingOptions:
         if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
             raise InputError(f"--name={self.name}: letters, digits and _.+- only, please")
 
+        if self.backbone in CONVOLUTIONAL_NETWORKS:
+            self._check_convolutional()
+        elif self.image_size is not None:
+            raise InputError(
+                f"--image_size={self.image_size}: only for {', '.join(CONVOLUTIONAL_NETWORKS)}; "
+                "--layout chooses what the others read"
+            )
+
+    def _check_convolutional(self) -> None:
+        if self.protocol != "absent":
+            raise InputError(
+                f"--protocol={self.protocol}: {self.backbone} reads no file name; "
+                "use --protocol=absent"
+            )
+        if self.layout != "paper":
+            raise InputError(
+                f"--layout={self.layout}: {self.backbone} reads all pixels; use --image_size"
+            )
+        if self.image_size is not None and not 32 <= self.image_size <= 1024:
+            raise InputError(f"--image_size={self.image_size}: must be from 32 to 1024")
+
+    @property
+    def command(self) -> str:
+        """The command that repeats the run; folders stand as DIR and WEIGHTS_DIR."""
+        placeholders = {"data_dir": "DIR", "weights": "WEIGHTS_DIR"}
+        words = ["python", "tools/train.py"]
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value == field.default or field.name in ("name", "output_dir"):
+                continue
+            value = placeholders.get(field.name, value)
+            words.append(f"--{field.name}" if value is True else f"--{field.name}={value}")
+        return " ".join(words)
+
     @property
     def model_dir(self) -> str:
         """Where the run and its versions go."""
-        name = self.name or f"{self.dataset}-{self.backbone}-{self.protocol}-{self.layout}"
+        layout = self.layout
+        if self.backbone in CONVOLUTIONAL_NETWORKS:
+            layout = str(self.image_size or 224)
+        name = self.name or f"{self.dataset}-{self.backbone}-{self.protocol}-{layout}"
         return os.path.join(self.output_dir, name)
 
 
-def fitting_batch_size(backbone: BackboneConfig, num_images: int, length: int = 512) -> int:
+def fitting_batch_size(backbone_name: str, num_images: int, length: int = 512) -> int:
     """A power of two that leaves about 16 steps an epoch or more, within the paper's 512.
 
-    Activations are bounded by a quarter of the machine's memory: for its gradients a layer keeps
-    `34 * length * width + 5 * heads * length**2` bytes of a sequence in 16-bit arithmetic
-    (Korthikanti et al., 2022, equation 2), and twice that in float32.
+    A convolutional network gets 64 at most. A BERT's activations are bounded by a quarter of the
+    machine's memory: for its gradients a layer keeps `34 * length * width + 5 * heads * length**2`
+    bytes of a sequence in 16-bit arithmetic (Korthikanti et al., 2022, equation 2), and twice that
+    in float32.
     """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
-    per_layer = 34 * length * backbone.hidden_dim + 5 * backbone.num_heads * length**2
-    bound = min(512, num_images / 16, memory / (2 * per_layer * backbone.num_layers))
+    if backbone_name in CONVOLUTIONAL_NETWORKS:
+        bound = min(64, num_images / 16)
+    else:
+        backbone = backbone_config(backbone_name)
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
+        per_layer = 34 * length * backbone.hidden_dim + 5 * backbone.num_heads * length**2
+        bound = min(512, num_images / 16, memory / (2 * per_layer * backbone.num_layers))
     return 2 ** int(math.log2(max(bound, 1)))

@@ -8,15 +8,15 @@ import shutil
 import numpy as np
 import pytest
 
-from covid_lm.backbones.named import BACKBONES
-from covid_lm.classifier import Classifier
+from covid_lm.build_classifier import build_classifier
+from covid_lm.classifier_files import load_classifier
 from covid_lm.data.folder import folder
 from covid_lm.data.tokens import decode_records
 from covid_lm.errors import InputError, RunError
 from covid_lm.evaluation.evaluate import evaluate_run
 from covid_lm.evaluation.protocols import predict_tokens
 from covid_lm.serving.export import export_difference
-from covid_lm.training import build_classifier, decode_splits, train
+from covid_lm.training import decode_splits, train
 from covid_lm.training_options import TrainingOptions, fitting_batch_size
 
 
@@ -45,6 +45,8 @@ def test_a_run_leaves_its_files(finished):
     assert result.version_dir == str(directory / "run-1" / "1")
     config = json.loads((run / "config.json").read_text())
     assert config["run"]["batch_size"] == 4
+    assert config["run"]["command"].startswith("python tools/train.py --dataset=folder")
+    assert config["run"]["machine"]["cores"] == os.cpu_count()
     assert config["classifier"]["classes"] == ["bright", "dark"]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
@@ -66,7 +68,7 @@ def test_two_easy_classes_are_learnt(finished):
 def test_the_export_is_the_live_model(finished, image_folder):
     result, directory = finished
     assert result.export_difference < 1e-6
-    classifier = Classifier.load(str(directory / "run-1" / "run"))
+    classifier = load_classifier(str(directory / "run-1" / "run"))
     records = folder(image_folder).split("test")
     preprocessor = classifier.preprocessor()
     images = decode_records(records, preprocessor.image_input)
@@ -91,7 +93,7 @@ def test_a_second_run_gets_the_next_version(finished, image_folder):
     assert again.version_dir == str(directory / "run-1" / "2")
     assert list(again.protocols) == ["fixed"]
     assert again.export_difference < 0.02
-    classifier = Classifier.load(str(directory / "run-1" / "run"))
+    classifier = load_classifier(str(directory / "run-1" / "run"))
     assert classifier.config.layout == "gray22"
 
 
@@ -120,6 +122,16 @@ def test_the_validation_split_is_held_out_only_for_itself(
         ({"learning_rate": -1.0}, "--learning_rate=-1.0: must be above 0"),
         ({"name": "../up"}, "--name=../up: letters"),
         ({"backbone": "huge"}, "--backbone=huge: no such backbone; choose one of tiny"),
+        ({"backbone": "resnet50"}, "--protocol=paper: resnet50 reads no file name; use"),
+        (
+            {"backbone": "resnet50", "protocol": "absent", "layout": "gray22"},
+            "--layout=gray22: resnet50 reads all pixels; use --image_size",
+        ),
+        (
+            {"backbone": "resnet50", "protocol": "absent", "image_size": 16},
+            "--image_size=16: must be from 32 to 1024",
+        ),
+        ({"image_size": 64}, "--image_size=64: only for resnet50, densenet121, densenet169;"),
         ({"data_dir": "absent"}, "absent: no such directory"),
         ({"output_dir": "/proc/none"}, "/proc/none/run-1: can't be written"),
     ],
@@ -130,6 +142,16 @@ def test_unusable_options(image_folder, tmp_path, changes, message):
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
     assert os.listdir(tmp_path) == []
+
+
+def test_the_command_repeats_what_differs_from_the_defaults():
+    told = TrainingOptions(
+        dataset="covid_ct", data_dir="/data/ct", weights="/w", seed=3, name="x", skip_invalid=True
+    )
+    assert told.command == (
+        "python tools/train.py --dataset=covid_ct --data_dir=DIR --weights=WEIGHTS_DIR --seed=3 "
+        "--skip_invalid"
+    )
 
 
 @pytest.fixture
@@ -160,7 +182,9 @@ def test_a_non_finite_loss_stops_the_run(image_folder, tmp_path):
 
 
 def test_batch_size_fits_data_and_memory():
-    assert fitting_batch_size(BACKBONES["tiny"], 240) == 8
-    assert fitting_batch_size(BACKBONES["tiny"], 425) == 16
-    assert fitting_batch_size(BACKBONES["tiny"], 10) == 1
-    assert 1 <= fitting_batch_size(BACKBONES["roberta-wwm-ext-large"], 10**6) < 512
+    assert fitting_batch_size("tiny", 240) == 8
+    assert fitting_batch_size("tiny", 425) == 16
+    assert fitting_batch_size("tiny", 10) == 1
+    assert 1 <= fitting_batch_size("roberta-wwm-ext-large", 10**6) < 512
+    assert fitting_batch_size("resnet50", 425) == 16
+    assert fitting_batch_size("resnet50", 10**6) == 64

@@ -30,7 +30,8 @@ flags.DEFINE_integer("threads", 2, "Threads of each contender.", lower_bound=1)
 
 
 def main(argv: list[str]) -> None:
-    from covid_lm.benchmark.report import machine, table
+    from covid_lm.benchmark.report import table
+    from covid_lm.machine import machine
 
     result = {"machine": machine(), **importlib.import_module(SUITES[FLAGS.suite]).run(_options())}
     print(f"\n{table(result)}")

@@ -5,7 +5,7 @@ Without flags: a tiny model on the embedded phantom data, about a minute on two 
 
 from absl import flags
 
-from covid_lm.backbones.named import BACKBONES
+from covid_lm.backbones.named import BACKBONES, CONVOLUTIONAL_NETWORKS
 from covid_lm.command_line import run_tool
 from covid_lm.data import DATASETS
 from covid_lm.protocols import LAYOUTS, PROTOCOLS
@@ -13,12 +13,18 @@ from covid_lm.protocols import LAYOUTS, PROTOCOLS
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.")
 flags.DEFINE_string("data_dir", None, "Where the data set lies; phantom needs none.")
-flags.DEFINE_string("backbone", "tiny", f"One of {', '.join(BACKBONES)}, or a size as 4x256.")
+flags.DEFINE_string(
+    "backbone",
+    "tiny",
+    f"One of {', '.join(BACKBONES)}, or a size as 4x256; or, to compare with, one of "
+    f"{', '.join(CONVOLUTIONAL_NETWORKS)}.",
+)
 flags.DEFINE_string(
     "weights",
     None,
     "Pretrained weights of that backbone: a directory with a Hugging Face model.safetensors or "
-    "tf_model.h5, or an original TensorFlow checkpoint; random weights unless given.",
+    "tf_model.h5, or an original TensorFlow checkpoint; for a convolutional network its HDF5 file "
+    "without the top; random weights unless given.",
 )
 flags.DEFINE_enum(
     "protocol",
@@ -27,6 +33,9 @@ flags.DEFINE_enum(
     "How the file name enters in training and test; `fixed` and `absent` are the honest ones.",
 )
 flags.DEFINE_enum("layout", "paper", list(LAYOUTS), "32x32 RGB trimmed, or 22x22 gray whole.")
+flags.DEFINE_integer(
+    "image_size", None, "Side of what a convolutional network reads, in pixels; 224 unless given."
+)
 flags.DEFINE_integer("epochs", 8, "Most epochs to train.")
 flags.DEFINE_integer("batch_size", None, "Images a step; fit for the machine unless given.")
 flags.DEFINE_float("learning_rate", 1e-4, "Constant learning rate of AdamW.")

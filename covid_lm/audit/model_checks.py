@@ -22,6 +22,7 @@ from covid_lm.audit.model_findings import (
 )
 from covid_lm.audit.observations import Observation
 from covid_lm.classifier import Classifier
+from covid_lm.classifier_files import load_classifier
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.tokens import encoded_filename
 from covid_lm.errors import InputError
@@ -88,7 +89,9 @@ def check_model(
     Raises:
         InputError: no such run, other classes, or too few readable test images.
     """
-    classifier = Classifier.load(_run_directory(model))
+    classifier = load_classifier(_run_directory(model))
+    if not classifier.reads_tokens:
+        raise InputError(f"--model={model}: these checks are for models that read tokens")
     if dataset.classes != classifier.config.classes:
         raise InputError(
             f"--model={model}: its classes are {', '.join(classifier.config.classes)}, but the "

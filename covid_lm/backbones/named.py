@@ -40,6 +40,9 @@ BACKBONES = {
     "roberta-wwm-ext-large": BackboneConfig(24, 1024, 16, 4096),
 }
 
+# Of `keras.applications`, beside which the paper's models are measured.
+CONVOLUTIONAL_NETWORKS = ("resnet50", "densenet121", "densenet169")
+
 
 def backbone_config(name: str) -> BackboneConfig:
     """The named config, or one from a size such as "4x256": 4 layers, 256 wide, heads of 64.

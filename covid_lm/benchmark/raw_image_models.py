@@ -19,7 +19,7 @@ from covid_lm.backbones.named import backbone_config
 from covid_lm.backbones.vocabulary import built_in_vocabulary, write_vocabulary
 from covid_lm.classifier import Classifier, ClassifierConfig
 from covid_lm.serving.export import write_saved_model
-from covid_lm.serving.signatures import pruned_classifier, signatures
+from covid_lm.serving.signatures import signatures
 
 
 def write_models(directory: str, backbone: str, dtype: str) -> None:
@@ -44,10 +44,10 @@ def write_models(directory: str, backbone: str, dtype: str) -> None:
 
 
 def _write_map_fn_variant(classifier: Classifier, path: str, dtype: str) -> None:
-    pruned, rows = pruned_classifier(classifier, dtype)
-    pruned.preprocessor().image_input = _decode_by_map_fn
+    copy = classifier.serving_copy(dtype)
+    copy.preprocessor().image_input = _decode_by_map_fn
     archive = keras.export.ExportArchive()
-    for name, (function, specs) in signatures(pruned, rows).items():
+    for name, (function, specs) in signatures(copy).items():
         archive.add_endpoint(name, function, input_signature=specs)
     archive.write_out(path, verbose=False)
 

@@ -2,7 +2,7 @@
 
 import os
 
-from covid_lm.classifier import Classifier
+from covid_lm.classifier_files import load_classifier
 from covid_lm.data import load_dataset
 from covid_lm.data.tokens import decode_records
 from covid_lm.errors import InputError
@@ -34,7 +34,7 @@ def evaluate_run(
     if output is not None and not os.path.isdir(os.path.dirname(output) or "."):
         raise InputError(f"--output={output}: its folder does not exist")
     model_dir, version_dir = resolve_model(model)
-    classifier = Classifier.load(os.path.join(model_dir, "run"))
+    classifier = load_classifier(os.path.join(model_dir, "run"))
     dataset = load_dataset(dataset_name, data_dir)
     if dataset.classes != classifier.config.classes:
         raise InputError(

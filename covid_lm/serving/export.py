@@ -10,14 +10,16 @@ import tensorflow as tf
 
 from covid_lm.backbones.vocabulary import write_vocabulary
 from covid_lm.classifier import Classifier
+from covid_lm.classifier_files import load_classifier
 from covid_lm.data.records import ImageRecord
 from covid_lm.data.tokens import decode_records, raw_batches
 from covid_lm.errors import RunError
 from covid_lm.evaluation.protocols import predict_tokens
+from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.run_directory import sample_records, write_json
 from covid_lm.serving.graph_ops import forbidden_ops
 from covid_lm.serving.publish import publish_version
-from covid_lm.serving.signatures import pruned_classifier, signatures
+from covid_lm.serving.signatures import signatures
 from covid_lm.serving.warm_up import WARM_UP_FILE, write_warm_up
 
 # Largest accepted difference by the coarser of the live model's and the export's dtype: above what
@@ -39,7 +41,7 @@ allowed_batch_sizes: 32
 
 
 def export_classifier(
-    classifier: Classifier,
+    classifier: Classifier | PixelClassifier,
     directory: str,
     records: Sequence[ImageRecord],
     probabilities: np.ndarray,
@@ -101,7 +103,7 @@ def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
         RunError: as `export_classifier`.
     """
     run_dir = os.path.join(model_dir, "run")
-    classifier = Classifier.load(run_dir)
+    classifier = load_classifier(run_dir)
     preprocessor = classifier.preprocessor()
     images = decode_records(sample_records(run_dir), preprocessor.image_input)
     tokens = images.tokenize(preprocessor).tokens
@@ -114,21 +116,24 @@ def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
 
 
 def write_saved_model(
-    classifier: Classifier, path: str, extra: dict[str, dict], dtype: str = "float32"
+    classifier: Classifier | PixelClassifier,
+    path: str,
+    extra: dict[str, dict],
+    dtype: str = "float32",
 ) -> None:
     """Writes the SavedModel with its assets.
 
     Endpoints only, nothing tracked: a tracked model's weights would be stored a second time.
     """
-    pruned, rows = pruned_classifier(classifier, dtype)
     archive = keras.export.ExportArchive()
-    for name, (function, specs) in signatures(pruned, rows).items():
+    for name, (function, specs) in signatures(classifier.serving_copy(dtype)).items():
         archive.add_endpoint(name, function, input_signature=specs)
     archive.write_out(path, verbose=False)
 
     assets = os.path.join(path, "assets")
     os.makedirs(assets, exist_ok=True)
-    write_vocabulary(classifier.vocabulary, os.path.join(assets, "vocab.txt"))
+    if classifier.reads_tokens:
+        write_vocabulary(classifier.vocabulary, os.path.join(assets, "vocab.txt"))
     write_vocabulary(classifier.config.classes, os.path.join(assets, "labels.txt"))
     os.makedirs(f"{assets}.extra", exist_ok=True)
     for filename, content in extra.items():

@@ -1,42 +1,16 @@
 """The export's signatures: functions from raw bytes to answers, and what they take."""
 
-import dataclasses
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from covid_lm.classifier import Classifier
 from covid_lm.layers.class_output import ClassOutput
-
-TOKEN_KEYS = ("token_ids", "segment_ids", "padding_mask")
-
-
-def pruned_classifier(classifier: Classifier, dtype: str) -> tuple[Classifier, np.ndarray]:
-    """A copy that holds the embedding rows that tokens can reach, and nothing of the others.
-
-    Args:
-        classifier: the trained one.
-        dtype: of the copy's weights and arithmetic, "float32" or "bfloat16".
-
-    Returns:
-        The copy, and the table from vocabulary id to embedding row, int32 [vocabulary].
-    """
-    reachable = classifier.preprocessor().token_encoder.reachable_token_ids
-    rows = np.zeros(len(classifier.vocabulary), np.int32)
-    rows[reachable] = np.arange(len(reachable))
-    backbone = dataclasses.replace(classifier.config.backbone, vocabulary_size=len(reachable))
-    config = dataclasses.replace(classifier.config, backbone=backbone)
-    pruned = Classifier(config, classifier.vocabulary, dtype_policy=dtype)
-    embeddings = classifier.backbone.token_embedding.embeddings
-    for source, target in zip(classifier.logits.variables, pruned.logits.variables, strict=True):
-        value = tf.gather(source, reachable) if source is embeddings else source
-        target.assign(tf.cast(value, target.dtype))
-    return pruned, rows
+from covid_lm.pixel_classifier import PixelClassifier
 
 
 def signatures(
-    classifier: Classifier, rows: np.ndarray
+    classifier: Classifier | PixelClassifier,
 ) -> dict[str, tuple[Callable, list[tf.TensorSpec]]]:
     """Name to (function, input signature); the functions hold core TensorFlow ops only.
 
@@ -44,20 +18,15 @@ def signatures(
     gets is an empty label, `valid` false, and NaN for every score and embedding.
 
     Args:
-        classifier: a pruned one.
-        rows: its table from vocabulary id to embedding row.
+        classifier: a `serving_copy`. One that reads no tokens has no signature `tokenize`.
     """
     preprocessor = classifier.preprocessor()
     class_output = ClassOutput(classifier.config.classes)
 
-    def core_inputs(tokens: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        token_rows = tf.gather(tf.constant(rows), tokens["token_ids"])
-        return {key: tokens[key] for key in TOKEN_KEYS} | {"token_ids": token_rows}
-
     def serving_default(image_bytes, filename=None):
-        tokens = preprocessor(image_bytes, filename)
-        probabilities = classifier.core(core_inputs(tokens), training=False)
-        return class_output(probabilities, tokens["valid"])
+        inputs = preprocessor(image_bytes, filename)
+        probabilities = classifier.core(classifier.core_inputs(inputs), training=False)
+        return class_output(probabilities, inputs["valid"])
 
     def classify(inputs):
         image_bytes, filename = parse_examples(inputs)
@@ -66,23 +35,24 @@ def signatures(
         return {"classes": classes, "scores": answer["probabilities"]}
 
     def embed(image_bytes, filename=None):
-        tokens = preprocessor(image_bytes, filename)
-        embedding = tf.cast(classifier.embedding(core_inputs(tokens), training=False), tf.float32)
-        return {"embedding": tf.where(tokens["valid"][:, tf.newaxis], embedding, float("nan"))}
+        inputs = preprocessor(image_bytes, filename)
+        embedding = classifier.embedding(classifier.core_inputs(inputs), training=False)
+        embedding = tf.cast(embedding, tf.float32)
+        return {"embedding": tf.where(inputs["valid"][:, tf.newaxis], embedding, float("nan"))}
 
     def tokenize(image_bytes, filename=None):
         tokens = preprocessor(image_bytes, filename)
-        return {key: tokens[key] for key in TOKEN_KEYS}
+        return {key: tokens[key] for key in classifier.input_keys}
 
     specs = [tf.TensorSpec([None], tf.string, name="image_bytes")]
     if preprocessor.reads_filename:
         specs.append(tf.TensorSpec([None], tf.string, name="filename"))
-    return {
+    functions = {
         "serving_default": (serving_default, specs),
         "classify": (classify, [tf.TensorSpec([None], tf.string, name="inputs")]),
         "embed": (embed, specs),
-        "tokenize": (tokenize, specs),
     }
+    return functions | ({"tokenize": (tokenize, specs)} if classifier.reads_tokens else {})
 
 
 def parse_examples(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -11,6 +11,7 @@ from covid_lm.audit.report import json_report, text_summary
 from covid_lm.audit.report_html import html_report
 from covid_lm.backbones.named import BackboneConfig
 from covid_lm.classifier import Classifier, ClassifierConfig
+from covid_lm.classifier_files import load_classifier
 from covid_lm.errors import InputError
 from tests.audit.synthetic import noise_dataset
 
@@ -114,7 +115,7 @@ def test_token_kinds():
 
 def test_attribution_is_the_gradient_by_the_embedding(models):
     """Against finite differences: a token's embedding is moved along itself."""
-    classifier = Classifier.load(models["paper"] + "/run")
+    classifier = load_classifier(models["paper"] + "/run")
     ids = np.full((1, 512), 0, np.int32)
     ids[0, :6] = [2, 10, 3, 262, 263, 3]
     tokens = {

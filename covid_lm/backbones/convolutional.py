@@ -1,0 +1,64 @@
+"""The convolutional networks that the paper compares itself with, from `keras.applications`."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import keras
+
+from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS
+from covid_lm.errors import InputError
+
+# Constructor, and how the network's published weights expect their pixels.
+_NETWORKS = {
+    "resnet50": (keras.applications.ResNet50, keras.applications.resnet.preprocess_input),
+    "densenet121": (keras.applications.DenseNet121, keras.applications.densenet.preprocess_input),
+    "densenet169": (keras.applications.DenseNet169, keras.applications.densenet.preprocess_input),
+}
+assert tuple(_NETWORKS) == CONVOLUTIONAL_NETWORKS
+
+
+def pooled_features(name: str, pixels, weights: str | None, dtype_policy: str):
+    """The network's globally averaged features.
+
+    Args:
+        name: one of `CONVOLUTIONAL_NETWORKS`.
+        pixels: symbolic, uint8 [batch, height, width, 3], sides of 32 or more.
+        weights: `keras.applications`' HDF5 file of that network without its top; random unless
+            given.
+        dtype_policy: Keras policy of weights and arithmetic.
+
+    Returns:
+        Symbolic, [batch, features], of the compute dtype.
+
+    Raises:
+        InputError: a file that does not hold that network's weights.
+    """
+    constructor, scale = _NETWORKS[name]
+    if weights is not None and not os.path.isfile(weights):
+        raise InputError(f"--weights={weights}: no such file; {name} takes one HDF5 file")
+    with _dtype_policy(dtype_policy):
+        scaled = scale(keras.ops.cast(pixels, "float32"))
+        try:
+            network = constructor(
+                include_top=False, weights=weights, input_shape=pixels.shape[1:], pooling="avg"
+            )
+        except (OSError, ValueError, KeyError) as error:
+            if weights is None:
+                raise
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"--weights={weights}: not {name} without its top ({reason})"
+            ) from None
+        return network(scaled)
+
+
+@contextlib.contextmanager
+def _dtype_policy(policy: str) -> Iterator[None]:
+    # keras.applications takes no dtype: its layers follow the global policy.
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(previous)

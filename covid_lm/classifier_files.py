@@ -1,0 +1,57 @@
+"""A classifier's files in a run's directory: `config.json`, `vocab.txt` and the weights."""
+
+import json
+import os
+
+from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
+from covid_lm.classifier import Classifier, ClassifierConfig
+from covid_lm.errors import InputError
+from covid_lm.pixel_classifier import PixelClassifier, PixelClassifierConfig
+
+WEIGHTS_FILE = os.path.join("checkpoints", "best.weights.h5")
+
+
+def save_weights(classifier: Classifier | PixelClassifier, directory: str) -> None:
+    """Writes the weights below a run's directory, beside and then renamed."""
+    path = os.path.join(directory, WEIGHTS_FILE)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    staged = f"{path.removesuffix('.weights.h5')}.part.weights.h5"
+    classifier.logits.save_weights(staged)
+    os.replace(staged, path)
+
+
+def save_config(classifier: Classifier | PixelClassifier, directory: str, run: dict) -> None:
+    """Writes `config.json`, the classifier's config and what `run` tells, and any vocabulary."""
+    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
+        json.dump({"classifier": classifier.config.to_dict(), "run": run}, file, indent=2)
+    if classifier.reads_tokens:
+        write_vocabulary(classifier.vocabulary, os.path.join(directory, "vocab.txt"))
+
+
+def load_classifier(directory: str) -> Classifier | PixelClassifier:
+    """Rebuilds the classifier of a finished run.
+
+    Args:
+        directory: `saved_models/NAME/run`.
+
+    Raises:
+        InputError: no run there, or one that is damaged.
+    """
+    try:
+        with open(os.path.join(directory, "config.json"), encoding="utf-8") as file:
+            values = json.load(file)["classifier"]
+        if "image_size" in values:
+            classifier = PixelClassifier(PixelClassifierConfig.from_dict(values))
+        else:
+            vocabulary = read_vocabulary(os.path.join(directory, "vocab.txt"))
+            classifier = Classifier(ClassifierConfig.from_dict(values), vocabulary)
+    except FileNotFoundError:
+        raise InputError(f"{directory}: no finished run (no config.json in it)") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{directory}/config.json: damaged ({error})") from None
+    path = os.path.join(directory, WEIGHTS_FILE)
+    try:
+        classifier.logits.load_weights(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: can't be loaded ({str(error).splitlines()[0]})") from None
+    return classifier

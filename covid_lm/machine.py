@@ -1,0 +1,34 @@
+"""The machine and the packages that a figure depends on."""
+
+import importlib.metadata
+import os
+import platform
+
+PACKAGES = ("covid_lm", "tensorflow", "keras", "keras-hub", "torch", "transformers")
+
+
+def machine() -> dict:
+    """Processor, cores, load and package versions: what a figure depends on."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES if _version(name)},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if "model name" in line]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
