@@ -3,7 +3,7 @@
 from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
 
-DATASETS = ("phantom", "covid_ct", "folder")
+DATASETS = ("phantom", "covid_ct", "cifar10", "cifar100", "cifar100_coarse", "folder")
 
 
 def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
@@ -26,6 +26,14 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
         from covid_lm.data.covid_ct import covid_ct
 
         return covid_ct(data_dir)
+    if name == "cifar10":
+        from covid_lm.data.cifar import cifar10
+
+        return cifar10(data_dir)
+    if name in ("cifar100", "cifar100_coarse"):
+        from covid_lm.data.cifar import cifar100
+
+        return cifar100(data_dir, coarse=name == "cifar100_coarse")
     if name == "folder":
         from covid_lm.data.folder import folder
 

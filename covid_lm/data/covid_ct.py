@@ -14,6 +14,7 @@ import os
 import zipfile
 
 from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
+from covid_lm.data.untrusted_files import refuse_link_out, zip_members
 from covid_lm.errors import InputError
 
 CLASSES = ("NonCOVID", "COVID")
@@ -27,22 +28,21 @@ def covid_ct(data_dir: str) -> ImageDataset:
     """Reads the split lists and metadata; images are read from the zips when asked for.
 
     Raises:
-        InputError: a file of the layout is absent or unreadable, or a split list names an image
-            that its zip does not hold.
+        InputError: a file of the layout is absent, unreadable or a link out of `data_dir`, a zip
+            holds a link or a name that leads out of it, or a split list names an image that its
+            zip does not hold.
     """
     records = []
     for label, class_name in enumerate(CLASSES):
         archive_path = os.path.join(data_dir, "Images-processed", f"CT_{class_name}.zip")
-        archive = _open_archive(archive_path)
-        members = {
-            os.path.basename(name): name for name in archive.namelist() if not name.endswith("/")
-        }
+        archive = _open_archive(refuse_link_out(archive_path, data_dir))
+        members = {os.path.basename(name): name for name in zip_members(archive)}
         patients = _patients(data_dir, class_name)
         for split in SPLITS:
             list_path = os.path.join(
                 data_dir, "Data-split", class_name, f"{split}CT_{class_name}.txt"
             )
-            for filename in _read_list(list_path):
+            for filename in _read_list(refuse_link_out(list_path, data_dir)):
                 if filename not in members:
                     raise InputError(
                         f"{list_path}: names {filename!r}, which {archive_path} does not hold; "
@@ -85,7 +85,7 @@ def _read_list(path: str) -> list[str]:
 def _patients(data_dir: str, class_name: str) -> dict[str, str]:
     """File name to patient id; the class name keeps the two files' numbering apart."""
     filename, image_column, patient_column = METADATA[class_name]
-    path = os.path.join(data_dir, filename)
+    path = refuse_link_out(os.path.join(data_dir, filename), data_dir)
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             return {

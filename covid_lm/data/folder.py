@@ -1,11 +1,11 @@
 """Any folder of images with one sub-folder per class, with or without train/ val/ test/."""
 
-import dataclasses
 import functools
 import os
-import random
 
 from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
+from covid_lm.data.splits import carve
+from covid_lm.data.untrusted_files import refuse_link_out
 from covid_lm.errors import InputError
 
 VAL_SHARE, TEST_SHARE = 0.15, 0.2
@@ -20,18 +20,19 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
     knows no patients.)
 
     Raises:
-        InputError: no such directory, fewer than two classes, no images, or a class without any.
+        InputError: no such directory, fewer than two classes, no images, a class without any, or a
+            link that leads out of `data_dir`.
     """
     if not os.path.isdir(data_dir):
         raise InputError(f"{data_dir}: no such directory; give --data_dir a folder of classes")
-    split_names = [name for name in SPLITS if os.path.isdir(os.path.join(data_dir, name))]
+    split_names = [name for name in SPLITS if name in _directories(data_dir, data_dir)]
     roots = {split: os.path.join(data_dir, split) for split in split_names}
     if not roots:
         roots = {"train": data_dir}
     elif "train" not in roots:
         raise InputError(f"{data_dir}: has {'/, '.join(split_names)}/ but no train/; add it")
 
-    classes = sorted({name for root in roots.values() for name in _directories(root)})
+    classes = sorted({name for root in roots.values() for name in _directories(root, data_dir)})
     if len(classes) < 2:
         raise InputError(
             f"{data_dir}: {len(classes)} class folder(s) found; one folder per class is needed"
@@ -50,7 +51,7 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
     ]
     for split, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
         if split not in roots:
-            records = _carve(records, split, share, random.Random(seed))
+            records = carve(records, split, share, seed)
     return ImageDataset("folder", tuple(classes), tuple(records)).check()
 
 
@@ -59,7 +60,7 @@ def _files_by_class(
 ) -> dict[tuple[str, str], list[str]]:
     """(split, class name) to the paths of its files, none of them empty."""
     files = {
-        (split, class_name): _files(os.path.join(root, class_name))
+        (split, class_name): _files(os.path.join(root, class_name), data_dir)
         for split, root in roots.items()
         for class_name in classes
     }
@@ -75,35 +76,27 @@ def _files_by_class(
     return files
 
 
-def _carve(
-    records: list[ImageRecord], split: str, share: float, generator: random.Random
-) -> list[ImageRecord]:
-    """Moves a share of every class's training records (at least one, never all) to `split`."""
-    moved = set()
-    for label in sorted({record.label for record in records}):
-        paths = sorted(r.path for r in records if r.label == label and r.split == "train")
-        count = min(max(round(share * len(paths)), 1), len(paths) - 1)
-        moved.update(generator.sample(paths, count))
-    return [
-        dataclasses.replace(record, split=split) if record.path in moved else record
-        for record in records
-    ]
-
-
-def _directories(root: str) -> list[str]:
+def _directories(root: str, data_dir: str) -> list[str]:
     with os.scandir(root) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    for name in names:
+        refuse_link_out(os.path.join(root, name), data_dir)
+    return names
 
 
-def _files(root: str) -> list[str]:
+def _files(root: str, data_dir: str) -> list[str]:
     if not os.path.isdir(root):
         return []
-    return sorted(
+    paths = sorted(
         os.path.join(directory, name)
         for directory, _, names in os.walk(root)
         for name in names
         if not name.startswith(".")
     )
+    for path in paths:
+        if os.path.islink(path):
+            refuse_link_out(path, data_dir)
+    return paths
 
 
 def _read(path: str) -> bytes:

@@ -77,3 +77,23 @@ def test_the_published_data(covid_ct_dir):
     for record in dataset.split("test"):
         name_lengths[CLASSES[record.label]].append(len(record.filename))
     assert max(name_lengths["NonCOVID"]) <= 12 < min(name_lengths["COVID"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Images-processed/CT_COVID.zip", "Data-split/COVID/testCT_COVID.txt", "COVID-CT-MetaInfo.csv"],
+)
+def test_links_out_of_the_folder_are_refused(small_copy, tmp_path_factory, name):
+    moved = (small_copy / name).rename(tmp_path_factory.mktemp("elsewhere") / "file")
+    (small_copy / name).symlink_to(moved)
+    with pytest.raises(InputError, match=f"{name}: a link out of {small_copy}; put the file"):
+        covid_ct(str(small_copy))
+
+
+def test_a_zip_whose_names_lead_out(small_copy):
+    with zipfile.ZipFile(small_copy / "Images-processed" / "CT_COVID.zip", "a") as archive:
+        archive.writestr("CT_COVID/../../x.png", b"")
+    with pytest.raises(
+        InputError, match=r"CT_COVID.zip: holds 'CT_COVID/../../x.png', which leads"
+    ):
+        covid_ct(str(small_copy))

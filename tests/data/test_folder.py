@@ -71,3 +71,17 @@ def test_load_dataset_refuses_in_one_line(tmp_path):
         load_dataset("folder")
     with pytest.raises(InputError, match=r"no such directory; give --data_dir"):
         load_dataset("folder", str(tmp_path / "absent"))
+
+
+def test_links_out_of_the_folder_are_refused(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    names = [f"{c}/{n}.png" for c in "ab" for n in range(4)]
+    fill(root, *names)
+    fill(outside, "c/1.png")
+    (root / "a" / "inside.png").symlink_to(root / "b" / "1.png")
+    assert any(r.filename == "inside.png" for r in folder(str(root)).records)
+    for link, target in (("a/9.png", "c/1.png"), ("c", "c"), ("train", ""), ("a/9.png", "absent")):
+        (root / link).symlink_to(outside / target)
+        with pytest.raises(InputError, match=f"{root / link}: a link out of {root}; put the file"):
+            folder(str(root))
+        (root / link).unlink()

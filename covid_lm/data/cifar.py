@@ -1,0 +1,194 @@
+"""CIFAR-10 and CIFAR-100 as published, archives unopened, and CIFAR-10 as JPEG copies.
+
+| version | file names |
+|---|---|
+| Python pickles | CIFAR's own, as `leptodactylus_pentadactylus_s_000004.png`: words of the class |
+| binary | it has none: numbered here, `data_batch_1_00000.png` |
+| JPEG copies | those in the zip, `0000.jpg`; slightly lossy |
+
+The test split is the published one. Validation is a tenth of every class's training images, drawn
+by a fixed seed: 45,000 / 5,000 / 10,000.
+"""
+
+import dataclasses
+import functools
+import io
+import os
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from covid_lm.data import cifar_images
+from covid_lm.data.cifar_files import Source, find_source, is_published, read_files
+from covid_lm.data.records import ImageDataset, ImageRecord
+from covid_lm.data.restricted_pickle import load_pickle
+from covid_lm.data.splits import carve
+from covid_lm.errors import InputError
+
+VAL_SHARE = 0.1
+VAL_SEED = 0
+NUM_VALUES = 3 * 32 * 32
+# By data set, the finest labels first: the pickles' keys, which are the binary version's bytes
+# from the last to the first.
+LABELS = {"cifar10": ("labels",), "cifar100": ("fine_labels", "coarse_labels")}
+CLASS_NAMES = {
+    "labels": "label_names",
+    "fine_labels": "fine_label_names",
+    "coarse_labels": "coarse_label_names",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """One file: pixels uint8 [n, 3072], red, green, blue; labels by key; n file names."""
+
+    pixels: np.ndarray
+    labels: dict[str, list[int]]
+    filenames: list[str]
+
+
+def cifar10(data_dir: str) -> ImageDataset:
+    """CIFAR-10, 10 classes; see `cifar_files.find_source` for `data_dir`.
+
+    The name of the data set ends in "(JPEG copies)" for the zip, and in "(files not verified)" for
+    anything else than an archive with the published size and MD5 sum.
+
+    Raises:
+        InputError: nothing there, or files that are damaged, unsafe or not in CIFAR's format.
+    """
+    source = find_source("cifar10", data_dir)
+    if source.layout is None:
+        records = carve(cifar_images.read_images_zip(source.path), "val", VAL_SHARE, VAL_SEED)
+        return ImageDataset("cifar10 (JPEG copies)", cifar_images.CLASSES, records).check()
+    return _read("cifar10", "cifar10", source, "labels")
+
+
+def cifar100(data_dir: str, coarse: bool = False) -> ImageDataset:
+    """CIFAR-100, 100 classes or, coarse, their 20 superclasses; the same splits for both.
+
+    `data_dir`, names and errors as for `cifar10`.
+    """
+    name, key = ("cifar100_coarse", "coarse_labels") if coarse else ("cifar100", "fine_labels")
+    return _read(name, "cifar100", find_source("cifar100", data_dir), key)
+
+
+def _read(name: str, dataset: str, source: Source, label_key: str) -> ImageDataset:
+    verified = is_published(source)
+    class_names, batches = _read_batches(source, LABELS[dataset])
+    records = [
+        record for filename in batches for record in _records(source, filename, batches[filename])
+    ]
+    records = carve(records, "val", VAL_SHARE, VAL_SEED)
+    labels = [label for batch in batches.values() for label in batch.labels[label_key]]
+    records = tuple(
+        record if record.label == label else dataclasses.replace(record, label=label)
+        for record, label in zip(records, labels, strict=True)
+    )
+    name = name if verified else f"{name} (files not verified)"
+    return ImageDataset(name, class_names[label_key], records).check()
+
+
+def _read_batches(
+    source: Source, keys: tuple[str, ...]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, _Batch]]:
+    """Label key to class names, and file name to content, in the layout's order."""
+    layout = source.layout
+    class_names: dict[str, tuple[str, ...]] = {}
+    batches: dict[str, _Batch] = {}
+    for filename, content in read_files(source):
+        path = _path(source, filename)
+        if filename in layout.meta:
+            class_names.update(_read_class_names(content, path, filename, keys))
+        elif filename.endswith(".bin"):
+            batches[filename] = _read_binary(content, path, filename, keys)
+        else:
+            batches[filename] = _read_pickle(content, path, keys)
+    for filename, batch in batches.items():
+        for key, labels in batch.labels.items():
+            count = len(class_names[key])
+            if not all(type(label) is int and 0 <= label < count for label in labels):
+                raise InputError(
+                    f"{_path(source, filename)}: {key} outside 0 to {count - 1}; fetch it again"
+                )
+    return class_names, {name: batches[name] for name in (*layout.train, layout.test)}
+
+
+def _read_class_names(
+    content: bytes, path: str, filename: str, keys: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
+    """Label key to class names, for the keys that this file tells of."""
+    if filename.endswith(".txt"):
+        names = _decoded(content.split(b"\n"), path)
+        key = "coarse_labels" if filename.startswith("coarse") else keys[0]
+        return {key: tuple(name.strip() for name in names if name.strip())}
+    stored = load_pickle(content, path)
+    return {key: tuple(_decoded(_entry(stored, CLASS_NAMES[key], path), path)) for key in keys}
+
+
+def _read_pickle(content: bytes, path: str, keys: tuple[str, ...]) -> _Batch:
+    stored = load_pickle(content, path)
+    pixels = stored.get("data")
+    shape = getattr(pixels, "shape", ())
+    if len(shape) != 2 or shape[1] != NUM_VALUES or pixels.dtype != np.uint8:
+        raise InputError(f"{path}: its data is not uint8 [n, {NUM_VALUES}]; fetch it again")
+    labels = {key: _entry(stored, key, path, len(pixels)) for key in keys}
+    filenames = _decoded(_entry(stored, "filenames", path, len(pixels)), path)
+    for name in filenames:
+        if not name or "/" in name or "\0" in name or name in (".", ".."):
+            raise InputError(f"{path}: {name!r} is not a file name; fetch it again")
+    return _Batch(pixels, labels, filenames)
+
+
+def _read_binary(content: bytes, path: str, filename: str, keys: tuple[str, ...]) -> _Batch:
+    width = len(keys) + NUM_VALUES
+    if len(content) % width:
+        raise InputError(f"{path}: {len(content)} bytes, no multiple of {width}; fetch it again")
+    rows = np.frombuffer(content, np.uint8).reshape(-1, width)
+    labels = {key: rows[:, -1 - n - NUM_VALUES].tolist() for n, key in enumerate(keys)}
+    stem = os.path.splitext(filename)[0]
+    filenames = [f"{stem}_{row:05}.png" for row in range(len(rows))]
+    return _Batch(rows[:, len(keys) :], labels, filenames)
+
+
+def _records(source: Source, filename: str, batch: _Batch) -> list[ImageRecord]:
+    """One file's records, with the finest labels."""
+    labels = next(iter(batch.labels.values()))
+    path = _path(source, filename)
+    split = "test" if filename == source.layout.test else "train"
+    return [
+        ImageRecord(
+            name, label, split, f"{path}[{row}]", functools.partial(_png, batch.pixels, row)
+        )
+        for row, (name, label) in enumerate(zip(batch.filenames, labels, strict=True))
+    ]
+
+
+def _path(source: Source, filename: str) -> str:
+    if os.path.isdir(source.path):
+        return os.path.join(source.path, filename)
+    return f"{source.path}!{source.layout.folder}/{filename}"
+
+
+def _png(pixels: np.ndarray, row: int) -> bytes:
+    """Row of uint8 [n, 3072] as a PNG, lossless."""
+    picture = pixels[row].reshape(3, 32, 32).transpose(1, 2, 0)  # [height, width, RGB]
+    buffer = io.BytesIO()
+    # Not compressed: the length of the file must not tell what the picture holds.
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
+
+
+def _entry(stored: dict[str, Any], key: str, path: str, count: int | None = None) -> list:
+    values = stored.get(key)
+    if not isinstance(values, list) or count not in (None, len(values)):
+        wanted = "no list" if count is None else f"no list of {count}"
+        raise InputError(f"{path}: {wanted} {key!r}; fetch it again")
+    return values
+
+
+def _decoded(names: list, path: str) -> list[str]:
+    try:
+        return [bytes.decode(n.encode() if isinstance(n, str) else n) for n in names]
+    except (TypeError, UnicodeError):
+        raise InputError(f"{path}: a name that is not text; fetch it again") from None
