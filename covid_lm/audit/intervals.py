@@ -3,39 +3,9 @@
 import numpy as np
 from scipy import stats
 
+from covid_lm.evaluation.area_under_curve import areas_under_curve
+
 LEVEL = 0.95
-
-
-def areas_under_curve(
-    scores: np.ndarray, indicators: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
-    """Area under the ROC curve, averaged over the classes, of every weighting of the files.
-
-    Args:
-        scores: float [n, k], a column a class; one column for two classes.
-        indicators: bool [n, k], whether a file is of that class.
-        weights: [n, replicates]; one replicate of ones unless given.
-
-    Returns:
-        float [replicates]; NaN where a replicate lacks a class or all but it.
-    """
-    if weights is None:
-        weights = np.ones((len(scores), 1))
-    columns = [
-        _weighted_area(scores[:, k], indicators[:, k], weights) for k in range(scores.shape[1])
-    ]
-    return np.mean(columns, axis=0)
-
-
-def _weighted_area(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    order = np.argsort(scores, kind="stable")
-    ordered, positive, weights = scores[order], positive[order], weights[order].astype(float)
-    starts = np.flatnonzero(np.r_[True, np.diff(ordered) > 0])  # of runs of equal scores
-    above = np.add.reduceat(weights * positive[:, None], starts, axis=0)
-    below = np.add.reduceat(weights * ~positive[:, None], starts, axis=0)
-    lower = np.cumsum(below, axis=0) - below / 2  # equal scores count half
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (above * lower).sum(axis=0) / (above.sum(axis=0) * below.sum(axis=0))
 
 
 def bootstrap_weights(groups: np.ndarray, replicates: int, rng: np.random.Generator) -> np.ndarray:

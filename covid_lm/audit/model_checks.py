@@ -11,7 +11,7 @@ import tqdm
 from covid_lm.audit import image_edits
 from covid_lm.audit.attribution import attribution_shares, mean_shares
 from covid_lm.audit.findings import Finding
-from covid_lm.audit.intervals import accuracy_interval, area_interval, areas_under_curve
+from covid_lm.audit.intervals import accuracy_interval, area_interval
 from covid_lm.audit.model_findings import (
     BLANKED,
     BORDER,
@@ -26,6 +26,7 @@ from covid_lm.classifier_files import load_classifier
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.tokens import encoded_filename
 from covid_lm.errors import InputError
+from covid_lm.evaluation.area_under_curve import areas_under_curve
 from covid_lm.evaluation.protocols import predict_tokens
 from covid_lm.serving.model_path import resolve_model
 

@@ -15,10 +15,10 @@ from covid_lm.audit.design_matrix import DesignMatrix, Features, design_matrix
 from covid_lm.audit.intervals import (
     accuracy_interval,
     area_interval,
-    areas_under_curve,
     design_effect,
 )
 from covid_lm.audit.ridge import FoldRidge, RidgeFit
+from covid_lm.evaluation.area_under_curve import areas_under_curve
 
 FOLDS = 5
 PERMUTATIONS = 999

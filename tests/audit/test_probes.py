@@ -10,6 +10,7 @@ from covid_lm.audit import intervals
 from covid_lm.audit.design_matrix import Features, cut_points, design_matrix
 from covid_lm.audit.probes import Labels, permuted_labels, run_probe
 from covid_lm.audit.ridge import FoldRidge, RidgeFit, penalty
+from covid_lm.evaluation.area_under_curve import areas_under_curve
 
 
 def target(labels, groups=None, is_test=None, num_classes=2) -> Labels:
@@ -73,7 +74,7 @@ def test_weighted_areas_are_those_of_repeated_files():
     scores = rng.integers(0, 5, 30).astype(float)  # with ties
     labels = np.arange(30) % 2 == 0
     weights = rng.integers(0, 3, (30, 2))
-    areas = intervals.areas_under_curve(scores[:, None], labels[:, None], weights)
+    areas = areas_under_curve(scores[:, None], labels[:, None], weights)
     for column in range(2):
         repeated = np.repeat(np.arange(30), weights[:, column])
         assert areas[column] == pytest.approx(roc_auc_score(labels[repeated], scores[repeated]))
