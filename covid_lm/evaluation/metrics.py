@@ -1,59 +1,218 @@
-"""Figures for one set of predictions, as counts over every example."""
+"""Figures for one set of predictions, as counts over every example.
+
+The predicted class is the most probable one, the first of equals. A row of probabilities with a
+NaN or an infinity is an invalid image: it was not answered, and so counts as wrong in all that
+counts answers, and is left out of what needs probabilities (marked * below). What is undefined (no
+example of a class, nothing predicted as it, no image at all) is None. The keys:
+
+- `n`, `correct`, `accuracy`: of all images; `invalid`: how many of them are.
+- `ci95`, `ci95_method`: the accuracy's headline interval (`intervals.accuracy_interval`), over
+  patients where all are known; `wilson95`: always Wilson's over images; `num_patients`: None
+  unless all are known.
+- `balanced_accuracy`: the mean recall. Of two classes `positive_class` (its name), `sensitivity`,
+  `specificity`, `precision`, `f1`; of more `macro_precision`, `macro_recall`, `macro_f1`, each the
+  mean over the classes.
+- `auc`*, `average_precision`*: of the positive one of two classes, else the mean of one class
+  against the rest; `auc_ci95`*, `auc_ci95_method`: `intervals.area_interval`.
+- `brier`*, `ece`*, `reliability`*: `reliability.brier_score` and the others there.
+- `confusion`: image counts, rows the true, columns the predicted class, without the invalid;
+  `invalid_by_class`: those, by true class. Together the two sum to n.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 from sklearn import metrics
 
+from covid_lm.evaluation.intervals import (
+    PATIENT_BOOTSTRAP,
+    PATIENT_WILSON,
+    accuracy_interval,
+    area_interval,
+    patient_groups,
+    wilson_interval,
+)
+from covid_lm.evaluation.reliability import (
+    brier_score,
+    expected_calibration_error,
+    reliability_bins,
+)
 
-def classification_metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict:
-    """Accuracy with its interval, and the area under the ROC curve.
+
+def classification_metrics(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str] | None = None,
+    patients: Sequence[str | None] | None = None,
+    positive_class: int = 1,
+) -> dict:
+    """Every figure of a classifier's answers, ready for JSON.
 
     Args:
         probabilities: float [n, classes].
         labels: int [n].
+        classes: their names; "0", "1" and so on unless given.
+        patients: of each image, None where unknown.
+        positive_class: which of two classes sensitivity and the like are about.
 
     Returns:
-        `n`, `correct`, `accuracy`, `ci95` (Wilson's interval of the accuracy over images) and
-        `auc`: of class 1 for two classes, else the mean of one class against the rest; None where
-        a class has no example.
+        The keys in this module's first lines.
+
+    Raises:
+        ValueError: shapes that disagree, or a label or `positive_class` that is no class.
     """
-    n = len(labels)
-    correct = int(np.sum(np.argmax(probabilities, axis=1) == labels))
-    interval = stats.binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    probabilities, labels = np.asarray(probabilities, float), np.asarray(labels, int)
+    _check(probabilities, labels, classes, patients, positive_class)
+    valid = np.isfinite(probabilities).all(axis=1)
+    answered, truth = probabilities[valid], labels[valid]
+    correct = np.zeros(len(labels), bool)
+    correct[valid] = answered.argmax(axis=1) == truth
+    groups = patient_groups(patients)
+    interval, method = accuracy_interval(correct, groups)
+    bins = reliability_bins(answered, truth)
     return {
-        "n": n,
-        "correct": correct,
-        "accuracy": correct / n,
-        "ci95": [float(interval.low), float(interval.high)],
-        "auc": _area_under_curve(probabilities, labels),
+        "n": len(labels),
+        "correct": int(correct.sum()),
+        "accuracy": _ratio(correct.sum(), len(labels)),
+        "ci95": interval,
+        "ci95_method": method,
+        "wilson95": wilson_interval(int(correct.sum()), len(labels)),
+        "num_patients": _num_patients(patients),
+        "invalid": int(np.sum(~valid)),
+        **_ranking(answered, truth, None if groups is None else groups[valid], positive_class),
+        "brier": brier_score(answered, truth, positive_class),
+        "ece": expected_calibration_error(bins),
+        "reliability": bins,
+        **_counted(answered, labels, valid, classes, positive_class),
     }
 
 
-def _area_under_curve(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
-    num_classes = probabilities.shape[1]
-    if len(np.unique(labels)) < num_classes:
+def _check(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str] | None,
+    patients: Sequence[str | None] | None,
+    positive_class: int,
+) -> None:
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
+        raise ValueError(
+            f"probabilities {probabilities.shape} and labels {labels.shape}: [n, classes] and [n]"
+        )
+    n, num_classes = probabilities.shape
+    if n and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise ValueError(f"labels {labels.min()} to {labels.max()}: 0 to {num_classes - 1}")
+    if classes is not None and len(classes) != num_classes:
+        raise ValueError(f"{len(classes)} class names for {num_classes} classes")
+    if patients is not None and len(patients) != n:
+        raise ValueError(f"{len(patients)} patients for {n} images")
+    if num_classes == 2 and positive_class not in (0, 1):
+        raise ValueError(f"positive_class {positive_class}: 0 or 1")
+
+
+def _num_patients(patients: Sequence[str | None] | None) -> int | None:
+    if patients is None or any(patient is None for patient in patients):
         return None
-    if num_classes == 2:
-        return float(metrics.roc_auc_score(labels, probabilities[:, 1]))
-    areas = [
-        metrics.roc_auc_score(labels == label, probabilities[:, label])
-        for label in range(num_classes)
-    ]
-    return float(np.mean(areas))
+    return len(set(patients))
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _mean(values: list[float | None]) -> float | None:
+    return None if any(value is None for value in values) else float(np.mean(values))
+
+
+def _counted(
+    answered: np.ndarray,
+    labels: np.ndarray,
+    valid: np.ndarray,
+    classes: Sequence[str] | None,
+    positive_class: int,
+) -> dict:
+    num_classes = answered.shape[1]
+    confusion = np.zeros((num_classes, num_classes), int)
+    np.add.at(confusion, (labels[valid], answered.argmax(axis=1)), 1)
+    support = np.bincount(labels, minlength=num_classes)
+    names = [str(index) for index in range(num_classes)] if classes is None else classes
+    return {
+        **_rates(confusion, support, names, positive_class),
+        "confusion": confusion.tolist(),
+        "invalid_by_class": (support - confusion.sum(axis=1)).tolist(),
+    }
+
+
+def _rates(
+    confusion: np.ndarray, support: np.ndarray, names: Sequence[str], positive_class: int
+) -> dict:
+    hits, predicted = np.diag(confusion), confusion.sum(axis=0)
+    recall = [_ratio(*pair) for pair in zip(hits, support, strict=True)]
+    precision = [_ratio(*pair) for pair in zip(hits, predicted, strict=True)]
+    f1 = [_ratio(*pair) for pair in zip(2 * hits, support + predicted, strict=True)]
+    rates = {"balanced_accuracy": _mean(recall)}
+    if len(names) != 2:
+        return rates | {
+            "macro_precision": _mean(precision),
+            "macro_recall": _mean(recall),
+            "macro_f1": _mean(f1),
+        }
+    return rates | {
+        "positive_class": names[positive_class],
+        "sensitivity": recall[positive_class],
+        "specificity": recall[1 - positive_class],
+        "precision": precision[positive_class],
+        "f1": f1[positive_class],
+    }
+
+
+def _ranking(
+    scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, positive_class: int
+) -> dict:
+    shown = [positive_class] if scores.shape[1] == 2 else list(range(scores.shape[1]))
+    indicators = labels[:, None] == np.array(shown)
+    columns = list(zip(indicators.T, scores[:, shown].T, strict=True))
+    area = precision = None
+    if all(indicator.any() and not indicator.all() for indicator, _ in columns):
+        area = float(np.mean([metrics.roc_auc_score(*column) for column in columns]))
+        precision = float(np.mean([metrics.average_precision_score(*c) for c in columns]))
+    interval, method = area_interval(scores[:, shown], indicators, groups)
+    return {
+        "auc": area,
+        "auc_ci95": interval,
+        "auc_ci95_method": method,
+        "average_precision": precision,
+    }
 
 
 def metrics_table(protocols: dict[str, dict]) -> str:
-    """Metrics by protocol as text for a terminal."""
+    """Metrics by protocol as text for a terminal, with what the intervals are of."""
     lines = [
         f"{'protocol':<10} {'trained':<8} {'tested':<8} {'correct':>11}  "
         f"{'accuracy [95% CI]':<20} AUC"
     ]
     for name, row in protocols.items():
-        low, high = row["ci95"]
         area = "  -" if row["auc"] is None else f"{row['auc']:.3f}"
         counts = f"{row['correct']}/{row['n']}"
+        accuracy = "-"
+        if row["accuracy"] is not None:
+            low, high = row["ci95"]
+            accuracy = f"{row['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
         lines.append(
-            f"{name:<10} {row['training_policy']:<8} {row['test_policy']:<8} {counts:>11}  "
-            f"{row['accuracy']:.3f} [{low:.3f}, {high:.3f}] {area}"
+            f"{name:<10} {row.get('training_policy', '-'):<8} {row.get('test_policy', '-'):<8} "
+            f"{counts:>11}  {accuracy:<20} {area}"
         )
-    return "\n".join(lines)
+    return "\n".join(lines + _table_notes(protocols))
+
+
+def _table_notes(protocols: dict[str, dict]) -> list[str]:
+    methods = {}
+    for row in protocols.values():
+        over = f"{row['n']} images"
+        if row["ci95_method"] in (PATIENT_BOOTSTRAP, PATIENT_WILSON):
+            over = f"{row['num_patients']} patients"
+        methods[row["ci95_method"]] = f"{row['ci95_method']} ({over})"
+    notes = [f"95% CI of the accuracy: {', '.join(methods.values())}"]
+    for name, row in protocols.items():
+        if row["invalid"]:
+            notes.append(f"{name}: {row['invalid']} of {row['n']} images invalid, counted as wrong")
+    return notes
