@@ -5,6 +5,7 @@ config.json     what the run was told, and the classifier that it built
 vocab.txt       the classifier's vocabulary
 metrics.jsonl   one line per epoch
 metrics.json    the test split under every protocol
+predictions.csv what was said of each of its images
 checkpoints/    the weights
 samples/        a few test images, to try the prediction on
 ```
@@ -82,3 +83,26 @@ def sample_records(run_dir: str) -> tuple[ImageRecord, ...]:
         )
         for name, path in zip(names, paths, strict=True)
     )
+
+
+def read_run(model_dir: str) -> dict:
+    """A finished run's files: `name`, `config`, `metrics` and `epochs`, the log's lines.
+
+    Args:
+        model_dir: `saved_models/NAME`.
+
+    Raises:
+        InputError: no finished run there.
+    """
+    run_dir = os.path.join(model_dir, "run")
+    try:
+        with open(os.path.join(run_dir, "config.json"), encoding="utf-8") as file:
+            config = json.load(file)
+        with open(os.path.join(run_dir, "metrics.json"), encoding="utf-8") as file:
+            metrics = json.load(file)
+        with open(os.path.join(run_dir, "metrics.jsonl"), encoding="utf-8") as file:
+            epochs = [json.loads(line) for line in file]
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}: missing; is the run finished?") from None
+    name = os.path.basename(os.path.normpath(model_dir))
+    return {"name": name, "config": config, "metrics": metrics, "epochs": epochs}

@@ -13,9 +13,10 @@ from covid_lm.classifier import Classifier
 from covid_lm.classifier_files import save_config, save_weights
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
-from covid_lm.data.tokens import DecodedRecords, decode_records
+from covid_lm.data.tokens import DecodedRecords, decode_records, decoded_chunks
 from covid_lm.errors import InputError
 from covid_lm.evaluation.protocols import evaluate_protocols
+from covid_lm.evaluation.split_metrics import split_metrics, write_predictions
 from covid_lm.machine import machine
 from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.run_directory import staged_run, write_json, write_samples
@@ -28,11 +29,11 @@ PATIENCE = 3  # epochs without a lower validation loss
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """A finished run: where it is, its test metrics by protocol, and the proof of its export."""
+    """A finished run: where it is, the content of its `metrics.json`, the proof of its export."""
 
     model_dir: str
     version_dir: str
-    protocols: dict[str, dict]
+    metrics: dict
     export_difference: float
     seconds: float
 
@@ -64,30 +65,27 @@ def train(options: TrainingOptions) -> TrainingResult:
         _print_plan(classifier, dataset, images, options, batch_size)
         fit(classifier, images, batch_size, options, staged)
         save_weights(classifier, staged)
-        rows, probabilities = evaluate_protocols(classifier, images["test"])
+        evaluation = evaluate_protocols(classifier, dataset.split("test"), options.skip_invalid)
         metrics = {
-            "dataset": dataset.name,
-            "split": "test",
-            "classes": list(dataset.classes),
-            "weights": classifier.config.weights or "random",
+            **split_metrics(classifier, dataset, "test", evaluation),
             "early_stopping": options.early_stopping,
-            "protocols": rows,
             "seconds": round(time.monotonic() - started, 1),
         }
         write_json(os.path.join(staged, "metrics.json"), metrics)
-        write_samples(images["test"].records, staged)
+        write_predictions(os.path.join(staged, "predictions.csv"), evaluation, dataset.classes)
+        write_samples(evaluation.records, staged)
     version_dir, difference = export_classifier(
         classifier,
         options.model_dir,
-        images["test"].records,
-        probabilities,
+        evaluation.records,
+        evaluation.own_probabilities,
         {
             "config.json": {"classifier": classifier.config.to_dict(), "run": run},
             "metrics.json": metrics,
         },
     )
     seconds = time.monotonic() - started
-    return TrainingResult(options.model_dir, version_dir, rows, difference, seconds)
+    return TrainingResult(options.model_dir, version_dir, metrics, difference, seconds)
 
 
 def fit(
@@ -139,7 +137,7 @@ def fit(
 def decode_splits(
     classifier: Classifier | PixelClassifier, dataset: ImageDataset, options: TrainingOptions
 ) -> dict[str, DecodedRecords]:
-    """The images of the splits that the run uses, decoded once.
+    """The images that the run is trained on and stopped by, decoded once.
 
     The paper trains on train and validation images together; only `--early_stopping=val` holds
     the validation split out.
@@ -147,18 +145,30 @@ def decode_splits(
     Raises:
         InputError: a split that is needed has no images, or an image can't be decoded.
     """
-    splits = {"train": ("train", "val"), "test": ("test",)}
+    splits = {"train": ("train", "val")}
     if options.early_stopping == "val":
-        splits = {"train": ("train",), "val": ("val",), "test": ("test",)}
-    for split, parts in splits.items():
+        splits = {"train": ("train",), "val": ("val",)}
+    elif options.early_stopping == "test":
+        splits["test"] = ("test",)
+    for split, parts in {**splits, "test": ("test",)}.items():
         if not dataset.split(*parts):
             hint = "use --early_stopping=none" if split == "val" else "add some"
             raise InputError(f"{dataset.name}: no {split} images; {hint}")
     image_input = classifier.preprocessor().image_input
-    return {
-        split: decode_records(dataset.split(*parts), image_input, options.skip_invalid)
-        for split, parts in splits.items()
-    }
+    if "test" not in splits:
+        # A damaged test image is better known of before the training than after it.
+        for chunk in decoded_chunks(dataset.split("test"), image_input, options.skip_invalid):
+            _print_skipped(chunk)
+    images = {}
+    for split, parts in splits.items():
+        images[split] = decode_records(dataset.split(*parts), image_input, options.skip_invalid)
+        _print_skipped(images[split])
+    return images
+
+
+def _print_skipped(decoded: DecodedRecords) -> None:
+    for record in decoded.skipped:
+        print(f"skipped, can't be decoded: {record.path}")
 
 
 def _print_plan(
@@ -174,11 +184,9 @@ def _print_plan(
     counts = {split: len(decoded.records) for split, decoded in images.items()}
     held_out = f"{counts['val']} validation, " if "val" in counts else ""
     print(
-        f"{dataset.name}: {counts['train']} training images, {held_out}{counts['test']} test; "
+        f"{dataset.name}: {counts['train']} training images, {held_out}"
+        f"{len(dataset.split('test'))} test; "
         f"protocol {config.protocol} (trained {config.training_policy}, "
         f"tested {config.test_policy}), layout {config.layout}, batch size {batch_size}, "
         f"early stopping on {options.early_stopping}"
     )
-    for decoded in images.values():
-        for record in decoded.skipped:
-            print(f"skipped, can't be decoded: {record.path}")

@@ -38,8 +38,8 @@ def finished(image_folder, tmp_path_factory):
 
 def test_a_run_has_one_row_and_a_faithful_export(finished):
     assert finished.model_dir.endswith("folder-resnet50-absent-32")
-    assert list(finished.protocols) == ["absent"]
-    assert finished.protocols["absent"]["n"] == 10
+    assert list(finished.metrics["protocols"]) == ["absent"]
+    assert finished.metrics["protocols"]["absent"]["n"] == 10
     assert finished.export_difference < 1e-4
     assert not os.path.exists(os.path.join(finished.model_dir, "run", "vocab.txt"))
 

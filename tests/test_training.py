@@ -62,7 +62,7 @@ def test_a_run_leaves_its_files(finished):
 
 def test_two_easy_classes_are_learnt(finished):
     result, _ = finished
-    assert result.protocols["paper"]["auc"] == 1.0
+    assert result.metrics["protocols"]["paper"]["auc"] == 1.0
 
 
 def test_the_export_is_the_live_model(finished, image_folder):
@@ -81,7 +81,7 @@ def test_evaluation_of_the_finished_run_repeats_its_figures(finished, image_fold
     result, directory = finished
     output = tmp_path / "metrics.json"
     report = evaluate_run(str(directory / "run-1"), "folder", image_folder, output=str(output))
-    assert report["protocols"] == result.protocols
+    assert report["protocols"] == result.metrics["protocols"]
     assert report["export_difference"] < 1e-6
     assert json.loads(output.read_text())["protocols"]["paper"]["n"] == 10
 
@@ -91,7 +91,7 @@ def test_a_second_run_gets_the_next_version(finished, image_folder):
     changes = {"protocol": "fixed", "layout": "gray22", "dtype": "bfloat16", "epochs": 1}
     again = train(options(image_folder, directory, **changes))
     assert again.version_dir == str(directory / "run-1" / "2")
-    assert list(again.protocols) == ["fixed"]
+    assert list(again.metrics["protocols"]) == ["fixed"]
     assert again.export_difference < 0.02
     classifier = load_classifier(str(directory / "run-1" / "run"))
     assert classifier.config.layout == "gray22"
@@ -100,8 +100,8 @@ def test_a_second_run_gets_the_next_version(finished, image_folder):
 @pytest.mark.parametrize(
     ("early_stopping", "counts"),
     [
-        ("val", {"train": 24, "val": 8, "test": 10}),
-        ("none", {"train": 32, "test": 10}),
+        ("val", {"train": 24, "val": 8}),
+        ("none", {"train": 32}),
         ("test", {"train": 32, "test": 10}),
     ],
 )

@@ -12,26 +12,38 @@ flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.")
 flags.DEFINE_string("data_dir", None, "Where the data set lies; phantom needs none.")
 flags.DEFINE_enum("split", "test", ("train", "val", "test"), "Split to evaluate.")
 flags.DEFINE_string("output", None, "File to write the metrics to, as JSON.")
+flags.DEFINE_bool(
+    "floors", False, "Fit a logistic regression and a random forest on the model's tokens, too."
+)
+flags.DEFINE_string("compare", None, "Another model, by McNemar's test on the same images.")
+flags.DEFINE_string("record", None, "File to write the run's record to, for tools/results.py.")
 flags.DEFINE_bool("skip_invalid", False, "Leave undecodable images out, and count them.")
 
 
 def main(argv: list[str]) -> None:
     from covid_lm.evaluation.evaluate import evaluate_run
-    from covid_lm.evaluation.metrics import metrics_table
+    from covid_lm.evaluation.summary import summary
 
     if FLAGS.model is None:
         raise InputError("--model=saved_models/NAME is needed")
     report = evaluate_run(
-        FLAGS.model, FLAGS.dataset, FLAGS.data_dir, FLAGS.split, FLAGS.skip_invalid, FLAGS.output
+        FLAGS.model,
+        FLAGS.dataset,
+        FLAGS.data_dir,
+        FLAGS.split,
+        FLAGS.skip_invalid,
+        FLAGS.output,
+        FLAGS.floors,
+        FLAGS.compare,
+        FLAGS.record,
     )
     print(
         f"{report['version']} on {report['dataset']}, {report['split']} split; weights: "
-        f"{report['weights']}; 95% Wilson intervals over images"
+        f"{report['weights']}\n{summary(report)}"
     )
-    print(metrics_table(report["protocols"]))
     print(f"export against live model: max difference {report['export_difference']:.1e}")
-    if FLAGS.output:
-        print(f"written: {FLAGS.output}")
+    for path in filter(None, (FLAGS.output, FLAGS.record)):
+        print(f"written: {path}")
 
 
 if __name__ == "__main__":

@@ -54,13 +54,13 @@ flags.DEFINE_bool("skip_invalid", False, "Leave undecodable images out, and list
 
 
 def main(argv: list[str]) -> None:
-    from covid_lm.evaluation.metrics import metrics_table
+    from covid_lm.evaluation.summary import summary
     from covid_lm.training import train
     from covid_lm.training_options import TrainingOptions
 
     names = TrainingOptions.__dataclass_fields__
     result = train(TrainingOptions(**{name: FLAGS[name].value for name in names}))
-    print(f"\ntest split, 95% Wilson intervals over images\n{metrics_table(result.protocols)}\n")
+    print(f"\ntest split\n{summary(result.metrics)}\n")
     if FLAGS.early_stopping == "test":
         print("early stopping looked at the test split: these figures are not held-out ones")
     print(

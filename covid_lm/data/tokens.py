@@ -90,10 +90,7 @@ def raw_batches(records: Sequence[ImageRecord], batch_size: int) -> tf.data.Data
 
 
 def decode_records(
-    records: Sequence[ImageRecord],
-    image_input: ImageInput,
-    skip_invalid: bool = False,
-    batch_size: int = 32,
+    records: Sequence[ImageRecord], image_input: ImageInput, skip_invalid: bool = False
 ) -> DecodedRecords:
     """Reads and decodes every image.
 
@@ -102,19 +99,45 @@ def decode_records(
     """
     if not records:
         raise InputError("no images in this split")
+    decoded = _decode(records, image_input)
+    _check_skipped(decoded.skipped, skip_invalid)
+    if not decoded.records:
+        raise InputError(f"{records[0].path}: can't be decoded, nor can any other image")
+    return decoded
+
+
+def decoded_chunks(
+    records: Sequence[ImageRecord],
+    image_input: ImageInput,
+    skip_invalid: bool = False,
+    chunk_size: int = 512,
+) -> Iterator[DecodedRecords]:
+    """As `decode_records`, at most `chunk_size` images at a time, for splits of any size.
+
+    A chunk may have no image left.
+    """
+    for start in range(0, len(records), chunk_size):
+        decoded = _decode(records[start : start + chunk_size], image_input)
+        _check_skipped(decoded.skipped, skip_invalid)
+        yield decoded
+
+
+def _decode(
+    records: Sequence[ImageRecord], image_input: ImageInput, batch_size: int = 32
+) -> DecodedRecords:
     batches = raw_batches(records, batch_size).map(lambda image_bytes, _: image_input(image_bytes))
     parts = list(batches.prefetch(2).as_numpy_iterator())
     valid = np.concatenate([part["valid"] for part in parts])
-    skipped = tuple(record for record, ok in zip(records, valid, strict=True) if not ok)
+    return DecodedRecords(
+        pixels=np.concatenate([part["pixels"] for part in parts])[valid],
+        records=tuple(record for record, ok in zip(records, valid, strict=True) if ok),
+        skipped=tuple(record for record, ok in zip(records, valid, strict=True) if not ok),
+    )
+
+
+def _check_skipped(skipped: Sequence[ImageRecord], skip_invalid: bool) -> None:
     if skipped and not skip_invalid:
         raise InputError(
             f"{skipped[0].path}: can't be decoded as {FORMATS} "
             f"({len(skipped)} such file(s)); repair or remove it, or pass --skip_invalid"
         )
-    if not valid.any():
-        raise InputError(f"{skipped[0].path}: can't be decoded, nor can any other image")
-    return DecodedRecords(
-        pixels=np.concatenate([part["pixels"] for part in parts])[valid],
-        records=tuple(record for record, ok in zip(records, valid, strict=True) if ok),
-        skipped=skipped,
-    )

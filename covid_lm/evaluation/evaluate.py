@@ -2,12 +2,17 @@
 
 import os
 
+from covid_lm.classifier import Classifier
 from covid_lm.classifier_files import load_classifier
 from covid_lm.data import load_dataset
-from covid_lm.data.tokens import decode_records
+from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
-from covid_lm.evaluation.protocols import evaluate_protocols
-from covid_lm.run_directory import write_json
+from covid_lm.evaluation.comparison import mcnemar
+from covid_lm.evaluation.protocols import Evaluation, evaluate_protocols
+from covid_lm.evaluation.record import hits, run_record
+from covid_lm.evaluation.split_metrics import floor_rows, split_metrics
+from covid_lm.pixel_classifier import PixelClassifier
+from covid_lm.run_directory import read_run, write_json
 from covid_lm.serving.export import export_difference
 from covid_lm.serving.model_path import resolve_model
 
@@ -19,6 +24,9 @@ def evaluate_run(
     split: str = "test",
     skip_invalid: bool = False,
     output: str | None = None,
+    floors: bool = False,
+    compare: str | None = None,
+    record: str | None = None,
 ) -> dict:
     """Metrics by protocol of the run's live model, and how far its export answers otherwise.
 
@@ -27,34 +35,64 @@ def evaluate_run(
     Args:
         model: `saved_models/NAME[/VERSION]`.
         output: file that receives what is returned, as JSON.
+        floors: adds a logistic regression and a random forest on the model's tokens (`floors`).
+        compare: another model, whose first row is set against this one's by McNemar's test on the
+            images that both can decode (`comparison`).
+        record: file that receives the run's record, as JSON.
 
     Raises:
         InputError: no such model or data, other classes than the model's, or an unusable output.
     """
-    if output is not None and not os.path.isdir(os.path.dirname(output) or "."):
-        raise InputError(f"--output={output}: its folder does not exist")
-    model_dir, version_dir = resolve_model(model)
-    classifier = load_classifier(os.path.join(model_dir, "run"))
+    for flag, path in (("output", output), ("record", record)):
+        if path is not None and not os.path.isdir(os.path.dirname(path) or "."):
+            raise InputError(f"--{flag}={path}: its folder does not exist")
     dataset = load_dataset(dataset_name, data_dir)
-    if dataset.classes != classifier.config.classes:
-        raise InputError(
-            f"--dataset={dataset_name}: its classes are {', '.join(dataset.classes)}, but the "
-            f"model's are {', '.join(classifier.config.classes)}"
-        )
+    model_dir, version_dir, classifier = _load_model(model, dataset)
+    if floors and not classifier.reads_tokens:
+        raise InputError(f"--floors: {model} reads no tokens to fit them on")
     records = dataset.split(split)
     if not records:
         raise InputError(f"--split={split}: {dataset_name} has no such images")
-    decoded = decode_records(records, classifier.preprocessor().image_input, skip_invalid)
-    rows, probabilities = evaluate_protocols(classifier, decoded)
+    evaluation = evaluate_protocols(classifier, records, skip_invalid)
     report = {
         "version": version_dir,
-        "dataset": dataset.name,
-        "split": split,
-        "classes": list(dataset.classes),
-        "weights": classifier.config.weights or "random",
-        "protocols": rows,
-        "export_difference": export_difference(version_dir, decoded.records, probabilities),
+        **split_metrics(classifier, dataset, split, evaluation),
+        "export_difference": export_difference(
+            version_dir, evaluation.records, evaluation.own_probabilities
+        ),
     }
+    if floors:
+        report["floors"] = floor_rows(classifier, dataset, evaluation.records)
+    if compare is not None:
+        _, _, other = _load_model(compare, dataset, flag="compare")
+        report["comparison"] = _compare(
+            evaluation, compare, evaluate_protocols(other, evaluation.records)
+        )
+    if record is not None:
+        write_json(record, run_record(read_run(model_dir), report, evaluation))
     if output is not None:
         write_json(output, report)
     return report
+
+
+def _load_model(
+    model: str, dataset: ImageDataset, flag: str = "model"
+) -> tuple[str, str, Classifier | PixelClassifier]:
+    model_dir, version_dir = resolve_model(model, flag)
+    classifier = load_classifier(os.path.join(model_dir, "run"))
+    if dataset.classes != classifier.config.classes:
+        raise InputError(
+            f"--{flag}={model}: its classes are {', '.join(classifier.config.classes)}, but those "
+            f"of {dataset.name} are {', '.join(dataset.classes)}"
+        )
+    return model_dir, version_dir, classifier
+
+
+def _compare(evaluation: Evaluation, other_model: str, other: Evaluation) -> dict:
+    rows = (next(iter(evaluation.rows)), next(iter(other.rows)))
+    return {
+        "with": other_model,
+        "rows": list(rows),
+        "correct": [evaluation.rows[rows[0]]["correct"], other.rows[rows[1]]["correct"]],
+        **mcnemar(hits(evaluation), hits(other)),
+    }

@@ -186,8 +186,9 @@ def _ranking(
 
 def metrics_table(protocols: dict[str, dict]) -> str:
     """Metrics by protocol as text for a terminal, with what the intervals are of."""
+    width = max(10, *map(len, protocols))
     lines = [
-        f"{'protocol':<10} {'trained':<8} {'tested':<8} {'correct':>11}  "
+        f"{'protocol':<{width}} {'trained':<8} {'tested':<8} {'correct':>11}  "
         f"{'accuracy [95% CI]':<20} AUC"
     ]
     for name, row in protocols.items():
@@ -197,9 +198,9 @@ def metrics_table(protocols: dict[str, dict]) -> str:
         if row["accuracy"] is not None:
             low, high = row["ci95"]
             accuracy = f"{row['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
+        trained, tested = row.get("training_policy", "-"), row.get("test_policy", "-")
         lines.append(
-            f"{name:<10} {row.get('training_policy', '-'):<8} {row.get('test_policy', '-'):<8} "
-            f"{counts:>11}  {accuracy:<20} {area}"
+            f"{name:<{width}} {trained:<8} {tested:<8} {counts:>11}  {accuracy:<20} {area}"
         )
     return "\n".join(lines + _table_notes(protocols))
 

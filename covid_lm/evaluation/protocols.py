@@ -1,14 +1,42 @@
 """A model under every test policy that it can be given, the paper's beside the honest ones."""
 
+import dataclasses
+from collections.abc import Sequence
+
 import numpy as np
 
 from covid_lm.classifier import Classifier, ClassifierConfig
-from covid_lm.data.tokens import DecodedRecords
+from covid_lm.data.records import ImageRecord
+from covid_lm.data.tokens import decoded_chunks
+from covid_lm.errors import InputError
 from covid_lm.evaluation.metrics import classification_metrics
 from covid_lm.layers.file_name_input import POLICIES
+from covid_lm.pixel_classifier import PixelClassifier, PixelClassifierConfig
 
 
-def test_policies(config: ClassifierConfig) -> dict[str, str]:
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a model says of a split under every test policy that it can be given.
+
+    Attributes:
+        rows: row name to metrics; the first is the run's own protocol.
+        predictions: row name to probabilities, float32 [images, classes].
+        records: the images, in that order.
+        skipped: records whose image could not be decoded, left out of the above.
+    """
+
+    rows: dict[str, dict]
+    predictions: dict[str, np.ndarray]
+    records: tuple[ImageRecord, ...]
+    skipped: tuple[ImageRecord, ...]
+
+    @property
+    def own_probabilities(self) -> np.ndarray:
+        """Those of the run's own protocol, float32 [images, classes]."""
+        return next(iter(self.predictions.values()))
+
+
+def test_policies(config: ClassifierConfig | PixelClassifierConfig) -> dict[str, str]:
     """Row name to test policy; the run's own protocol first.
 
     A model trained on names, or on their lengths, is also tested under every other policy. One
@@ -20,29 +48,54 @@ def test_policies(config: ClassifierConfig) -> dict[str, str]:
     return rows
 
 
-def predict_tokens(classifier: Classifier, tokens: dict, batch_size: int = 32) -> np.ndarray:
-    """Probabilities, float32 [n, classes], of tokenized images."""
+def predict_tokens(
+    classifier: Classifier | PixelClassifier, tokens: dict, batch_size: int = 32
+) -> np.ndarray:
+    """Probabilities, float32 [n, classes], of what the preprocessor gave."""
     return classifier.core.predict(tokens, batch_size=batch_size, verbose=0)
 
 
 def evaluate_protocols(
-    classifier: Classifier, test: DecodedRecords
-) -> tuple[dict[str, dict], np.ndarray]:
-    """Metrics under every test policy.
+    classifier: Classifier | PixelClassifier,
+    records: Sequence[ImageRecord],
+    skip_invalid: bool = False,
+) -> Evaluation:
+    """Metrics under every test policy, in memory that grows with the images' probabilities alone.
 
-    Returns:
-        Row name to metrics, and the probabilities, float32 [n, classes], of the run's own protocol.
+    Raises:
+        InputError: no images, or one that can't be decoded while `skip_invalid` is false.
     """
-    rows, own_probabilities = {}, None
-    for name, policy in test_policies(classifier.config).items():
-        split = test.tokenize(classifier.preprocessor(policy))
-        probabilities = predict_tokens(classifier, split.tokens)
-        if own_probabilities is None:
-            own_probabilities = probabilities
-        rows[name] = {
+    policies = test_policies(classifier.config)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in policies}
+    kept: list[ImageRecord] = []
+    skipped: list[ImageRecord] = []
+    for images in decoded_chunks(records, classifier.preprocessor().image_input, skip_invalid):
+        skipped += images.skipped
+        if not images.records:
+            continue
+        kept += images.records
+        for name, policy in policies.items():
+            tokens = images.tokenize(classifier.preprocessor(policy)).tokens
+            parts[name].append(predict_tokens(classifier, tokens))
+    if not kept:
+        raise InputError("no images in this split that can be decoded")
+    predictions = {name: np.concatenate(chunks) for name, chunks in parts.items()}
+    rows = {
+        name: {
             "training_policy": classifier.config.training_policy,
             "test_policy": policy,
-            **classification_metrics(probabilities, split.labels),
-            "skipped": len(test.skipped),
+            **record_metrics(predictions[name], kept, classifier.config.classes),
+            "skipped": len(skipped),
         }
-    return rows, own_probabilities
+        for name, policy in policies.items()
+    }
+    return Evaluation(rows, predictions, tuple(kept), tuple(skipped))
+
+
+def record_metrics(
+    probabilities: np.ndarray, records: Sequence[ImageRecord], classes: Sequence[str]
+) -> dict:
+    """`classification_metrics` of records' images, with their labels and patients."""
+    labels = np.array([record.label for record in records])
+    patients = [record.patient for record in records]
+    return classification_metrics(probabilities, labels, classes, patients)

@@ -6,8 +6,11 @@ from covid_lm.errors import InputError
 from covid_lm.serving.publish import versions
 
 
-def resolve_model(model: str) -> tuple[str, str]:
+def resolve_model(model: str, flag: str = "model") -> tuple[str, str]:
     """The model's directory and that of the version asked for, or of its newest.
+
+    Args:
+        flag: named in the error.
 
     Raises:
         InputError: no such model or version.
@@ -16,8 +19,8 @@ def resolve_model(model: str) -> tuple[str, str]:
     if os.path.exists(os.path.join(model, "saved_model.pb")):
         return os.path.dirname(model), model
     if not os.path.isdir(model):
-        raise InputError(f"--model={model}: no such directory; give saved_models/NAME[/VERSION]")
+        raise InputError(f"--{flag}={model}: no such directory; give saved_models/NAME[/VERSION]")
     published = versions(model)
     if not published:
-        raise InputError(f"--model={model}: no exported version in it; run tools/export.py")
+        raise InputError(f"--{flag}={model}: no exported version in it; run tools/export.py")
     return model, os.path.join(model, str(published[-1]))

@@ -11,7 +11,7 @@ from covid_lm.audit.report import json_report, text_summary
 from covid_lm.audit.report_html import html_report
 from covid_lm.backbones.named import BackboneConfig
 from covid_lm.classifier import Classifier, ClassifierConfig
-from covid_lm.classifier_files import load_classifier
+from covid_lm.classifier_files import load_classifier, save_config, save_weights
 from covid_lm.errors import InputError
 from tests.audit.synthetic import noise_dataset
 
@@ -35,8 +35,8 @@ def save_run(directory, protocol: str) -> str:
     )
     run = directory / protocol / "run"
     run.mkdir(parents=True)
-    classifier.save_config(str(run), {})
-    classifier.save_weights(str(run))
+    save_config(classifier, str(run), {})
+    save_weights(classifier, str(run))
     return str(directory / protocol)
 
 

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from covid_lm.backbones.named import backbone_config
+from covid_lm.backbones.vocabulary import read_vocabulary
+from covid_lm.classifier import Classifier, ClassifierConfig
 from covid_lm.data.records import ImageRecord
 from covid_lm.data.tokens import decode_records
 from covid_lm.errors import RunError
@@ -292,3 +295,19 @@ def test_a_graph_that_reads_files_is_not_published(classifier, live, tmp_path, m
     with pytest.raises(RunError, match="not published, its graph holds ReadFile"):
         export_classifier(classifier, directory, RECORDS, live[1], {})
     assert os.listdir(directory) == []
+
+
+@pytest.mark.slow
+def test_size_at_the_shape_of_rbt3(tmp_path, monkeypatch, chinese_vocabulary_file):
+    vocabulary = read_vocabulary(chinese_vocabulary_file)
+    config = ClassifierConfig(CLASSES, "rbt3", backbone_config("rbt3"))
+    classifier = Classifier(config, vocabulary)
+    write_saved_model(classifier, str(tmp_path / "pruned"), {})
+    monkeypatch.setattr(Classifier, "serving_copy", lambda self, dtype: self)
+    write_saved_model(classifier, str(tmp_path / "whole"), {})
+    sizes = [
+        sum(path.stat().st_size for path in (tmp_path / name).rglob("*") if path.is_file())
+        for name in ("pruned", "whole")
+    ]
+    assert sizes[0] <= 0.6 * sizes[1]
+    print(f"rbt3 shape: {sizes[0]:,} of {sizes[1]:,} bytes, {sizes[0] / sizes[1]:.1%}")

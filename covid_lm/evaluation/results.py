@@ -1,0 +1,153 @@
+"""Records of finished runs as the tables of the README, and McNemar's tests between them."""
+
+import json
+import os
+from collections.abc import Sequence
+
+from covid_lm.errors import InputError
+from covid_lm.evaluation.comparison import mcnemar
+
+BEGIN, END = "<!-- results: {} -->", "<!-- /results -->"
+_ROW_TITLES = {
+    "paper": "paper: trained on names, tested masked",
+    "masked": "masked: one [MASK] per character",
+    "fixed": "fixed: 24 [MASK]s",
+    "absent": "absent: no name",
+}
+
+
+def read_records(directory: str) -> list[dict]:
+    """Every record of a folder, by name.
+
+    Raises:
+        InputError: no records there, or a file that is none.
+    """
+    try:
+        names = sorted(name for name in os.listdir(directory) if name.endswith(".json"))
+    except OSError as error:
+        raise InputError(f"--records={directory}: {error.strerror}") from None
+    if not names:
+        raise InputError(f"--records={directory}: none there; tools/evaluate.py --record makes one")
+    records = []
+    for name in names:
+        path = os.path.join(directory, name)
+        try:
+            with open(path, encoding="utf-8") as file:
+                record = json.load(file)
+            records.append({key: record[key] for key in ("protocols", "command")} | record)
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: not a record ({error})") from None
+    return records
+
+
+def results_table(records: Sequence[dict]) -> str:
+    """One row per record and test policy, in Markdown; then the floors and the name alone.
+
+    The accuracy's interval is over patients where they are known (see each record's `ci95_method`).
+    """
+    lines = [
+        "| model | protocol, test | seed | correct | accuracy [95%] | balanced | AUC [95%] | min |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for record in sorted(records, key=_order):
+        own = record["protocol"]
+        for name, row in record["protocols"].items():
+            first = name == own
+            title = _ROW_TITLES.get(name, name) if first else f"… tested {row['test_policy']}"
+            time = f"{record['seconds'] / 60:.0f}" if first and record.get("seconds") else ""
+            lines.append(_line(_model(record) if first else "", title, record["seed"], row, time))
+    floors = next((record["floors"] for record in records if "floors" in record), {})
+    for name, row in floors.items():
+        lines.append(_line(name.replace("_", " "), "floor: the same tokens", 0, row, ""))
+    if records:
+        lines.append(_line("depth-3 tree", "the name's length", 0, records[0]["name_alone"], ""))
+    return "\n".join(lines)
+
+
+def commands_list(records: Sequence[dict]) -> str:
+    """The command behind each row, with date and machine, in Markdown."""
+    lines = [
+        f"- {_model(record)}, {record['protocol']}, seed {record['seed']} ({record['date']}, "
+        f"{record['machine']}): `{record['command']}`"
+        for record in sorted(records, key=_order)
+    ]
+    return "\n".join(lines)
+
+
+def comparisons_table(records: Sequence[dict], baseline: str) -> str:
+    """Every other record beside the named one by McNemar's exact test, in Markdown.
+
+    Raises:
+        InputError: no record of that name.
+    """
+    chosen = next((record for record in records if record["name"] == baseline), None)
+    if chosen is None:
+        raise InputError(f"--baseline={baseline}: no such record")
+    lines = [
+        f"| beside {_model(chosen)}, {chosen['protocol']}, seed {chosen['seed']} | correct | "
+        "right alone | baseline right alone | exact p |",
+        "|---|---|---|---|---|",
+    ]
+    for record in sorted(records, key=_order):
+        if record is chosen or len(record["hits"]) != len(chosen["hits"]):
+            continue
+        test = mcnemar(*([hit == "1" for hit in r["hits"]] for r in (record, chosen)))
+        lines.append(
+            f"| {_model(record)}, {record['protocol']}, seed {record['seed']} | "
+            f"{record['hits'].count('1')}/{len(record['hits'])} | {test['only_a_correct']} | "
+            f"{test['only_b_correct']} | {test['p_value']:.2g} |"
+        )
+    return "\n".join(lines)
+
+
+def replace_results(path: str, tables: dict[str, str]) -> None:
+    """Replaces what stands between `<!-- results: KEY -->` and `<!-- /results -->` in a file.
+
+    Raises:
+        InputError: no such file, or a key without its two marks in it.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except OSError as error:
+        raise InputError(f"--readme={path}: {error.strerror}") from None
+    for key, table in tables.items():
+        begin = BEGIN.format(key)
+        head, found, rest = text.partition(begin)
+        _, ended, tail = rest.partition(END)
+        if not (found and ended):
+            raise InputError(f"--readme={path}: no {begin} ... {END} in it")
+        text = f"{head}{begin}\n{table}\n{END}{tail}"
+    with open(f"{path}.part", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(f"{path}.part", path)
+
+
+def _order(record: dict) -> tuple:
+    protocols = list(_ROW_TITLES)
+    return (
+        record["backbone"],
+        record.get("layout") or "",
+        record.get("image_size") or 0,
+        protocols.index(record["protocol"]),
+        record["seed"],
+        record["name"],
+    )
+
+
+def _model(record: dict) -> str:
+    size = f" {record['image_size']}x{record['image_size']}" if record.get("image_size") else ""
+    layout = f" {record['layout']}" if record.get("layout", "paper") != "paper" else ""
+    return f"{record['backbone']}{size}{layout}, {record['weights']} weights"
+
+
+def _line(model: str, title: str, seed: int, row: dict, minutes: str) -> str:
+    low, high = row["ci95"]
+    area = "-" if row["auc"] is None else f"{row['auc']:.3f}"
+    if row["auc"] is not None and row.get("auc_ci95"):
+        area += " [{:.3f}, {:.3f}]".format(*row["auc_ci95"])
+    return (
+        f"| {model} | {title} | {seed} | {row['correct']}/{row['n']} | "
+        f"{row['accuracy']:.3f} [{low:.3f}, {high:.3f}] | {row['balanced_accuracy']:.3f} | "
+        f"{area} | {minutes} |"
+    )
