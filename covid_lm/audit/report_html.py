@@ -1,7 +1,5 @@
 """The audit as one HTML page: no script, no outside resource, light and dark, any width."""
 
-import base64
-import html
 import io
 from collections.abc import Sequence
 
@@ -14,20 +12,10 @@ from covid_lm.audit.pixel_features import gray_levels
 from covid_lm.audit.probes import FOLDS
 from covid_lm.audit.report import count_line, dependence_line, split_lines
 from covid_lm.data.records import ImageRecord
+from covid_lm.html_page import bullet_list, data_uri, escaped, html_page, table
 
 THUMBNAIL_SIDE = 160
 _STYLE = """
-:root { color-scheme: light dark; --text: #1c2126; --dim: #57606a; --page: #ffffff;
-  --card: #f5f7f9; --line: #d3d9df; --high: #b3261e; --medium: #8a5a00; --low: #1f6391;
-  --info: #57606a; --bar: #1f6391; }
-@media (prefers-color-scheme: dark) { :root { --text: #e4e7ea; --dim: #9aa4ae; --page: #14181c;
-  --card: #1d2329; --line: #37404a; --high: #ff8a80; --medium: #f0b849; --low: #7cc0f0;
-  --info: #9aa4ae; --bar: #7cc0f0; } }
-body { margin: 0 auto; padding: 1rem; max-width: 62rem; background: var(--page);
-  color: var(--text); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; margin: .5rem 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
-h3 { font-size: 1rem; margin: 0; } p, ul { margin: .35rem 0; } ul { padding-left: 1.2rem; }
-.dim, figcaption { color: var(--dim); font-size: .875rem; }
 section.finding { background: var(--card); border-left: .3rem solid var(--line);
   border-radius: .3rem; padding: .75rem 1rem; margin: .75rem 0; }
 section.high { border-color: var(--high); } section.medium { border-color: var(--medium); }
@@ -35,13 +23,9 @@ section.low { border-color: var(--low); }
 .severity { font-weight: 700; text-transform: uppercase; font-size: .8rem; margin-right: .5rem; }
 .high .severity { color: var(--high); } .medium .severity { color: var(--medium); }
 .low .severity { color: var(--low); } .info .severity { color: var(--info); }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .875rem; width: 100%; }
-th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(--line);
-  white-space: nowrap; font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 9rem; }
 .text { text-align: left; }
 .pairs { display: flex; flex-wrap: wrap; gap: 1rem; margin: .5rem 0; }
-figure { margin: 0; width: 21rem; max-width: 100%; } figure div { display: flex; gap: .25rem; }
+figure { width: 21rem; max-width: 100%; } figure div { display: flex; gap: .25rem; }
 figure img { width: calc(50% - .125rem); aspect-ratio: 1; object-fit: contain; background: #000; }
 svg { vertical-align: middle; width: 8rem; height: 1rem; }
 svg .axis { stroke: var(--line); } svg .range { stroke: var(--bar); stroke-width: 2; }
@@ -54,10 +38,10 @@ def html_report(report: AuditReport) -> str:
     title = f"Audit of {report.dataset}"
     findings = "".join(_finding(finding, report.observations) for finding in report.findings)
     body = [
-        f"<h1>{html.escape(title)}</h1>",
+        f"<h1>{escaped(title)}</h1>",
         "<p>What could tell the label besides the picture?</p>",
-        _list([*split_lines(report), dependence_line(report), report.not_probed]),
-        f"<p><strong>{html.escape(_capitalized(count_line(report)))}.</strong></p>",
+        bullet_list([*split_lines(report), dependence_line(report), report.not_probed]),
+        f"<p><strong>{escaped(_capitalized(count_line(report)))}.</strong></p>",
         "<h2>Findings</h2>",
         findings or "<p>None.</p>",
         _probe_section(report.probes),
@@ -65,28 +49,11 @@ def html_report(report: AuditReport) -> str:
         _unreadable_section(report),
         _legend(),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in body if part)
-        + "\n</body>\n</html>\n"
-    )
+    return html_page(title, _STYLE, body)
 
 
 def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _text(value: object) -> str:
-    """Escaped, and free of what XML can't hold: control characters and lone surrogates."""
-    text = str(value).encode("utf-8", "replace").decode("utf-8")
-    return html.escape("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text))
-
-
-def _list(lines: Sequence[str]) -> str:
-    items = "".join(f"<li>{_text(line)}</li>" for line in lines if line)
-    return f"<ul>{items}</ul>" if items else ""
 
 
 def _finding(finding: Finding, observations: Sequence[Observation]) -> str:
@@ -94,9 +61,9 @@ def _finding(finding: Finding, observations: Sequence[Observation]) -> str:
     source = f"{leakage}: {LEAKAGE_CLASSES[leakage]}" if leakage else ""
     parts = [
         f'<section class="finding {finding.severity}">',
-        f'<h3><span class="severity">{finding.severity}</span>{_text(finding.title)}</h3>',
-        f"<p>{_text(finding.summary)}</p>",
-        f"<p>{_text(finding.advice)}</p>",
+        f'<h3><span class="severity">{finding.severity}</span>{escaped(finding.title)}</h3>',
+        f"<p>{escaped(finding.summary)}</p>",
+        f"<p>{escaped(finding.advice)}</p>",
     ]
     if finding.pairs:
         figures = [
@@ -106,19 +73,19 @@ def _finding(finding: Finding, observations: Sequence[Observation]) -> str:
     if finding.examples:
         parts.append(
             f'<details class="dim"><summary>{len(finding.examples)} example file(s)</summary>'
-            f"{_list(finding.examples)}</details>"
+            f"{bullet_list(finding.examples)}</details>"
         )
     if source:
-        parts.append(f'<p class="dim">{_text(source)}</p>')
+        parts.append(f'<p class="dim">{escaped(source)}</p>')
     return "".join([*parts, "</section>\n"])
 
 
 def _figure(first: ImageRecord, second: ImageRecord) -> str:
     images = "".join(
-        f'<img alt="{_text(record.filename)}" src="{_thumbnail(record)}"/>'
+        f'<img alt="{escaped(record.filename)}" src="{_thumbnail(record)}"/>'
         for record in (first, second)
     )
-    names = " = ".join(f"{_text(r.filename)} ({r.split})" for r in (first, second))
+    names = " = ".join(f"{escaped(r.filename)} ({r.split})" for r in (first, second))
     return f"<figure><div>{images}</div><figcaption>{names}</figcaption></figure>"
 
 
@@ -130,17 +97,7 @@ def _thumbnail(record: ImageRecord) -> str:
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells that are HTML already."""
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>\n" for row in rows)
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return data_uri(buffer.getvalue(), "image/jpeg")
 
 
 def _probe_section(probes: Sequence[ProbeRow]) -> str:
@@ -152,7 +109,7 @@ def _probe_section(probes: Sequence[ProbeRow]) -> str:
         f'<h2>Probes</h2><p class="dim">Scored out of fold ({FOLDS} folds, no patient on both '
         "sides of any); intervals and permutations over patients. The axis runs from 0 to 1 with "
         "a mark at 0.5, a guess. Far below 0.5 lies what is balanced between the classes by "
-        f"design.</p>{_table(header, rows)}"
+        f"design.</p>{table(header, rows, 'Probes')}"
     )
 
 
@@ -160,7 +117,7 @@ def _probe_row(row: ProbeRow) -> list[str]:
     score, test = row.result.score, row.result.test
     low, high = score.auc_interval
     return [
-        _text(row.check.title),
+        escaped(row.check.title),
         f"{score.auc:.3f}",
         _interval_drawing(score.auc, low, high),
         f"{low:.3f} to {high:.3f}",
@@ -188,8 +145,8 @@ def _model_section(model: dict) -> str:
     header = ("edit", "names", "mean change", "largest", "other class", "accuracy", "AUC", "bits")
     rows = [
         [
-            _text(row["edit"]),
-            _text(row["policy"]),
+            escaped(row["edit"]),
+            escaped(row["policy"]),
             f"{row['mean_change']:.3f}",
             f"{row['largest_change']:.3f}",
             f"{row['flipped']}/{model['images']}",
@@ -205,9 +162,10 @@ def _model_section(model: dict) -> str:
         for policy, kinds in model["attribution"].items()
     ]
     return (
-        f"<h2>Model</h2><p>{_text(model['model'])}, trained under the {_text(model['protocol'])} "
-        f"protocol, on {model['images']} test images. Changes are against the unchanged input."
-        f"</p>{_table(header, rows)}{_list(shares)}"
+        f"<h2>Model</h2><p>{escaped(model['model'])}, trained under the "
+        f"{escaped(model['protocol'])} protocol, on {model['images']} test images. Changes are "
+        "against the unchanged input."
+        f"</p>{table(header, rows, 'Model checks')}{bullet_list(shares)}"
     )
 
 
@@ -215,7 +173,7 @@ def _unreadable_section(report: AuditReport) -> str:
     if not report.unreadable:
         return ""
     lines = [f"{item.record.path}: {item.reason}" for item in report.unreadable]
-    return f"<h2>Unreadable files</h2>{_list(lines)}"
+    return f"<h2>Unreadable files</h2>{bullet_list(lines)}"
 
 
 def _legend() -> str:
@@ -223,5 +181,5 @@ def _legend() -> str:
     return (
         '<h2>Kinds of leakage</h2><p class="dim">After Kapoor and Narayanan (2023), Leakage and '
         "the reproducibility crisis in machine-learning-based science, Patterns 4 (9).</p>"
-        f'<div class="dim">{_list(lines)}</div>'
+        f'<div class="dim">{bullet_list(lines)}</div>'
     )
