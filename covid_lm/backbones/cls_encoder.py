@@ -68,10 +68,30 @@ class ClsEncoder(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, training=None):
-        length = inputs["token_ids"].shape[-1]
-        bias = mask_bias(inputs["padding_mask"], self.compute_dtype)  # [batch, length]
         x = self.embedding(inputs["token_ids"], inputs["segment_ids"])  # [batch * length, hidden]
-        x = self._drop(ops.cast(x, self.compute_dtype), training)
+        x = ops.cast(x, self.compute_dtype)
+        return self._encode(x, inputs["padding_mask"], training)
+
+    def from_vectors(self, vectors, padding_mask):
+        """The [CLS] vector of embeddings that need not be rows of the tables.
+
+        What `call` computes without training, in float32 whatever the policy: for gradients by
+        the embeddings, and for points between them.
+
+        Args:
+            vectors: float32 [batch, length, hidden_dim], sums of token and segment embeddings.
+            padding_mask: int32 [batch, length].
+
+        Returns:
+            float32 [batch, hidden_dim].
+        """
+        return self._encode(self._add_positions(vectors), padding_mask, training=False)
+
+    def _encode(self, x, padding_mask, training):
+        """From the normalized embeddings, [batch * length, hidden], to the [CLS] vector."""
+        length = padding_mask.shape[-1]
+        bias = mask_bias(padding_mask, x.dtype)  # [batch, length]
+        x = self._drop(x, training)
         *layers, last = self.backbone.transformer_layers
         for layer in layers:
             context = self._context(layer._self_attention_layer, x, bias, length, training)
@@ -89,8 +109,13 @@ class ClsEncoder(keras.layers.Layer):
         backbone = self.backbone
         tokens = ops.take(backbone.token_embedding.embeddings, token_ids, axis=0)
         segments = ops.take(backbone.segment_embedding.embeddings, segment_ids, axis=0)
+        return self._add_positions(tokens + segments)
+
+    def _add_positions(self, x):
+        """With positions, and normalized: [batch, length, hidden] to [batch * length, hidden]."""
+        backbone = self.backbone
         positions = ops.convert_to_tensor(backbone.position_embedding.position_embeddings)
-        x = tokens + segments + positions[: token_ids.shape[-1]]  # [batch, length, hidden]
+        x = x + positions[: x.shape[1]]
         x = ops.reshape(x, (-1, backbone.hidden_dim))  # [batch * length, hidden]
         return self._normalize(backbone.embeddings_layer_norm, x)
 
