@@ -1,0 +1,150 @@
+"""The report's figures in words and tables: headline, protocols, the run's settings."""
+
+import math
+from collections.abc import Sequence
+
+from covid_lm.html_page import bullet_list, escaped, table
+
+MORE_FIGURES = {
+    "balanced accuracy": "balanced_accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "precision": "precision",
+    "F1": "f1",
+    "average precision": "average_precision",
+    "Brier score": "brier",
+    "calibration error (ECE)": "ece",
+    "images": "n",
+    "patients": "num_patients",
+    "not decodable": "invalid",
+}
+POLICY_WORDS = {
+    "visible": "the name's characters",
+    "masked": "one [MASK] per character",
+    "fixed": "24 [MASK]s whatever the name",
+    "absent": "nothing",
+}
+
+
+def figure_text(value: float | int | None) -> str:
+    """A figure for a table cell: three decimals, a count as it is, "-" where unknown."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def interval_text(bounds: Sequence[float | None] | None) -> str:
+    """An interval as " [low, high]", nothing where it is unknown."""
+    if not bounds or any(bound is None for bound in bounds):
+        return ""
+    return f" [{bounds[0]:.3f}, {bounds[1]:.3f}]"
+
+
+def counts_text(row: dict) -> str:
+    """Right answers as "152/203", "-" where unknown."""
+    if row.get("correct") is None or row.get("n") is None:
+        return "-"
+    return f"{row['correct']}/{row['n']}"
+
+
+def interval_method(row: dict) -> str:
+    """How the row's interval of the accuracy was made."""
+    method = row.get("ci95_method") or "of an unknown kind"
+    method = "Wilson, over images" if method == "wilson" else method
+    patients = row.get("num_patients")
+    return f"{method}, {patients} patients" if patients else method
+
+
+def headline_section(metrics: dict) -> str:
+    """The run's own figure, large, with its interval and what it must not be taken for."""
+    name, row = next(iter(metrics["protocols"].items()))
+    text = metrics.get("headline") or (
+        f"{counts_text(row)} images of {metrics.get('dataset', 'an unknown data set')}, "
+        f"{metrics.get('split', 'unknown')} split, are classified correctly under the {name} "
+        "protocol"
+    )
+    text = text.rstrip(".")
+    area = f"{figure_text(row.get('auc'))}{interval_text(row.get('auc_ci95'))}"
+    return (
+        f'<p class="headline"><strong>{figure_text(row.get("accuracy"))}</strong> accuracy'
+        f'<span class="whole">{interval_text(row.get("ci95"))}</span></p>'
+        f"<p>{escaped(text)}. AUC {area}; 95% "
+        f"intervals: {escaped(interval_method(row))}.</p>{bullet_list(warnings(metrics))}"
+    )
+
+
+def warnings(metrics: dict) -> list[str]:
+    """What takes from the headline's worth."""
+    lines = []
+    if metrics.get("early_stopping") == "test":
+        lines.append("Early stopping looked at the test split: these are not held-out figures.")
+    row = next(iter(metrics["protocols"].values()))
+    if "masked" in (row.get("training_policy"), row.get("test_policy")):
+        lines.append(
+            "One [MASK] per character leaves the length of the file name to be counted: see the "
+            "rows without it."
+        )
+    elif row.get("test_policy") == "visible":
+        lines.append("The file name's characters are read: see the rows without them.")
+    alone = metrics.get("name_alone")
+    if alone:
+        lines.append(
+            f"The file name alone, without any picture, classifies {counts_text(alone)} correctly "
+            f"(AUC {figure_text(alone.get('auc'))})."
+        )
+    if metrics.get("weights", "random") == "random":
+        lines.append("The weights were random at the start, not pretrained.")
+    return [*lines, "Not a medical device: no figure here says anything about patients."]
+
+
+def protocol_section(metrics: dict) -> str:
+    """All rows: the run's own first, then the other policies, then what needs no model."""
+    rows = [(name, row) for name, row in metrics["protocols"].items()]
+    if metrics.get("name_alone"):
+        rows.append(("file name alone", metrics["name_alone"]))
+    rows += (metrics.get("floors") or {}).items()
+    cells = [
+        [
+            escaped(name),
+            f"{figure_text(row.get('accuracy'))}{interval_text(row.get('ci95'))}",
+            f"{figure_text(row.get('auc'))}{interval_text(row.get('auc_ci95'))}",
+            counts_text(row),
+            escaped(row.get("training_policy") or "-"),
+            escaped(row.get("test_policy") or "-"),
+        ]
+        for name, row in rows
+    ]
+    header = ("row", "accuracy", "AUC", "correct", "trained on", "tested on")
+    used = {row.get(key) for _, row in rows for key in ("training_policy", "test_policy")}
+    words = [f"{policy}: {word}" for policy, word in POLICY_WORDS.items() if policy in used]
+    meaning = f" What stands for the file name: {'; '.join(words)}." if words else ""
+    methods = sorted({interval_method(row) for row in metrics["protocols"].values()})
+    return (
+        '<h2 id="protocols">Protocols</h2><p class="dim">With 95% intervals (accuracy: '
+        f"{escaped('; '.join(methods))}).{escaped(meaning)}</p>"
+        f"{table(header, cells, 'Figures by protocol')}{_more_figures(metrics['protocols'])}"
+    )
+
+
+def _more_figures(protocols: dict[str, dict]) -> str:
+    positive = next((r["positive_class"] for r in protocols.values() if "positive_class" in r), "")
+    known = [k for k, key in MORE_FIGURES.items() if any(key in r for r in protocols.values())]
+    cells = [
+        [label, *(figure_text(row.get(MORE_FIGURES[label])) for row in protocols.values())]
+        for label in known
+    ]
+    wilson = [interval_text(row.get("wilson95")).strip() or "-" for row in protocols.values()]
+    cells.append(["accuracy's Wilson interval over images", *wilson])
+    about = f"<p class='dim'>The positive class is {escaped(positive)}.</p>" if positive else ""
+    figures = table(("", *protocols), cells, "More figures by protocol")
+    unknown = ", ".join(label for label in MORE_FIGURES if label not in known)
+    about += f"<p class='dim'>Unknown: {unknown}.</p>" if unknown else ""
+    return f"<h3>More figures</h3>{about}{figures}"
+
+
+def settings_section(run: dict) -> str:
+    """What the run was told, of the section `run` of its config."""
+    rows = [[escaped(key), escaped("-" if value is None else value)] for key, value in run.items()]
+    return (
+        f'<h2 id="settings">Settings</h2>{table(("setting", "value"), rows, "Settings of the run")}'
+    )

@@ -1,0 +1,178 @@
+"""Matplotlib's plots as inline SVG that takes its colours from the page, light or dark."""
+
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from sklearn import metrics
+
+from covid_lm.html_page import escaped
+
+# Matplotlib knows no CSS: each colour of the page has a stand-in, exchanged in the finished SVG.
+_COLOURS = {
+    "#010101": "currentColor",
+    "#010102": "var(--bar)",
+    "#010103": "var(--high)",
+    "#010104": "var(--medium)",
+    "#010105": "var(--dim)",
+}
+_TEXT, _BLUE, _RED, _AMBER, _DIM = _COLOURS
+# Lines differ by more than their colour.
+_LINES = ((_BLUE, "-", 2.2), (_RED, "--", 1.6), (_AMBER, "-.", 1.6), (_TEXT, ":", 1.8))
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "covid_lm",
+    "text.parse_math": False,
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    **{
+        f"{name}color": _TEXT
+        for name in ("text.", "axes.label", "axes.edge", "xtick.", "ytick.", "legend.label")
+    },
+}
+_GRID = np.linspace(0, 1, 201)
+SQUARE = 3.5
+SCREEN_DPI = 104  # so that 10 point letters are as large as the captions
+
+
+def learning_curves(epochs: Sequence[dict], monitored: str) -> list[tuple[str, str]]:
+    """Loss and accuracy by epoch, each as SVG with its caption; none without epochs.
+
+    Args:
+        epochs: lines of `metrics.jsonl`: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
+        monitored: what the `val_` figures were measured on.
+    """
+    plots = []
+    for quantity in ("loss", "accuracy"):
+        lines = {
+            name: [(line["epoch"], line[key]) for line in epochs if line.get(key) is not None]
+            for name, key in (("training", quantity), (monitored, f"val_{quantity}"))
+        }
+        lines = {name: points for name, points in lines.items() if points}
+        if not lines:
+            continue
+        with matplotlib.rc_context(_SETTINGS):
+            figure, axes = _axes("epoch", quantity)
+            for (name, points), (colour, style, width) in zip(lines.items(), _LINES, strict=False):
+                axes.plot(*zip(*points, strict=True), style, c=colour, lw=width, marker="o", ms=4)
+                axes.lines[-1].set_label(name)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.legend()
+            last = ", ".join(f"{name} {points[-1][1]:.3f}" for name, points in lines.items())
+            text = f"{quantity} by epoch; last: {last}"
+            plots.append((_svg(figure, f"learning-{quantity}", text), text.capitalize()))
+    return plots
+
+
+def roc_curves(
+    predictions: dict[str, np.ndarray], labels: np.ndarray, positive: str
+) -> tuple[str, str] | None:
+    """ROC curves of each row of predictions, as SVG with a caption.
+
+    For two classes that of class 1, else the mean over classes, each against the rest, of the
+    true positive rate (macro average). None where a class has no example.
+
+    Args:
+        predictions: row name to probabilities, float32 [n, classes].
+        labels: int [n].
+        positive: name of class 1.
+    """
+    num_classes = next(iter(predictions.values())).shape[1]
+    if len(np.unique(labels)) < num_classes:
+        return None
+    with matplotlib.rc_context(_SETTINGS):
+        figure, axes = _axes("false positive rate", "true positive rate", SQUARE)
+        axes.plot([0, 1], [0, 1], "-", c=_DIM, lw=0.8)
+        areas = []
+        drawn = zip(predictions.items(), _LINES, strict=False)
+        for (name, probabilities), (colour, style, width) in drawn:
+            false_rate, true_rate = _roc(probabilities, labels)
+            area = metrics.auc(false_rate, true_rate)
+            axes.plot(false_rate, true_rate, style, c=colour, lw=width, label=name)
+            areas.append(f"{name} {area:.3f}")
+        axes.legend(loc="lower right")
+        axes.set_aspect("equal")
+        subject = f"of {positive}" if num_classes == 2 else "one class against the rest, averaged"
+        text = f"ROC {subject}; area under the curve: {', '.join(areas)}"
+        return _svg(figure, "roc", text), text
+
+
+def reliability_plot(bins: Sequence[dict], ece: float | None) -> tuple[str, str]:
+    """Accuracy against confidence, and how many images each bin holds, as SVG with a caption.
+
+    Args:
+        bins: `low`, `high`, `n`, `confidence` and `accuracy` of each bin of the confidence.
+        ece: expected calibration error, if it is known.
+    """
+    filled = [b for b in bins if b.get("n")]
+    with matplotlib.rc_context(_SETTINGS):
+        figure, axes = _axes("confidence of the answer", "share that is right", SQUARE)
+        axes.plot([0, 1], [0, 1], "-", c=_DIM, lw=0.8)
+        most = max((b["n"] for b in filled), default=1)
+        for b in filled:
+            axes.bar(
+                (b["low"] + b["high"]) / 2,
+                0.25 * b["n"] / most,
+                b["high"] - b["low"],
+                color=_DIM,
+                alpha=0.35,
+                lw=0,
+            )
+        points = [(b["confidence"], b["accuracy"]) for b in filled]
+        if points:
+            axes.plot(*zip(*points, strict=True), "-", c=_BLUE, lw=2.2, marker="o", ms=4)
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_aspect("equal")
+        error = "unknown" if ece is None else f"{ece:.3f}"
+        text = (
+            f"Reliability; expected calibration error {error}. Gray bars: images in the bin, "
+            f"the highest is {most if filled else 0}"
+        )
+        return _svg(figure, "reliability", text), text
+
+
+def _roc(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if probabilities.shape[1] == 2:
+        return metrics.roc_curve(labels, probabilities[:, 1])[:2]
+    rates = []
+    for label in range(probabilities.shape[1]):
+        false_rate, true_rate, _ = metrics.roc_curve(labels == label, probabilities[:, label])
+        rates.append(np.interp(_GRID, false_rate, true_rate))
+    return np.r_[0, _GRID], np.r_[0, np.mean(rates, axis=0)]
+
+
+def _axes(x_label: str, y_label: str, width: float = 4.4) -> tuple[Figure, matplotlib.axes.Axes]:
+    figure = Figure(figsize=(width, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return figure, axes
+
+
+def _svg(figure: Figure, name: str, alternative: str) -> str:
+    """The figure as an `svg` element whose ids are its own and that names no outside resource."""
+    buffer = io.StringIO()
+    absent = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=absent)
+    drawing = buffer.getvalue()
+    opening = re.search(r"<svg[^>]*>", drawing)
+    view_box = re.search(r'viewBox="[^"]*"', opening.group()).group()
+    drawing = drawing[opening.end() :]
+    drawing = re.sub(r"<defs>\s*<style.*?</defs>", "", drawing, count=1, flags=re.DOTALL)
+    drawing = drawing.replace("xlink:href", "href")
+    drawing = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
+    for stand_in, colour in _COLOURS.items():
+        drawing = drawing.replace(stand_in, colour)
+    return (
+        f'<svg class="plot" role="img" aria-label="{escaped(alternative)}" {view_box} '
+        f'width="{figure.get_figwidth() * SCREEN_DPI:.0f}">{drawing}'
+    )

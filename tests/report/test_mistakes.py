@@ -1,0 +1,24 @@
+"""Which images are shown, and what is said of them."""
+
+import numpy as np
+
+from covid_lm.report.mistakes import answer_text, surest_right, worst_mistakes
+
+PROBABILITIES = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3], [0.5, 0.5]], np.float32)
+LABELS = np.array([1, 0, 1, 0, 1])
+
+
+def test_the_surest_wrong_answers_come_first():
+    assert worst_mistakes(PROBABILITIES, LABELS, 8).tolist() == [0, 1, 4]
+    assert worst_mistakes(PROBABILITIES, LABELS, 1).tolist() == [0]
+    assert worst_mistakes(PROBABILITIES, PROBABILITIES.argmax(1), 8).tolist() == []
+
+
+def test_the_surest_right_answers_come_first():
+    assert surest_right(PROBABILITIES, LABELS, 8).tolist() == [2, 3]
+
+
+def test_answers_in_words():
+    classes = ("cat", "dog")
+    assert answer_text(PROBABILITIES[0], 1, classes) == "predicted cat (0.900), true dog (0.100)"
+    assert answer_text(PROBABILITIES[2], 1, classes) == "predicted dog (0.800), right"

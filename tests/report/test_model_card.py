@@ -1,0 +1,78 @@
+"""The model card: its headings, its figures, and what it says of the unknown."""
+
+import types
+
+import pytest
+
+from covid_lm.report.model_card import model_card
+
+HEADINGS = [
+    "Model details",
+    "Intended use",
+    "Factors",
+    "Metrics",
+    "Evaluation data",
+    "Training data",
+    "Quantitative analyses",
+    "Known leaks",
+    "Ethical considerations",
+    "Caveats and recommendations",
+    "TRIPOD+AI",
+]
+
+
+@pytest.fixture(scope="module")
+def card(two_classes) -> str:
+    return model_card(
+        two_classes.classifier, two_classes.metrics, two_classes.run, two_classes.splits
+    )
+
+
+def test_headings_and_disclaimer(card):
+    assert card.startswith("# Model card: tiny on covid_ct\n\n**Not a medical device.**\n")
+    assert [line[3:] for line in card.splitlines() if line.startswith("## ")] == HEADINGS
+
+
+def test_figures_with_intervals(card, two_classes):
+    row = two_classes.metrics["protocols"]["paper"]
+    accuracy = f"{row['accuracy']:.3f} [0.250, 0.750]"
+    assert (
+        f"| paper | visible | masked | {row['correct']}/12 | {accuracy} | 0.500 [0.200, 0.800] |"
+    ) in card
+    assert "| file name alone | - | - | 12/12 | 1.000 [0.760, 1.000] | 1.000 |" in card
+    assert "- 95% intervals: patient bootstrap, 4 patients." in card
+
+
+def test_data_split_and_leaks(card):
+    assert "| split | images | patients | \\<cat\\> | dog \\| a |" in card
+    assert "| test | 12 | 4 | 6 | 6 |" in card
+    assert "The length of the file name tells the class of all 203 test images" in card
+    assert "- Held out: no: early stopping looked at the test split" in card
+
+
+def test_the_unknown_is_called_so(two_classes):
+    metrics = {"protocols": {"paper": {}}}
+    card = model_card(two_classes.classifier, metrics, {}, [])
+    for field in ("Date", "Contact", "Backbone", "Seed", "Images", "Patients", "Held out"):
+        assert f"- {field}: unknown\n" in card
+    assert "Counts by split: unknown." in card
+    assert "- unknown: run `python tools/audit.py` on the data" in card
+    assert "| 18a | funding | unknown |" in card
+
+
+def test_every_item_of_tripod_is_there_once(card):
+    items = [line.split(" | ")[0][2:] for line in card[card.index("## TRIPOD") :].splitlines()[4:]]
+    numbers = [int(item.rstrip("abcdef")) for item in items]
+    assert sorted(set(numbers)) == list(range(1, 28))
+    assert len(items) == len(set(items))
+
+
+def test_a_model_without_tokens(two_classes):
+    model = two_classes.classifier
+    whole = types.SimpleNamespace(
+        config=types.SimpleNamespace(classes=("a", "b")), reads_tokens=False, logits=model.logits
+    )
+    card = model_card(whole, two_classes.metrics, two_classes.run, two_classes.splits)
+    assert "- Reads (predictors): the pixels of the resized image" in card
+    assert "- File name in tests: none" in card
+    assert "top 8 rows of red" not in card
