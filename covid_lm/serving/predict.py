@@ -49,6 +49,39 @@ def image_files(paths: Sequence[str]) -> list[str]:
     return list(found)
 
 
+class ExportedModel:
+    """The `serving_default` of an exported version, in this process.
+
+    Raises:
+        RunError: the model can't be loaded.
+    """
+
+    def __init__(self, version_dir: str):
+        import tensorflow as tf
+
+        try:
+            # Kept, since its variables live no longer than it does.
+            self._model = tf.saved_model.load(version_dir)
+            self._serve = self._model.signatures["serving_default"]
+        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"{version_dir}: can't be loaded as a model ({reason})") from None
+        self._input_names = set(self._serve.structured_input_signature[1])
+
+    def __call__(self, batch: Batch) -> Iterator[Prediction]:
+        """One Prediction for each of the batch's files, in order."""
+        import tensorflow as tf
+
+        inputs = signature_inputs(batch, self._input_names)
+        outputs = self._serve(
+            **{key: tf.constant(value, tf.string) for key, value in inputs.items()}
+        )
+        labels = [label.decode() for label in outputs["label"].numpy()]
+        return batch_predictions(
+            batch, outputs["probabilities"].numpy(), labels, outputs["valid"].numpy()
+        )
+
+
 def predict_files(
     version_dir: str, files: Iterable[str], batch_size: int = 32
 ) -> Iterator[Prediction]:
@@ -57,25 +90,7 @@ def predict_files(
     Raises:
         RunError: the model can't be loaded.
     """
-    import tensorflow as tf
-
-    try:
-        model = tf.saved_model.load(version_dir)
-        serve = model.signatures["serving_default"]
-    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{version_dir}: can't be loaded as a model ({reason})") from None
-    input_names = set(serve.structured_input_signature[1])
-
-    def answer(batch: Batch) -> Iterator[Prediction]:
-        inputs = signature_inputs(batch, input_names)
-        outputs = serve(**{key: tf.constant(value, tf.string) for key, value in inputs.items()})
-        labels = [label.decode() for label in outputs["label"].numpy()]
-        return batch_predictions(
-            batch, outputs["probabilities"].numpy(), labels, outputs["valid"].numpy()
-        )
-
-    yield from in_batches(files, answer, batch_size)
+    yield from in_batches(files, ExportedModel(version_dir), batch_size)
 
 
 def in_batches(
