@@ -3,7 +3,14 @@
 Instead of --model, --server=HOST:PORT (gRPC) or --server=http://HOST:PORT (REST) asks a model
 server. Every file is answered once, by its class or by why there is none; exit status 1 if any has
 none.
+
+With --model, --runner=DirectRunner --output=PREFIX answers the files of a PATTERN ('gs://.../*.png')
+in an Apache Beam pipeline, as JSON lines in shards, PREFIX-00000-of-00004.jsonl and so on; files
+without a class are rows too, with "valid" false, and the exit status is 0.
 """
+
+import logging
+import os
 
 from absl import flags
 
@@ -19,9 +26,23 @@ flags.DEFINE_string("model_name", "covid_lm", "The model's name on the server.")
 flags.DEFINE_float("timeout", 30, "Seconds a request to the server may take.", lower_bound=0.001)
 flags.DEFINE_enum("format", "table", ("table", "csv", "json"), "How answers are printed.")
 flags.DEFINE_integer("batch_size", 32, "Images answered together.", lower_bound=1)
+flags.DEFINE_string(
+    "runner",
+    None,
+    "Apache Beam's: DirectRunner, DataflowRunner, FlinkRunner, SparkRunner or other.",
+)
+flags.DEFINE_string("output", None, "With --runner: PREFIX of the shards; gs:// and the like too.")
+flags.DEFINE_integer("num_shards", 4, "With --runner: how many shards.", 1, 99999)
+flags.DEFINE_string(
+    "beam_options", "", "With --runner: passed through, as in '--project=P --region=R'."
+)
 
 
 def main(argv: list[str]) -> int:
+    if FLAGS.runner is not None:
+        return _predict_in_a_pipeline(argv[1:])
+    if FLAGS.output is not None or FLAGS.beam_options:
+        raise InputError("--output and --beam_options go with --runner")
     from covid_lm.serving.client import predict_on_server
     from covid_lm.serving.model_path import resolve_model
     from covid_lm.serving.predict import image_files, predict_files, write_predictions
@@ -37,6 +58,36 @@ def main(argv: list[str]) -> int:
             FLAGS.server, files, FLAGS.model_name, FLAGS.batch_size, FLAGS.timeout
         )
     return int(write_predictions(predictions, FLAGS.format) > 0)
+
+
+def _predict_in_a_pipeline(patterns: list[str]) -> int:
+    if FLAGS.model is None or FLAGS.output is None or FLAGS.server is not None:
+        raise InputError("--runner needs --model and --output=PREFIX, and no --server")
+    try:
+        import apache_beam  # noqa: F401
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"--runner needs Apache Beam ({reason}): pip install 'covid_lm[beam]'"
+        ) from None
+    # What fails on a worker in this process is raised here too: no traceback of it before the line.
+    for name in ("common", "worker"):
+        logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)
+    from covid_lm.serving.batch_inference import run_batch_inference
+    from covid_lm.serving.model_path import resolve_model
+
+    is_local = "://" not in FLAGS.model
+    shards = run_batch_inference(
+        os.path.abspath(resolve_model(FLAGS.model)[1]) if is_local else FLAGS.model,
+        patterns,
+        FLAGS.output,
+        FLAGS.num_shards,
+        FLAGS.runner,
+        FLAGS.beam_options,
+        FLAGS.batch_size,
+    )
+    print("\n".join(shards))
+    return 0
 
 
 if __name__ == "__main__":

@@ -39,6 +39,33 @@ def test_the_tool_needs_a_model_or_a_server(arguments):
     assert (run.returncode, run.stderr) == (2, f"predict.py: {message}\n")
 
 
+def test_a_pipeline_without_beam():
+    run = run_tool(
+        "--runner=DirectRunner",
+        "--model=x",
+        "--output=y",
+        "*.png",
+        before="sys.modules['apache_beam'] = None",
+    )
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.startswith("predict.py: --runner needs Apache Beam (")
+    assert run.stderr.endswith("): pip install 'covid_lm[beam]'\n")
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--runner=DirectRunner"], "--runner needs --model and --output=PREFIX, and no --server"),
+        (["--model=x", "--output=y"], "--output and --beam_options go with --runner"),
+        (["--model=x", "--beam_options=--y"], "--output and --beam_options go with --runner"),
+    ],
+)
+def test_flags_of_a_pipeline(arguments, message):
+    run = run_tool(*arguments, "*.png")
+    assert (run.returncode, run.stderr) == (2, f"predict.py: {message}\n")
+
+
 def test_rest_needs_neither_tensorflow_nor_keras(served, version_dirs, mixed_files):
     run = run_tool(
         f"--server={served['masked'][1]['rest']}",
