@@ -1,0 +1,182 @@
+"""What the fast encoders share: a `BertBackbone`'s layers, computed in few and large products."""
+
+import keras
+from keras import ops
+
+from covid_lm.backbones.attention import attention, attention_with_dropout, dropout, mask_bias
+from covid_lm.backbones.bert import ACTIVATIONS
+
+
+class BertEncoder(keras.layers.Layer):
+    """All layers of a BERT (Devlin et al. 2018) but the last, whose output each subclass computes
+    at the positions that it is read at.
+
+    The weights stay the backbone's, which this layer tracks; only the order of the work differs.
+    Queries, keys and values are one product, and activations are [batch * length, hidden_dim]
+    matrices. The pooler isn't read and is marked as not trainable.
+
+    Args:
+        backbone: the `keras_nlp.models.BertBackbone` whose weights are used.
+        activation: of the feed-forward network, a key of `ACTIVATIONS`.
+        layer_norm_epsilon: added to the variance in each layer normalization.
+        dropout: rate on embeddings, attention probabilities and both residual branches while
+            training; None takes the backbone's.
+        seed: of the dropout; None draws one.
+        **kwargs: `dtype`, by default the backbone's policy, and `name`. float32 and mixed_bfloat16
+            are supported; float16 lacks the range of the mask.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        activation: str = "gelu",
+        layer_norm_epsilon: float = 1e-12,
+        dropout: float | None = None,
+        seed: int | None = None,
+        **kwargs,
+    ):
+        kwargs.setdefault("dtype", backbone.dtype_policy)
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.backbone.pooled_dense.trainable = False
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.dropout = backbone.dropout if dropout is None else dropout
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.head_size = backbone.hidden_dim // backbone.num_heads
+        self.embedding = InFloat32(self._embed, name="embedding")
+
+    def build(self, input_shape):
+        # The backbone built its variables when it was made.
+        self.built = True
+
+    def _before_last_layer(self, inputs, training):
+        """What the last layer reads: [batch * length, hidden], and the mask's [batch, length]."""
+        x = self.embedding(inputs["token_ids"], inputs["segment_ids"])  # [batch * length, hidden]
+        x = ops.cast(x, self.compute_dtype)
+        return self._all_but_last_layer(x, inputs["padding_mask"], training)
+
+    def _all_but_last_layer(self, x, padding_mask, training):
+        """As `_before_last_layer`, from the normalized embeddings [batch * length, hidden]."""
+        length = padding_mask.shape[-1]
+        bias = mask_bias(padding_mask, x.dtype)  # [batch, length]
+        x = self._drop(x, training)
+        for layer in self.backbone.transformer_layers[:-1]:
+            attention_layer = layer._self_attention_layer
+            projections = (
+                attention_layer.query_dense,
+                attention_layer.key_dense,
+                attention_layer.value_dense,
+            )
+            context = self._attend(*self._heads(projections, x, length), bias, training)
+            x = self._after_attention(layer, x, context, training)
+        return x, bias
+
+    def _embed(self, token_ids, segment_ids):
+        """The normalized sum of three embeddings: float32 [batch * length, hidden]."""
+        backbone = self.backbone
+        tokens = ops.take(backbone.token_embedding.embeddings, token_ids, axis=0)
+        segments = ops.take(backbone.segment_embedding.embeddings, segment_ids, axis=0)
+        return self._add_positions(tokens + segments)
+
+    def _add_positions(self, x):
+        """With positions, and normalized: [batch, length, hidden] to [batch * length, hidden]."""
+        backbone = self.backbone
+        positions = ops.convert_to_tensor(backbone.position_embedding.position_embeddings)
+        x = x + positions[: x.shape[1]]
+        x = ops.reshape(x, (-1, backbone.hidden_dim))  # [batch * length, hidden]
+        return self._normalize(backbone.embeddings_layer_norm, x)
+
+    def _heads(self, projections, x, length):
+        """Several projections of x [batch * length, hidden] as one product.
+
+        Each is [batch, heads, length, size].
+        """
+        hidden, heads = self.backbone.hidden_dim, self.backbone.num_heads
+        kernels = [ops.reshape(dense.kernel, (hidden, hidden)) for dense in projections]
+        biases = [ops.reshape(dense.bias, (hidden,)) for dense in projections]
+        x = ops.matmul(x, ops.concatenate(kernels, axis=1))
+        x = ops.add(x, ops.concatenate(biases, axis=0))  # [batch * length, projections * hidden]
+        x = ops.reshape(x, (-1, length, len(projections), heads, self.head_size))
+        return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), len(projections), axis=0)
+
+    def _attend(self, query, key, value, bias, training):
+        """Attention up to the output projection: [batch * queries, hidden]."""
+        if training:
+            rate, seed = self.dropout, self.seed_generator
+            context = attention_with_dropout(query, key, value, bias, rate, seed)
+        else:
+            context = attention(query, key, value, bias)
+        return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (-1, self.backbone.hidden_dim))
+
+    def _after_attention(self, layer, x, context, training):
+        """Output projection, residual and feed-forward network on rows of x."""
+        y = self._drop(project(layer._self_attention_layer.output_dense, context), training)
+        # The residual goes second: product, bias and sum are then one oneDNN call.
+        x = self._normalize(layer._self_attention_layer_norm, y + x)
+        y = ACTIVATIONS[self.activation](project(layer._feedforward_intermediate_dense, x))
+        y = self._drop(project(layer._feedforward_output_dense, y), training)
+        return self._normalize(layer._feedforward_layer_norm, y + x)
+
+    def _normalize(self, norm, x):
+        return normalize(x, norm.gamma, norm.beta, self.layer_norm_epsilon)
+
+    def _drop(self, x, training):
+        if not training or not self.dropout:
+            return x
+        return dropout(x, self.dropout, self.seed_generator)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "backbone": keras.saving.serialize_keras_object(self.backbone),
+                "activation": self.activation,
+                "layer_norm_epsilon": self.layer_norm_epsilon,
+                "dropout": self.dropout,
+                "seed": self.seed,
+            }
+        )
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        backbone = keras.saving.deserialize_keras_object(config["backbone"])
+        return cls(**{**config, "backbone": backbone})
+
+
+class InFloat32(keras.layers.Layer):
+    """Calls a function with variables read in float32, whatever the policy around it.
+
+    Under a mixed policy a variable is cast when it is read, and the rows wanted of the token
+    embedding would be taken from a cast copy of all of it.
+    """
+
+    def __init__(self, function, **kwargs):
+        super().__init__(dtype="float32", **kwargs)
+        self.function = function
+
+    def build(self, *input_shapes):
+        self.built = True
+
+    def call(self, *inputs):
+        return self.function(*inputs)
+
+
+def normalize(x, gamma, beta, epsilon: float):
+    """Layer normalization over the last axis, its statistics in float32; x's dtype."""
+    dtype = x.dtype
+    x = ops.cast(x, "float32")
+    centered = x - ops.mean(x, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
+    x = centered * ops.rsqrt(variance + epsilon)
+    x = ops.add(x * ops.cast(gamma, "float32"), ops.cast(beta, "float32"))
+    return ops.cast(x, dtype)
+
+
+def project(dense, x):
+    """x W + b for rows x, where the kernel may have several input or output axes."""
+    kernel = ops.reshape(dense.kernel, (x.shape[-1], -1))
+    # `ops.add` and not `+`: on TensorFlow it makes the BiasAdd that is fused with the product.
+    return ops.add(ops.matmul(x, kernel), ops.reshape(dense.bias, (-1,)))
