@@ -1,12 +1,9 @@
 """The classifier that a training run begins with."""
 
-import dataclasses
-
-from covid_lm.backbones.checkpoint import load_weights, read_config, vocabulary_file
-from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS, backbone_config
-from covid_lm.backbones.vocabulary import built_in_vocabulary, read_vocabulary
+from covid_lm.backbones.checkpoint import load_weights
+from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS
+from covid_lm.backbones.selection import select_backbone
 from covid_lm.classifier import Classifier, ClassifierConfig
-from covid_lm.errors import InputError
 from covid_lm.pixel_classifier import PixelClassifier, PixelClassifierConfig
 from covid_lm.training_options import TrainingOptions
 
@@ -15,9 +12,6 @@ def build_classifier(
     options: TrainingOptions, classes: tuple[str, ...]
 ) -> Classifier | PixelClassifier:
     """A classifier with the weights of `options.weights`, or with random weights.
-
-    One that reads tokens takes the vocabulary from beside its weights; with random weights it needs
-    no other words than the built-in ones.
 
     Raises:
         InputError: unknown backbone, or weights that are not that backbone's.
@@ -35,20 +29,7 @@ def build_classifier(
 
 
 def _token_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Classifier:
-    backbone = backbone_config(options.backbone)
-    if options.weights is None:
-        vocabulary = built_in_vocabulary()
-        backbone = dataclasses.replace(backbone, vocabulary_size=len(vocabulary))
-    else:
-        stored = read_config(options.weights)
-        for field in ("num_layers", "hidden_dim", "num_heads", "intermediate_dim"):
-            if getattr(stored, field) != getattr(backbone, field):
-                raise InputError(
-                    f"--weights={options.weights}: {field} is {getattr(stored, field)}, but "
-                    f"--backbone={options.backbone} has {getattr(backbone, field)}"
-                )
-        vocabulary = read_vocabulary(vocabulary_file(options.weights))
-        backbone = stored
+    backbone, vocabulary = select_backbone(options.backbone, options.weights)
     config = ClassifierConfig(
         classes=classes,
         backbone_name=options.backbone,

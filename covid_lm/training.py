@@ -105,9 +105,7 @@ def fit(
     """
     model = classifier.logits
     model.compile(
-        optimizer=keras.optimizers.AdamW(
-            options.learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=1e-8
-        ),
+        optimizer=paper_optimizer(options.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         jit_compile=False,
@@ -132,6 +130,11 @@ def fit(
         shuffle=False,  # the batches are shuffled already
         verbose=1 if sys.stdout.isatty() else 2,
     )
+
+
+def paper_optimizer(learning_rate: float) -> keras.optimizers.Optimizer:
+    """AdamW with the paper's constants (section 4.1)."""
+    return keras.optimizers.AdamW(learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=1e-8)
 
 
 def decode_splits(

@@ -59,6 +59,32 @@ def read_config(directory: str | os.PathLike) -> BackboneConfig:
     return config
 
 
+def write_config(config: BackboneConfig, padding_id: int, path: str | os.PathLike) -> None:
+    """Writes the `config.json` of a Hugging Face `BertForMaskedLM`, as `read_config` reads it."""
+    activations = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
+    values = {
+        "architectures": ["BertForMaskedLM"],
+        "model_type": "bert",
+        "num_hidden_layers": config.num_layers,
+        "hidden_size": config.hidden_dim,
+        "num_attention_heads": config.num_heads,
+        "intermediate_size": config.intermediate_dim,
+        "vocab_size": config.vocabulary_size,
+        "max_position_embeddings": config.max_sequence_length,
+        "type_vocab_size": config.num_segments,
+        "hidden_act": activations[config.activation],
+        "layer_norm_eps": config.layer_norm_epsilon,
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.dropout,
+        "initializer_range": 0.02,
+        "pad_token_id": padding_id,
+        "tie_word_embeddings": True,
+    }
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(values, file, indent=2)
+        file.write("\n")
+
+
 def vocabulary_file(directory: str | os.PathLike) -> str:
     """The path of `vocab.txt`, which has as many lines as the config's `vocab_size`.
 

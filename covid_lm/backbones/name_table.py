@@ -96,6 +96,19 @@ def is_transposed(name: str) -> bool:
     return name.endswith(".weight") and canonical_name(name).endswith("/kernel")
 
 
+def hugging_face_name(place: str) -> str:
+    """The name of a canonical name's tensor in Hugging Face's `BertForMaskedLM`."""
+    scope = "cls" if place.startswith("predictions/") else "bert"
+    name = re.sub(r"/layer_(\d+)/", r"/layer/\1/", place)
+    if name == MASKED_LM_HEAD["decoder_bias"]:
+        name = "predictions/bias"
+    elif name.endswith(("_embeddings", "/kernel", "/gamma")):
+        name = f"{re.sub('/(kernel|gamma)$', '', name)}/weight"
+    elif name.endswith("/beta"):
+        name = f"{name.removesuffix('beta')}bias"
+    return f"{scope}/{name}".replace("/", ".")
+
+
 def encoder_targets(backbone: BertBackbone) -> dict[str, Target]:
     """Embeddings and transformer layers: every variable of the backbone but the pooler's."""
     width = backbone.hidden_dim
