@@ -1,0 +1,43 @@
+"""Images of several data sets without their labels, none of them a test image."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+from covid_lm.data.records import ImageDataset, ImageRecord
+from covid_lm.data.tokens import read_image
+
+
+@dataclasses.dataclass(frozen=True)
+class UnlabelledImages:
+    """What may be pre-trained on.
+
+    Attributes:
+        train, val: records of the data sets' splits of that name, in the data sets' order.
+        left_out: records of those splits whose file is, byte for byte, a test image of one of the
+            data sets.
+    """
+
+    train: tuple[ImageRecord, ...]
+    val: tuple[ImageRecord, ...]
+    left_out: tuple[ImageRecord, ...]
+
+
+def unlabelled_images(datasets: Sequence[ImageDataset]) -> UnlabelledImages:
+    """The training and validation images of all data sets, less what any of them tests on.
+
+    One data set's training split may hold another's test images, as two splits of the same files
+    do; of the test files nothing but their digests is kept.
+    """
+    held_out = {_digest(record) for dataset in datasets for record in dataset.split("test")}
+    kept, left_out = {}, []
+    for split in ("train", "val"):
+        kept[split] = []
+        for dataset in datasets:
+            for record in dataset.split(split):
+                (left_out if _digest(record) in held_out else kept[split]).append(record)
+    return UnlabelledImages(tuple(kept["train"]), tuple(kept["val"]), tuple(left_out))
+
+
+def _digest(record: ImageRecord) -> bytes:
+    return hashlib.sha256(read_image(record)).digest()

@@ -1,0 +1,56 @@
+import numpy as np
+
+from covid_lm.data.masked_tokens import MaskedTokens
+from covid_lm.layers.token_masking import TokenMasking
+
+COUNT, LENGTH = 10, 20
+
+
+def make_sequences(seed=0) -> MaskedTokens:
+    """The first word of each sequence is 100 + its row, and can't be masked."""
+    token_ids = np.random.default_rng(0).integers(5, 50, [COUNT, LENGTH], dtype=np.int32)
+    token_ids[:, 0] = 100 + np.arange(COUNT)
+    tokens = {
+        "token_ids": token_ids,
+        "segment_ids": np.zeros_like(token_ids),
+        "padding_mask": np.ones_like(token_ids),
+    }
+    masking = TokenMasking(np.arange(5, 50), 4, 200, num_masked=3, rate=0.15)
+    return MaskedTokens(tokens, masking, seed)
+
+
+def collect(dataset):
+    """Rows, token ids and targets, in the order of the batches, and the batches' sizes."""
+    batches = [(inputs["token_ids"].numpy(), targets.numpy()) for inputs, targets in dataset]
+    token_ids = np.concatenate([batch[0] for batch in batches])
+    targets = np.concatenate([batch[1] for batch in batches])
+    return token_ids[:, 0] - 100, token_ids, targets, [len(batch[0]) for batch in batches]
+
+
+def test_an_epoch_holds_every_sequence_once_and_differs_from_the_next():
+    sequences = make_sequences()
+    rows, token_ids, _, sizes = collect(sequences.epochs(4, 0, 2))
+    assert sizes == [4, 4, 2] * 2
+    assert sequences.steps(4) == 3
+    first, second = rows[:COUNT], rows[COUNT:]
+    assert sorted(first) == sorted(second) == list(range(COUNT))
+    assert list(first) != list(second)
+    by_row = [token_ids[:COUNT][np.argsort(first)], token_ids[COUNT:][np.argsort(second)]]
+    assert (by_row[0] != by_row[1]).any(axis=1).mean() > 0.8  # masked anew
+
+
+def test_an_epoch_is_the_same_whether_or_not_others_came_before_it():
+    _, token_ids, targets, _ = collect(make_sequences().epochs(4, 0, 3))
+    _, later_ids, later_targets, _ = collect(make_sequences().epochs(4, 2, 3))
+    np.testing.assert_array_equal(token_ids[2 * COUNT :], later_ids)
+    np.testing.assert_array_equal(targets[2 * COUNT :], later_targets)
+    _, other_ids, _, _ = collect(make_sequences(seed=1).epochs(4, 2, 3))
+    assert (other_ids != later_ids).any()
+
+
+def test_batches_to_measure_with_are_in_order_and_the_same_each_time():
+    sequences = make_sequences()
+    rows, token_ids, _, sizes = collect(sequences.batches(4))
+    assert list(rows) == list(range(COUNT))
+    assert sizes == [4, 4, 2]
+    np.testing.assert_array_equal(collect(sequences.batches(4))[1], token_ids)
