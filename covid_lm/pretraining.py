@@ -1,0 +1,246 @@
+"""Pre-training with the masked-token objective (paper, section 3.2, equation 1)."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import time
+
+import keras
+import numpy as np
+
+from covid_lm.backbones.named import BackboneConfig
+from covid_lm.backbones.selection import select_backbone
+from covid_lm.backbones.vocabulary import SPECIAL_TOKENS
+from covid_lm.classifier import DTYPE_POLICIES
+from covid_lm.data import load_dataset
+from covid_lm.data.masked_tokens import MaskedTokens
+from covid_lm.data.tokens import decode_records
+from covid_lm.data.unlabelled import unlabelled_images
+from covid_lm.errors import InputError
+from covid_lm.evaluation.trivial_predictors import trivial_figures
+from covid_lm.layers.token_masking import TokenMasking, masked_count
+from covid_lm.masked_lm import MaskedLanguageModel
+from covid_lm.masked_lm_metrics import masked_token_loss, masked_token_metrics
+from covid_lm.preprocessor import Preprocessor
+from covid_lm.pretraining_callbacks import DropoutByEpoch, EpochEnd
+from covid_lm.pretraining_checkpoint import (
+    read_config,
+    require_same,
+    restore_epoch,
+    resumable_run,
+    whole_epochs,
+)
+from covid_lm.pretraining_options import PretrainingOptions
+from covid_lm.protocols import LAYOUTS
+from covid_lm.run_directory import write_json
+from covid_lm.training import StopOnNonFiniteLoss, paper_optimizer
+from covid_lm.training_options import fitting_batch_size
+
+Tokens = dict[str, np.ndarray]  # int32 [images, length] by name
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingResult:
+    """A finished run: the directory for `--weights`, and what `metrics.json` holds."""
+
+    weights_dir: str
+    metrics: dict
+    seconds: float
+
+
+def pretrain(options: PretrainingOptions) -> PretrainingResult:
+    """Pre-trains, or goes on where a run of the same name was interrupted.
+
+    A run that goes on gives what it would have given at once. Its weights are those of the last
+    epoch; the validation images are only measured on, and test images are not used at all.
+
+    Raises:
+        InputError: options or data that can't be used, or not those of the run that is there.
+        RunError: the loss became non-finite.
+    """
+    started = time.monotonic()
+    weights_dir = os.path.join(options.model_dir, "weights")
+    with resumable_run(options.model_dir) as run_dir:
+        keras.utils.set_random_seed(options.seed)
+        backbone, vocabulary = select_backbone(options.backbone, options.weights)
+        preprocessor = Preprocessor(
+            vocabulary=vocabulary, policy=options.policy, **LAYOUTS[options.layout]
+        )
+        sequences = read_sequences(options, preprocessor)
+        batch_size = settle_config(options, backbone, sequences, run_dir)
+        masking = build_masking(sequences["train"], preprocessor, options.mask_rate)
+        language_model = MaskedLanguageModel(
+            backbone,
+            vocabulary,
+            masking.word_ids,
+            length=sequences["train"]["token_ids"].shape[1],
+            num_masked=masking.num_masked,
+            dtype_policy=DTYPE_POLICIES[options.dtype],
+        )
+        has_head = options.weights is not None and language_model.load(options.weights)
+        _print_plan(options, language_model, masking, has_head, batch_size)
+        trivial = trivial_figures(sequences, masking.word_ids)
+        masked = {
+            split: MaskedTokens(tokens, masking, options.seed)
+            for split, tokens in sequences.items()
+        }
+        history = fit(language_model, masked, trivial, batch_size, options, run_dir)
+        language_model.save(weights_dir)
+        metrics = {
+            "datasets": list(options.datasets),
+            "images": {split: len(tokens["token_ids"]) for split, tokens in sequences.items()},
+            "words": len(masking.word_ids),
+            "trivial_predictors": trivial,
+            "epochs": history,
+        }
+        write_json(os.path.join(run_dir, "metrics.json"), metrics)
+    return PretrainingResult(weights_dir, metrics, time.monotonic() - started)
+
+
+def read_sequences(options: PretrainingOptions, preprocessor: Preprocessor) -> dict[str, Tokens]:
+    """The sequences of all data sets' training images ("train") and, if any, validation ("val").
+
+    Raises:
+        InputError: no training images, or one that can't be decoded.
+    """
+    datasets = [load_dataset(name, directory) for name, directory in options.sources]
+    images = unlabelled_images(datasets)
+    if not images.train:
+        raise InputError("--dataset: no training images that aren't test images too; add some")
+    for record in images.left_out:
+        print(f"left out, it is a test image too: {record.path}")
+    sequences = {}
+    for split in ("train", "val"):
+        records = getattr(images, split)
+        if records:
+            decoded = decode_records(records, preprocessor.image_input, options.skip_invalid)
+            for record in decoded.skipped:
+                print(f"skipped, can't be decoded: {record.path}")
+            sequences[split] = decoded.tokenize(preprocessor).tokens
+    counts = ", ".join(f"{len(x['token_ids'])} {split}" for split, x in sequences.items())
+    print(f"{' + '.join(options.datasets)}: images {counts}; none of a test split")
+    return sequences
+
+
+def settle_config(
+    options: PretrainingOptions,
+    backbone: BackboneConfig,
+    sequences: dict[str, Tokens],
+    run_dir: str,
+) -> int:
+    """Writes the run's `config.json`, which agrees with the one that is there.
+
+    Returns:
+        The batch size: the one asked for, or that of the run that is there, or a fitting one.
+
+    Raises:
+        InputError: the run that is there was told something else, read other sequences, or has
+            more epochs already.
+    """
+    stored = read_config(run_dir)
+    batch_size = options.batch_size or (
+        stored["pretraining"]["batch_size"]
+        if stored
+        else fitting_batch_size(backbone, len(sequences["train"]["token_ids"]))
+    )
+    digests = {
+        split: hashlib.sha256(np.ascontiguousarray(tokens["token_ids"])).hexdigest()
+        for split, tokens in sequences.items()
+    }
+    told = {**dataclasses.asdict(options), "batch_size": batch_size}
+    config = json.loads(json.dumps({"pretraining": told, "sequences": digests}))
+    if stored:
+        require_same(stored, config, run_dir)
+        finished = whole_epochs(run_dir)
+        if finished > options.epochs:
+            raise InputError(
+                f"--epochs={options.epochs}: the run in {run_dir} has {finished} already; "
+                "give more, or another --name"
+            )
+    write_json(os.path.join(run_dir, "config.json"), config)
+    return batch_size
+
+
+def build_masking(tokens: Tokens, preprocessor: Preprocessor, rate: float) -> TokenMasking:
+    """A `TokenMasking` of all words that images and names can hold but the special tokens.
+
+    It has as many slots as the sequence with the most such words needs.
+    """
+    encoder = preprocessor.token_encoder
+    special = [encoder.vocabulary.index(token) for token in SPECIAL_TOKENS]
+    word_ids = np.setdiff1d(encoder.reachable_token_ids, special)
+    most_words = int(np.isin(tokens["token_ids"], word_ids).sum(axis=1).max())
+    return TokenMasking(
+        word_ids,
+        mask_id=encoder.vocabulary.index("[MASK]"),
+        vocabulary_size=len(encoder.vocabulary),
+        num_masked=masked_count(most_words, rate),
+        rate=rate,
+    )
+
+
+def fit(
+    language_model: MaskedLanguageModel,
+    sequences: dict[str, MaskedTokens],
+    trivial: dict[str, dict],
+    batch_size: int,
+    options: PretrainingOptions,
+    run_dir: str,
+) -> list[dict]:
+    """Trains the epochs that the run still lacks.
+
+    Returns:
+        One entry per epoch, those of earlier calls first.
+
+    Raises:
+        InputError: the run's checkpoint can't be loaded.
+        RunError: the loss became non-finite.
+    """
+    model = language_model.model
+    model.compile(
+        optimizer=paper_optimizer(options.learning_rate),
+        loss=masked_token_loss,
+        metrics=masked_token_metrics(),
+        jit_compile=False,
+    )
+    history = restore_epoch(run_dir, model)
+    first = len(history)
+    if first:
+        print(f"goes on after epoch {first}")
+    training = sequences["train"]
+    if first < options.epochs:
+        model.fit(
+            training.epochs(batch_size, first, options.epochs),
+            steps_per_epoch=training.steps(batch_size),
+            initial_epoch=first,
+            epochs=options.epochs,
+            validation_data=sequences["val"].batches(batch_size) if "val" in sequences else None,
+            callbacks=[
+                StopOnNonFiniteLoss(),
+                DropoutByEpoch(language_model.encoder, options.seed),
+                EpochEnd(run_dir, history, trivial),
+            ],
+            shuffle=False,  # the batches are shuffled already
+            verbose=1 if sys.stdout.isatty() else 0,
+        )
+    return history
+
+
+def _print_plan(
+    options: PretrainingOptions,
+    language_model: MaskedLanguageModel,
+    masking: TokenMasking,
+    has_head: bool,
+    batch_size: int,
+) -> None:
+    weights = options.weights or "random weights"
+    head = f"masked-LM head {'from there' if has_head else 'from random weights'}"
+    parameters = language_model.model.count_params()
+    print(f"{options.backbone}: {parameters:,} parameters, {weights}, {head}")
+    print(
+        f"names {options.policy}, layout {options.layout}, batch size {batch_size}; "
+        f"{options.mask_rate:.0%} of each sequence's words masked (at most {masking.num_masked}), "
+        f"exact softmax over the {len(masking.word_ids)} words that images and names can hold"
+    )

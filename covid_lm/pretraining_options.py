@@ -1,0 +1,76 @@
+"""What a pre-training run is told, checked before anything is read."""
+
+import dataclasses
+import math
+import os
+import re
+
+from covid_lm.errors import InputError
+from covid_lm.protocols import PROTOCOLS
+
+EMBEDDED = "phantom"  # the data set that lies nowhere
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainingOptions:
+    """What `tools/pretrain.py` is told.
+
+    Attributes:
+        datasets: names, one or more.
+        data_dirs: where they lie, in the same order, without one for phantom.
+        protocol: its training policy says how the file name enters.
+    """
+
+    datasets: tuple[str, ...] = (EMBEDDED,)
+    data_dirs: tuple[str, ...] = ()
+    backbone: str = "tiny"
+    weights: str | None = None
+    protocol: str = "paper"
+    layout: str = "paper"
+    mask_rate: float = 0.15
+    epochs: int = 8
+    batch_size: int | None = None
+    learning_rate: float = 1e-4
+    dtype: str = "float32"
+    seed: int = 0
+    name: str | None = None
+    output_dir: str = "saved_models"
+    skip_invalid: bool = False
+
+    def __post_init__(self):
+        needed = sum(name != EMBEDDED for name in self.datasets)
+        if len(self.data_dirs) != needed:
+            raise InputError(
+                f"--data_dir: given {len(self.data_dirs)} time(s), but needed once for each "
+                f"--dataset but {EMBEDDED}, in the same order: {needed} time(s)"
+            )
+        if not 0 < self.mask_rate < 1:
+            raise InputError(f"--mask_rate={self.mask_rate}: must be above 0 and below 1")
+        for flag in ("batch_size", "epochs"):
+            value = getattr(self, flag)
+            if value is not None and value < 1:
+                raise InputError(f"--{flag}={value}: must be at least 1")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise InputError(f"--learning_rate={self.learning_rate}: must be above 0")
+        if self.seed < 0:
+            raise InputError(f"--seed={self.seed}: must be at least 0")
+        if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
+            raise InputError(f"--name={self.name}: letters, digits and _.+- only, please")
+
+    @property
+    def sources(self) -> list[tuple[str, str | None]]:
+        """Each data set's name and directory."""
+        directories = iter(self.data_dirs)
+        return [(name, None if name == EMBEDDED else next(directories)) for name in self.datasets]
+
+    @property
+    def policy(self) -> str:
+        """The metadata policy of the sequences."""
+        return PROTOCOLS[self.protocol][0]
+
+    @property
+    def model_dir(self) -> str:
+        """Where the run and the weights go."""
+        datasets = "+".join(self.datasets)
+        name = f"pretrained-{datasets}-{self.backbone}-{self.protocol}-{self.layout}"
+        return os.path.join(self.output_dir, self.name or name)
