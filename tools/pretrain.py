@@ -47,11 +47,14 @@ def main(argv: list[str]) -> None:
         for name in PretrainingOptions.__dataclass_fields__
     }
     lists = {name: tuple(values[name]) for name in renamed}
-    result = pretrain(PretrainingOptions(**{**values, **lists}))
+    options = PretrainingOptions(**{**values, **lists})
+    result = pretrain(options)
+    dataset, data_dir = options.sources[0]
+    place = f" --data_dir={data_dir}" if data_dir else ""
     print(
         f"\nwritten: {result.weights_dir}; {result.seconds:.0f} s in all\n"
-        f"next:\n  python tools/train.py --weights={result.weights_dir} "
-        f"--backbone={FLAGS.backbone} --layout={FLAGS.layout} --protocol={FLAGS.protocol}"
+        f"next:\n  python tools/train.py --dataset={dataset}{place} --backbone={options.backbone} "
+        f"--weights={result.weights_dir} --layout={options.layout} --protocol={options.protocol}"
     )
 
 
