@@ -36,7 +36,8 @@ class Case:
 
     Attributes:
         task: "inference" ([CLS] vector and a dense layer of two classes), "training" (forward,
-            backward, AdamW), "preprocessing" (image bytes to token ids) or "serving" (image bytes
+            backward, AdamW), "pretraining" (the same with the masked-token objective),
+            "preprocessing" (image bytes to token ids) or "serving" (image bytes
             to probabilities).
         dropout: rate while training, on embeddings, attention and both residual branches.
         material: where the last two tasks find images and models (`raw_images`).

@@ -24,7 +24,7 @@ def covid_lm(case: Case) -> Step:
     config = backbone_config(case.backbone)
 
     def encode(inputs):
-        backbone = build_backbone(config, dtype=_keras_policy(case))
+        backbone = build_backbone(config, dtype=keras_policy(case))
         return ClsEncoder(backbone, activation=config.activation, dropout=case.dropout)(inputs)
 
     return _keras_step(case, config, encode)
@@ -39,7 +39,7 @@ def keras_hub(case: Case) -> Step:
     config = dataclasses.replace(backbone_config(case.backbone), dropout=case.dropout)
 
     def encode(inputs):
-        return build_backbone(config, dtype=_keras_policy(case))(inputs)["sequence_output"][:, 0]
+        return build_backbone(config, dtype=keras_policy(case))(inputs)["sequence_output"][:, 0]
 
     return _keras_step(case, config, encode)
 
@@ -68,36 +68,46 @@ def hugging_face(case: Case) -> Step:
     if case.task == "inference":
         model.eval().to(getattr(torch, case.dtype))
         return torch.inference_mode()(logits)
-    return _torch_training_step(case, model, logits, torch.from_numpy(labels).long())
+    return torch_training_step(case, model, logits, torch.from_numpy(labels).long())
 
 
 def hugging_face_model(config: BackboneConfig, dropout: float):
     """A `torch.nn.ModuleDict` of "bert", without a pooler, and "dense" for two classes."""
     import torch
-    from transformers import BertConfig, BertModel
+    from transformers import BertModel
 
-    bert = BertModel(
-        BertConfig(
-            vocab_size=config.vocabulary_size,
-            hidden_size=config.hidden_dim,
-            num_hidden_layers=config.num_layers,
-            num_attention_heads=config.num_heads,
-            intermediate_size=config.intermediate_dim,
-            hidden_act={"gelu_approximate": "gelu_pytorch_tanh"}.get(
-                config.activation, config.activation
-            ),
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
-            layer_norm_eps=config.layer_norm_epsilon,
-            attn_implementation="sdpa",
-        ),
-        add_pooling_layer=False,
-    )
+    bert = BertModel(hugging_face_config(config, dropout), add_pooling_layer=False)
     dense = torch.nn.Linear(config.hidden_dim, CLASSES)
     return torch.nn.ModuleDict({"bert": bert, "dense": dense})
 
 
-def _torch_training_step(case: Case, model, logits, labels) -> Step:
+def hugging_face_config(config: BackboneConfig, dropout: float):
+    """The transformers `BertConfig` of this shape, with PyTorch's fused attention."""
+    from transformers import BertConfig
+
+    return BertConfig(
+        vocab_size=config.vocabulary_size,
+        hidden_size=config.hidden_dim,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=config.num_heads,
+        intermediate_size=config.intermediate_dim,
+        hidden_act={"gelu_approximate": "gelu_pytorch_tanh"}.get(
+            config.activation, config.activation
+        ),
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        layer_norm_eps=config.layer_norm_epsilon,
+        attn_implementation="sdpa",
+    )
+
+
+def torch_training_step(case: Case, model, logits, labels) -> Step:
+    """Forward, cross-entropy in float32, backward and PyTorch's fused AdamW.
+
+    Args:
+        logits: returns [rows, classes], under autocast where the case is bfloat16.
+        labels: int64 [rows]; -100 for a row without loss.
+    """
     import torch
 
     model.train()
@@ -131,7 +141,7 @@ def _keras_step(case: Case, config: BackboneConfig, encode) -> Step:
         name: keras.Input((case.length,), dtype="int32", name=name)  # [batch, length]
         for name in ids
     }
-    logits = keras.layers.Dense(CLASSES, dtype=_keras_policy(case))(encode(symbolic))
+    logits = keras.layers.Dense(CLASSES, dtype=keras_policy(case))(encode(symbolic))
     model = keras.Model(symbolic, keras.ops.cast(logits, "float32"))
     ids = {name: tf.constant(array) for name, array in ids.items()}
     if case.task == "inference":
@@ -147,7 +157,8 @@ def _keras_step(case: Case, config: BackboneConfig, encode) -> Step:
     return lambda: model.train_on_batch(ids, labels)
 
 
-def _keras_policy(case: Case) -> str:
+def keras_policy(case: Case) -> str:
+    """The Keras policy of the case's dtype."""
     return {"float32": "float32", "bfloat16": "mixed_bfloat16"}[case.dtype]
 
 

@@ -18,7 +18,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import covid_lm
-from covid_lm.benchmark import ceiling, contenders, raw_image_contenders
+from covid_lm.benchmark import (
+    ceiling,
+    contenders,
+    pretraining_contenders,
+    raw_image_contenders,
+)
 from covid_lm.benchmark.cases import Case
 from covid_lm.errors import RunError
 
@@ -26,6 +31,9 @@ BUILDERS = {
     "covid_lm": contenders.covid_lm,
     "keras_hub": contenders.keras_hub,
     "hugging_face": contenders.hugging_face,
+    "covid_lm_mlm": pretraining_contenders.covid_lm_mlm,
+    "hugging_face_mlm": pretraining_contenders.hugging_face_mlm,
+    "hf_mlm_tuned": pretraining_contenders.hf_mlm_tuned,
     "tensorflow_product": ceiling.tensorflow_product,
     "torch_product": ceiling.torch_product,
     "export": raw_image_contenders.export,
@@ -35,6 +43,8 @@ BUILDERS = {
 }
 NEEDS = {
     "hugging_face": ("torch", "transformers"),
+    "hugging_face_mlm": ("torch", "transformers"),
+    "hf_mlm_tuned": ("torch", "transformers"),
     "torch_product": ("torch",),
     "pillow_hf": ("torch", "transformers"),
     "pillow_hf_tuned": ("torch", "transformers"),
