@@ -45,13 +45,16 @@ def test_help_answers_without_importing_tensorflow(path):
         ("train", ["--unknown"], "train.py: Unknown command line flag 'unknown'"),
         ("train", ["--batch_size=0"], "train.py: --batch_size=0: must be at least 1"),
         ("train", ["--dataset=folder"], "train.py: --dataset=folder: needs --data_dir"),
+        ("pretrain", ["--dataset=mnist"], "pretrain.py: flag --dataset=mnist: value should be one"),
+        ("pretrain", ["--mask_rate=1"], "pretrain.py: --mask_rate=1.0: must be above 0 and below"),
+        ("pretrain", ["--data_dir=x"], "pretrain.py: --data_dir: given 1 time(s), but needed once"),
         ("predict", ["x.png"], "predict.py: give either --model="),
         ("export", ["--run=absent"], "export.py: absent/run: no finished run"),
         ("evaluate", ["--model=absent"], "evaluate.py: --model=absent: no such directory"),
     ],
 )
 def test_wrong_flags_and_input_are_one_line_and_status_2(tool, arguments, message, tmp_path):
-    if tool == "train":
+    if tool in ("train", "pretrain"):
         arguments = [*arguments, f"--output_dir={tmp_path}"]
     process = run(tool, *arguments)
     assert process.returncode == 2

@@ -1,4 +1,4 @@
-"""`ClsEncoder` on Keras' JAX and PyTorch backends, each in a process of its own."""
+"""The encoders on Keras' JAX and PyTorch backends, each in a process of its own."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 COMPARISON = '''
-"""Prints the largest differences between ClsEncoder and the library's backbone."""
+"""Prints the largest differences between the encoders and the library's backbone."""
 import sys
 
 import keras
@@ -20,6 +20,8 @@ import numpy as np
 
 from covid_lm.backbones.bert import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
+from covid_lm.backbones.masked_lm_encoder import MaskedLmEncoder
+from covid_lm.backbones.masked_lm_head import MaskedLmHead
 from covid_lm.backbones.named import BackboneConfig
 
 keras.utils.set_random_seed(0)
@@ -72,6 +74,14 @@ def numpy(tensor):
 
 
 forward = np.abs(numpy(fast(inputs)) - numpy(library(inputs))).max()
+masked_encoder = MaskedLmEncoder(backbone, activation="gelu_approximate", dropout=0.0)
+masked = {**inputs, "masked_positions": np.array([[0, 23], [7, 12], [4, 1]], np.int32)}
+states = numpy(masked_encoder(masked))
+whole = numpy(backbone(inputs)["sequence_output"])
+expected = np.take_along_axis(whole, masked["masked_positions"][..., None], axis=1)
+forward = max(forward, np.abs(states - expected).max())
+head = MaskedLmHead(backbone.token_embedding, [3, 5, 8])
+assert numpy(head(masked_encoder(masked, training=True))).shape == (3, 2, 3)
 # The library's side runs without its dropout; the encoder's, of rate 0, runs as in training.
 ours, theirs = gradients(fast, True), gradients(library, False)
 assert ours.keys() == theirs.keys()
