@@ -48,6 +48,11 @@ def escaped(value: object) -> str:
     return html.escape("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text))
 
 
+def elided(text: str, most: int = 60) -> str:
+    """Text of at most `most` (> 12) characters: of a longer one the start, and the last 11."""
+    return text if len(text) <= most else f"{text[: most - 12]}\u2026{text[-11:]}"
+
+
 def bullet_list(lines: Sequence[str]) -> str:
     """Plain lines as a list; empty ones are left out."""
     items = "".join(f"<li>{escaped(line)}</li>" for line in lines if line)

@@ -2,13 +2,20 @@
 
 import xml.etree.ElementTree as ElementTree
 
-from covid_lm.html_page import bullet_list, data_uri, escaped, html_page, scrolling, table
+from covid_lm.html_page import bullet_list, data_uri, elided, escaped, html_page, scrolling, table
 
 
 def test_text_is_escaped_and_free_of_what_xml_cannot_hold():
     assert escaped("<b> & \"q\" 'a'") == "&lt;b&gt; &amp; &quot;q&quot; &#x27;a&#x27;"
     assert escaped("bad\x01\udcff") == "bad\ufffd?"
     assert escaped(3) == "3"
+
+
+def test_a_long_text_loses_its_middle():
+    name = "n" * 30 + "-p8-41%1.png"
+    assert elided(name, 42) == name
+    assert elided(name, 20) == "nnnnnnnn\u2026p8-41%1.png"
+    assert len(elided("n" * 300)) == 60
 
 
 def test_lists_leave_out_empty_lines():

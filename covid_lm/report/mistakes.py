@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from covid_lm.data.tokens import DecodedRecords
-from covid_lm.html_page import escaped
+from covid_lm.html_page import elided, escaped
 from covid_lm.report.pictures import thumbnail
 
 MAX_MISTAKES = 8
@@ -60,7 +60,7 @@ def mistakes_section(
         figures.append(
             f'<li><figure><img class="thumbnail" alt="{escaped(record.filename)}" '
             f'src="{thumbnail(record, images.pixels[index])}"/>'
-            f"<figcaption>{escaped(record.filename)}<br/>{escaped(text)}</figcaption>"
+            f"<figcaption>{escaped(elided(record.filename))}<br/>{escaped(text)}</figcaption>"
             "</figure></li>"
         )
     return (

@@ -8,7 +8,7 @@ from covid_lm.classifier import Classifier
 from covid_lm.data.tokens import DecodedRecords, encoded_filename
 from covid_lm.evaluation.integrated_gradients import Attribution, integrated_gradients
 from covid_lm.evaluation.token_positions import TokenPositions, token_positions
-from covid_lm.html_page import escaped
+from covid_lm.html_page import elided, escaped
 from covid_lm.report.mistakes import answer_text, surest_right, worst_mistakes
 from covid_lm.report.pictures import (
     AGAINST,
@@ -45,14 +45,15 @@ def visible_section(classifier: Classifier, images: DecodedRecords) -> str:
         text = kept_text(positions)
         drawn = _pair(images.pixels[index], seen_picture(images.pixels[index], positions.kept()))
         figures.append(
-            f"<li><figure>{drawn}<figcaption>{escaped(record.filename)}<br/>{escaped(text)}"
+            f"<li><figure>{drawn}<figcaption>{escaped(elided(record.filename))}<br/>{escaped(text)}"
             "</figcaption></figure></li>"
         )
     size = "x".join(map(str, images.pixels.shape[1:3]))
+    room = " A longer name leaves less room for the picture." if len(chosen) > 1 else ""
     return (
         f'{heading}<p class="dim">Left: the image resized to {size}. Right: the channel values '
-        "that are among the tokens, lit in their own colour; all others dark. A longer name "
-        f'leaves less room for the picture.</p><ul class="gallery wide">{"".join(figures)}</ul>'
+        "that are among the tokens, lit in their own colour; all others dark."
+        f'{room}</p><ul class="gallery wide">{"".join(figures)}</ul>'
     )
 
 
@@ -114,8 +115,9 @@ def _attributed(
         scale,
     )
     return (
-        f"<li><figure>{_pair(pixels, overlay)}{shown}<figcaption>{escaped(record.filename)}<br/>"
-        f"{escaped(text)}<br/>{escaped(sums)}</figcaption></figure></li>"
+        f"<li><figure>{_pair(pixels, overlay)}{shown}<figcaption>"
+        f"{escaped(elided(record.filename))}<br/>{escaped(text)}<br/>{escaped(sums)}"
+        "</figcaption></figure></li>"
     )
 
 
