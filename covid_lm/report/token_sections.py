@@ -138,7 +138,7 @@ def sums_text(attribution: Attribution, positions: TokenPositions) -> str:
     return (
         f"margin {attribution.margin:+.3f} = baseline {attribution.baseline_margin:+.3f}, "
         f"picture {picture:+.3f}, name {name:+.3f}, [SEP] {special:+.3f} "
-        f"({attribution.steps} points; the sum is off by {attribution.error:.1e})"
+        f"({attribution.points} points; the sum is off by {attribution.error:.1e})"
     )
 
 

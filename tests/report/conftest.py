@@ -12,8 +12,8 @@ from tests.report.evaluated import Evaluated, evaluated
 @pytest.fixture(scope="package", autouse=True)
 def rough_integrals():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(integrated_gradients, "FIRST_STEPS", 2)
-        patch.setattr(integrated_gradients, "MOST_STEPS", 2)
+        patch.setattr(integrated_gradients, "POINTS", 2)
+        patch.setattr(integrated_gradients, "MOST_POINTS", 2)
         yield
 
 
