@@ -6,6 +6,8 @@ vocab.txt       the classifier's vocabulary
 metrics.jsonl   one line per epoch
 metrics.json    the test split under every protocol
 predictions.csv what was said of each of its images
+report.html     all of that to look at
+README.md       the model card
 checkpoints/    the weights
 samples/        a few test images, to try the prediction on
 ```
@@ -54,10 +56,7 @@ def staged_run(model_dir: str) -> Iterator[str]:
 
 def write_json(path: str, content: dict) -> None:
     """Writes beside, then renames."""
-    with open(f"{path}.part", "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-    os.replace(f"{path}.part", path)
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_samples(records: Sequence[ImageRecord], run_dir: str) -> None:
@@ -85,16 +84,15 @@ def sample_records(run_dir: str) -> tuple[ImageRecord, ...]:
     )
 
 
-def read_run(model_dir: str) -> dict:
-    """A finished run's files: `name`, `config`, `metrics` and `epochs`, the log's lines.
+def read_run(run_dir: str) -> dict:
+    """A run's files: `name`, `config`, `metrics` and `epochs`, the log's lines.
 
     Args:
-        model_dir: `saved_models/NAME`.
+        run_dir: `saved_models/NAME/run`.
 
     Raises:
         InputError: no finished run there.
     """
-    run_dir = os.path.join(model_dir, "run")
     try:
         with open(os.path.join(run_dir, "config.json"), encoding="utf-8") as file:
             config = json.load(file)
@@ -104,5 +102,12 @@ def read_run(model_dir: str) -> dict:
             epochs = [json.loads(line) for line in file]
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: missing; is the run finished?") from None
-    name = os.path.basename(os.path.normpath(model_dir))
+    name = os.path.basename(os.path.dirname(os.path.abspath(run_dir)))
     return {"name": name, "config": config, "metrics": metrics, "epochs": epochs}
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes beside, then renames."""
+    with open(f"{path}.part", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(f"{path}.part", path)

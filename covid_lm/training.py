@@ -19,7 +19,8 @@ from covid_lm.evaluation.protocols import evaluate_protocols
 from covid_lm.evaluation.split_metrics import split_metrics, write_predictions
 from covid_lm.machine import machine
 from covid_lm.pixel_classifier import PixelClassifier
-from covid_lm.run_directory import staged_run, write_json, write_samples
+from covid_lm.report.run_pages import run_model_card, write_run_report
+from covid_lm.run_directory import read_run, staged_run, write_json, write_samples, write_text
 from covid_lm.serving.export import export_classifier
 from covid_lm.training_callbacks import EpochLog, StopOnNonFiniteLoss
 from covid_lm.training_options import TrainingOptions, fitting_batch_size
@@ -74,6 +75,12 @@ def train(options: TrainingOptions) -> TrainingResult:
         write_json(os.path.join(staged, "metrics.json"), metrics)
         write_predictions(os.path.join(staged, "predictions.csv"), evaluation, dataset.classes)
         write_samples(evaluation.records, staged)
+        files = read_run(staged)
+        card = run_model_card(classifier, dataset, metrics, files)
+        write_text(os.path.join(staged, "README.md"), card)
+        write_run_report(
+            os.path.join(staged, "report.html"), classifier, evaluation, metrics, files
+        )
     version_dir, difference = export_classifier(
         classifier,
         options.model_dir,
@@ -82,6 +89,7 @@ def train(options: TrainingOptions) -> TrainingResult:
         {
             "config.json": {"classifier": classifier.config.to_dict(), "run": run},
             "metrics.json": metrics,
+            "model_card.md": card,
         },
     )
     seconds = time.monotonic() - started

@@ -58,6 +58,11 @@ def test_a_run_leaves_its_files(finished):
     assert (row["n"], row["training_policy"], row["test_policy"]) == (10, "visible", "masked")
     assert row["ci95"][0] <= row["accuracy"] <= row["ci95"][1]
     assert len(list((run / "samples").iterdir())) > 0
+    assert "<title>tiny on folder, test split</title>" in (run / "report.html").read_text()
+    card = (run / "README.md").read_text()
+    assert card.startswith("# Model card: tiny on folder\n\n**Not a medical device.**")
+    extra = directory / "run-1" / "1" / "assets.extra"
+    assert (extra / "model_card.md").read_text() == card
 
 
 def test_two_easy_classes_are_learnt(finished):

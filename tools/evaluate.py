@@ -11,7 +11,7 @@ flags.DEFINE_string("model", None, "saved_models/NAME[/VERSION]; the newest vers
 flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.")
 flags.DEFINE_string("data_dir", None, "Where the data set lies; phantom needs none.")
 flags.DEFINE_enum("split", "test", ("train", "val", "test"), "Split to evaluate.")
-flags.DEFINE_string("output", None, "File to write the metrics to, as JSON.")
+flags.DEFINE_string("output", None, "File for the metrics, as JSON; the report goes to .html.")
 flags.DEFINE_bool(
     "floors", False, "Fit a logistic regression and a random forest on the model's tokens, too."
 )
@@ -21,7 +21,7 @@ flags.DEFINE_bool("skip_invalid", False, "Leave undecodable images out, and coun
 
 
 def main(argv: list[str]) -> None:
-    from covid_lm.evaluation.evaluate import evaluate_run
+    from covid_lm.evaluation.evaluate import evaluate_run, report_path
     from covid_lm.evaluation.summary import summary
 
     if FLAGS.model is None:
@@ -42,7 +42,8 @@ def main(argv: list[str]) -> None:
         f"{report['weights']}\n{summary(report)}"
     )
     print(f"export against live model: max difference {report['export_difference']:.1e}")
-    for path in filter(None, (FLAGS.output, FLAGS.record)):
+    report_file = FLAGS.output and report_path(FLAGS.output)
+    for path in filter(None, (FLAGS.output, report_file, FLAGS.record)):
         print(f"written: {path}")
 
 

@@ -41,12 +41,12 @@ class DecodedRecords:
     """The resized pixels of a split, in memory, to be tokenized under any metadata policy.
 
     Attributes:
-        pixels: uint8 [images, height, width, channels].
+        pixels: uint8 [images, height, width, channels]; `PixelsOnDemand` where few are looked at.
         records: the images' records, in the same order.
         skipped: records whose image could not be decoded, left out of the above.
     """
 
-    pixels: np.ndarray
+    pixels: "np.ndarray | PixelsOnDemand"
     records: tuple[ImageRecord, ...]
     skipped: tuple[ImageRecord, ...] = ()
 
@@ -63,6 +63,25 @@ class DecodedRecords:
             tokens={key: np.concatenate([part[key] for part in parts]) for key in parts[0]},
             labels=np.array([record.label for record in self.records], np.int32),
         )
+
+
+class PixelsOnDemand:
+    """The pixels of records that can be decoded, each read when it is asked for.
+
+    Args:
+        records: of the images.
+        image_input: decodes and resizes them.
+    """
+
+    def __init__(self, records: Sequence[ImageRecord], image_input: ImageInput):
+        self.records = records
+        self.image_input = image_input
+        channels = 1 if image_input.color == "luminance" else 3
+        self.shape = (len(records), *image_input.image_size, channels)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """uint8 [height, width, channels]."""
+        return decode_records([self.records[index]], self.image_input).pixels[0]
 
 
 def read_image(record: ImageRecord) -> bytes:

@@ -12,6 +12,7 @@ from covid_lm.evaluation.protocols import Evaluation, evaluate_protocols
 from covid_lm.evaluation.record import hits, run_record
 from covid_lm.evaluation.split_metrics import floor_rows, split_metrics
 from covid_lm.pixel_classifier import PixelClassifier
+from covid_lm.report.run_pages import write_run_report
 from covid_lm.run_directory import read_run, write_json
 from covid_lm.serving.export import export_difference
 from covid_lm.serving.model_path import resolve_model
@@ -34,7 +35,7 @@ def evaluate_run(
 
     Args:
         model: `saved_models/NAME[/VERSION]`.
-        output: file that receives what is returned, as JSON.
+        output: file that receives what is returned, as JSON; the report goes to `report_path`.
         floors: adds a logistic regression and a random forest on the model's tokens (`floors`).
         compare: another model, whose first row is set against this one's by McNemar's test on the
             images that both can decode (`comparison`).
@@ -68,11 +69,18 @@ def evaluate_run(
         report["comparison"] = _compare(
             evaluation, compare, evaluate_protocols(other, evaluation.records)
         )
+    run = read_run(os.path.join(model_dir, "run"))
     if record is not None:
-        write_json(record, run_record(read_run(model_dir), report, evaluation))
+        write_json(record, run_record(run, report, evaluation))
     if output is not None:
         write_json(output, report)
+        write_run_report(report_path(output), classifier, evaluation, report, run)
     return report
+
+
+def report_path(output: str) -> str:
+    """Where the HTML report stands beside the JSON file."""
+    return f"{output.removesuffix('.json')}.html"
 
 
 def _load_model(

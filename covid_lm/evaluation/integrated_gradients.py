@@ -18,7 +18,7 @@ from covid_lm.classifier import Classifier
 
 TOLERANCE = 0.01
 SMALL_CHANGE = 0.1
-POINTS, MOST_POINTS = 8, 120
+POINTS, MOST_POINTS = 8, 64
 BATCH = 4  # points at once: the gradient of a 24-layer model takes gigabytes for each
 
 
@@ -59,7 +59,7 @@ def integrated_gradients(
 
     The way is cut where it is rough: of each part of it the change of the margin is known exactly,
     and the part whose Gauss-Legendre sum misses it most is halved, until all of them together are
-    exact to `tolerance` or the gradient was taken at 120 points.
+    exact to `tolerance` or the gradient was taken at `MOST_POINTS` points.
 
     Args:
         tokens: `token_ids`, `segment_ids` and `padding_mask`, int32 [1, length].

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from covid_lm.errors import InputError
 from covid_lm.evaluation.comparison import mcnemar
+from covid_lm.run_directory import write_text
 
 BEGIN, END = "<!-- results: {} -->", "<!-- /results -->"
 _ROW_TITLES = {
@@ -118,9 +119,7 @@ def replace_results(path: str, tables: dict[str, str]) -> None:
         if not (found and ended):
             raise InputError(f"--readme={path}: no {begin} ... {END} in it")
         text = f"{head}{begin}\n{table}\n{END}{tail}"
-    with open(f"{path}.part", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(f"{path}.part", path)
+    write_text(path, text)
 
 
 def _order(record: dict) -> tuple:

@@ -109,7 +109,7 @@ def reliability_plot(bins: Sequence[dict], ece: float | None) -> tuple[str, str]
     """Accuracy against confidence, and how many images each bin holds, as SVG with a caption.
 
     Args:
-        bins: `low`, `high`, `n`, `confidence` and `accuracy` of each bin of the confidence.
+        bins: `low`, `high`, `n`, `mean_confidence` and `accuracy` of each bin of the confidence.
         ece: expected calibration error, if it is known.
     """
     filled = [b for b in bins if b.get("n")]
@@ -126,7 +126,7 @@ def reliability_plot(bins: Sequence[dict], ece: float | None) -> tuple[str, str]
                 alpha=0.35,
                 lw=0,
             )
-        points = [(b["confidence"], b["accuracy"]) for b in filled]
+        points = [(b["mean_confidence"], b["accuracy"]) for b in filled]
         if points:
             axes.plot(*zip(*points, strict=True), "-", c=_BLUE, lw=2.2, marker="o", ms=4)
         axes.set_xlim(-0.02, 1.02)

@@ -20,7 +20,7 @@ from covid_lm.report.pictures import (
     seen_picture,
 )
 
-MAX_ATTRIBUTIONS = 6
+MAX_ATTRIBUTIONS = 4
 _PLANES = {3: ("red", "green", "blue"), 1: ("luminance",)}
 _NO_TOKENS = (
     "<p>This model reads whole pictures and no tokens: there are no dropped pixels to show and "

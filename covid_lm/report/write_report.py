@@ -1,7 +1,5 @@
 """The report of a run: which sections there are, and in which order."""
 
-import os
-
 import numpy as np
 
 from covid_lm.classifier import Classifier
@@ -12,6 +10,7 @@ from covid_lm.report.measures import headline_section, protocol_section, setting
 from covid_lm.report.mistakes import mistakes_section
 from covid_lm.report.plots import learning_curves, reliability_plot, roc_curves
 from covid_lm.report.token_sections import attribution_section, visible_section
+from covid_lm.run_directory import write_text
 
 _MONITORED = {"val": "validation", "test": "test split"}
 _STYLE = """
@@ -71,9 +70,7 @@ def write_report(
         if probabilities.shape != expected:
             raise ValueError(f"predictions[{name!r}]: {probabilities.shape}, not {expected}")
     page = report_html(classifier, images, predictions, metrics, epochs, run)
-    with open(f"{path}.part", "w", encoding="utf-8") as file:
-        file.write(page)
-    os.replace(f"{path}.part", path)
+    write_text(path, page)
 
 
 def report_html(

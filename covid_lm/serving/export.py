@@ -16,7 +16,7 @@ from covid_lm.data.tokens import decode_records, raw_batches
 from covid_lm.errors import RunError
 from covid_lm.evaluation.protocols import predict_tokens
 from covid_lm.pixel_classifier import PixelClassifier
-from covid_lm.run_directory import sample_records, write_json
+from covid_lm.run_directory import sample_records, write_text
 from covid_lm.serving.graph_ops import forbidden_ops
 from covid_lm.serving.publish import publish_version
 from covid_lm.serving.signatures import signatures
@@ -45,7 +45,7 @@ def export_classifier(
     directory: str,
     records: Sequence[ImageRecord],
     probabilities: np.ndarray,
-    extra: dict[str, dict],
+    extra: dict[str, dict | str],
     dtype: str = "float32",
 ) -> tuple[str, float]:
     """Exports to the next version below `directory` and proves it before it is published.
@@ -56,7 +56,7 @@ def export_classifier(
     Args:
         records: images to prove it with.
         probabilities: what the live model says of them, float32 [n, classes].
-        extra: file name to content, written as JSON to `assets.extra/`.
+        extra: file name to content, written to `assets.extra/`: text as it is, else as JSON.
         dtype: of the export's weights and arithmetic; its outputs are float32 in any case.
 
     Returns:
@@ -109,16 +109,17 @@ def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
     tokens = images.tokenize(preprocessor).tokens
     probabilities = predict_tokens(classifier, tokens)
     extra = {}
-    for filename in ("config.json", "metrics.json"):
+    for filename in ("config.json", "metrics.json", "README.md"):
         with open(os.path.join(run_dir, filename), encoding="utf-8") as file:
-            extra[filename] = json.load(file)
+            extra[filename] = file.read()
+    extra["model_card.md"] = extra.pop("README.md")
     return export_classifier(classifier, model_dir, images.records, probabilities, extra, dtype)
 
 
 def write_saved_model(
     classifier: Classifier | PixelClassifier,
     path: str,
-    extra: dict[str, dict],
+    extra: dict[str, dict | str],
     dtype: str = "float32",
 ) -> None:
     """Writes the SavedModel with its assets.
@@ -137,7 +138,8 @@ def write_saved_model(
     write_vocabulary(classifier.config.classes, os.path.join(assets, "labels.txt"))
     os.makedirs(f"{assets}.extra", exist_ok=True)
     for filename, content in extra.items():
-        write_json(os.path.join(f"{assets}.extra", filename), content)
+        text = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
+        write_text(os.path.join(f"{assets}.extra", filename), text)
     reads_filename = classifier.preprocessor().reads_filename
     write_warm_up(os.path.join(f"{assets}.extra", WARM_UP_FILE), reads_filename)
     with open(os.path.join(path, "batching_params.pbtxt"), "w", encoding="utf-8") as file:

@@ -118,9 +118,9 @@ def full_row(probabilities, labels, training_policy: str, test_policy: str) -> d
         "brier": 0.25,
         "ece": 0.125,
         "reliability": [
-            {"low": 0.0, "high": 0.5, "n": 0, "confidence": None, "accuracy": None},
-            {"low": 0.5, "high": 0.75, "n": 4, "confidence": 0.6, "accuracy": 0.25},
-            {"low": 0.75, "high": 1.0, "n": 8, "confidence": 0.9, "accuracy": 0.5},
+            {"low": 0.0, "high": 0.5, "n": 0, "mean_confidence": None, "accuracy": None},
+            {"low": 0.5, "high": 0.75, "n": 4, "mean_confidence": 0.6, "accuracy": 0.25},
+            {"low": 0.75, "high": 1.0, "n": 8, "mean_confidence": 0.9, "accuracy": 0.5},
         ],
         "confusion": confusion.tolist(),
         "invalid": 0,

@@ -65,7 +65,7 @@ def test_roc_needs_every_class():
 
 
 def test_reliability_without_images_or_error():
-    empty = [{"low": 0.0, "high": 1.0, "n": 0, "confidence": None, "accuracy": None}]
+    empty = [{"low": 0.0, "high": 1.0, "n": 0, "mean_confidence": None, "accuracy": None}]
     svg, caption = reliability_plot(empty, None)
     assert "expected calibration error unknown" in caption
     ElementTree.fromstring(svg)
