@@ -6,6 +6,7 @@ DIR/model.safetensors        float32, the names of `BertForMaskedLM`
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 
@@ -52,6 +53,10 @@ def save_checkpoint(
             _tensors(backbone, masked_lm_head, pooler),
             os.path.join(staged, "model.safetensors"),
             metadata={"format": "pt"},  # transformers refuses a file without it
+        )
+        # safetensors writes files that only their owner may read.
+        shutil.copymode(
+            os.path.join(staged, "vocab.txt"), os.path.join(staged, "model.safetensors")
         )
         if os.path.isdir(directory):
             os.rename(directory, os.path.join(staging, "old"))

@@ -8,5 +8,6 @@
 6. Feature extraction: `feature_extraction.FeatureExtraction`
 7. Output: `class_output.ClassOutput`
 
-1 to 4 and 7 are core TensorFlow ops and run on the host; 5 and 6 are `keras.ops`.
+1 to 4 and 7 are core TensorFlow ops and run on the host; 5 and 6 are `keras.ops`. In pre-training
+`token_masking.TokenMasking` follows 4, on the host too.
 """

@@ -51,6 +51,7 @@ def test_round_trip_is_bit_equal(tmp_path, pooler):
     directory = tmp_path / "weights"
     backbone, head = save(directory, pooler)
     assert sorted(os.listdir(directory)) == ["config.json", "model.safetensors", "vocab.txt"]
+    assert len({path.stat().st_mode for path in directory.iterdir()}) == 1
     assert read_config(directory) == CONFIG
     assert read_vocabulary(vocabulary_file(directory)) == VOCABULARY
     other = build_backbone(CONFIG)
