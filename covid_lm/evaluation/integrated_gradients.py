@@ -18,7 +18,7 @@ from covid_lm.classifier import Classifier
 
 TOLERANCE = 0.01
 SMALL_CHANGE = 0.1
-POINTS, MOST_POINTS = 8, 64
+POINTS, MOST_POINTS = 8, 72
 BATCH = 4  # points at once: the gradient of a 24-layer model takes gigabytes for each
 
 

@@ -106,7 +106,7 @@ def test_mistakes_and_attributions_are_few_whatever_the_number_of_images(page, t
     wrong = int(np.sum(own.argmax(1) != labels))
     assert len(thumbnails) == min(8, wrong)
     pairs = [i for i in root.iter("img") if i.get("class") == "pixels"]
-    attributed = min(3, wrong) + min(6 - min(3, wrong), len(labels) - wrong)
+    attributed = min(2, wrong) + min(4 - min(2, wrong), len(labels) - wrong)
     assert len(pairs) == 2 * (2 + attributed)  # two names' lengths first
 
 
