@@ -124,6 +124,8 @@ def fit(
         monitored = images[options.early_stopping]
         validation = monitored.tokenize(classifier.preprocessor()).batches(batch_size)
     callbacks = [StopOnNonFiniteLoss(), EpochLog(os.path.join(run_dir, "metrics.jsonl"))]
+    if options.tensorboard:
+        callbacks.append(keras.callbacks.TensorBoard(os.path.join(run_dir, "tensorboard")))
     if validation is not None:
         callbacks.append(
             keras.callbacks.EarlyStopping(

@@ -29,6 +29,7 @@ class TrainingOptions:
     name: str | None = None
     output_dir: str = "saved_models"
     skip_invalid: bool = False
+    tensorboard: bool = False
 
     def __post_init__(self):
         if self.batch_size is not None and self.batch_size < 1:

@@ -50,6 +50,11 @@ def test_help_answers_without_importing_tensorflow(path):
         ("pretrain", ["--data_dir=x"], "pretrain.py: --data_dir: given 1 time(s), but needed once"),
         ("predict", ["x.png"], "predict.py: give either --model="),
         ("export", ["--run=absent"], "export.py: absent/run: no finished run"),
+        (
+            "results",
+            ["--records=absent"],
+            "results.py: --records=absent: No such file or directory",
+        ),
         ("evaluate", ["--model=absent"], "evaluate.py: --model=absent: no such directory"),
     ],
 )

@@ -94,7 +94,9 @@ def test_evaluation_of_the_finished_run_repeats_its_figures(finished, image_fold
 def test_a_second_run_gets_the_next_version(finished, image_folder):
     _, directory = finished
     changes = {"protocol": "fixed", "layout": "gray22", "dtype": "bfloat16", "epochs": 1}
-    again = train(options(image_folder, directory, **changes))
+    again = train(options(image_folder, directory, tensorboard=True, **changes))
+    logs = directory / "run-1" / "run" / "tensorboard"
+    assert sorted(path.name for path in logs.iterdir()) == ["train", "validation"]
     assert again.version_dir == str(directory / "run-1" / "2")
     assert list(again.metrics["protocols"]) == ["fixed"]
     assert again.export_difference < 0.02

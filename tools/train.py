@@ -51,6 +51,7 @@ flags.DEFINE_integer("seed", 0, "Seed of weights, order and dropout.")
 flags.DEFINE_string("name", None, "Name of the run; made from the flags above unless given.")
 flags.DEFINE_string("output_dir", "saved_models", "Where NAME/run and NAME/VERSION are written.")
 flags.DEFINE_bool("skip_invalid", False, "Leave undecodable images out, and list them.")
+flags.DEFINE_bool("tensorboard", False, "Log for TensorBoard, too: NAME/run/tensorboard.")
 
 
 def main(argv: list[str]) -> None:
