@@ -1,6 +1,7 @@
 """What a training run is told, checked before anything is read."""
 
 import dataclasses
+import importlib.util
 import math
 import os
 import re
@@ -41,6 +42,8 @@ class TrainingOptions:
         if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
             raise InputError(f"--name={self.name}: letters, digits and _.+- only, please")
 
+        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise InputError("--tensorboard: needs pip install 'covid_lm[tensorboard]'")
         if self.backbone in CONVOLUTIONAL_NETWORKS:
             self._check_convolutional()
         elif self.image_size is not None:

@@ -151,6 +151,12 @@ def test_unusable_options(image_folder, tmp_path, changes, message):
     assert os.listdir(tmp_path) == []
 
 
+def test_tensorboard_is_an_extra(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"^--tensorboard: needs pip install 'covid_lm\[tensorb"):
+        TrainingOptions(tensorboard=True)
+
+
 def test_the_command_repeats_what_differs_from_the_defaults():
     told = TrainingOptions(
         dataset="covid_ct", data_dir="/data/ct", weights="/w", seed=3, name="x", skip_invalid=True
