@@ -7,6 +7,7 @@ import sys
 import time
 
 import keras
+import tensorflow as tf
 
 from covid_lm.build_classifier import build_classifier
 from covid_lm.classifier import Classifier
@@ -14,6 +15,7 @@ from covid_lm.classifier_files import save_config, save_weights
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.tokens import DecodedRecords, decode_records
+from covid_lm.distribution import choose_strategy, describe
 from covid_lm.errors import InputError
 from covid_lm.evaluation.protocols import evaluate_protocols
 from covid_lm.machine import machine
@@ -21,7 +23,7 @@ from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.run_directory import staged_run, write_json, write_samples
 from covid_lm.serving.export import export_classifier
 from covid_lm.training_callbacks import EpochLog, StopOnNonFiniteLoss
-from covid_lm.training_options import TrainingOptions, fitting_batch_size
+from covid_lm.training_options import TrainingOptions, global_batch_size
 
 PATIENCE = 3  # epochs without a lower validation loss
 
@@ -37,27 +39,39 @@ class TrainingResult:
     seconds: float
 
 
-def train(options: TrainingOptions) -> TrainingResult:
+def train(
+    options: TrainingOptions, strategy: tf.distribute.Strategy | None = None
+) -> TrainingResult:
     """Trains, evaluates on the whole test split, exports and verifies the export.
+
+    Args:
+        options: what to train, on what, and where.
+        strategy: where instead, whatever the options say.
 
     Raises:
         InputError: options or data that can't be used.
-        RunError: the loss became non-finite, or the export can't be written or verified.
+        RunError: no such device, the loss became non-finite, or the export can't be written or
+            verified.
     """
     started = time.monotonic()
-    with staged_run(options.model_dir) as staged:
+    if strategy is None:
+        strategy = choose_strategy(
+            options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout
+        )
+    with staged_run(options.model_dir) as staged, strategy.scope():
         dataset = load_dataset(options.dataset, options.data_dir)
         keras.utils.set_random_seed(options.seed)
         classifier = build_classifier(options, dataset.classes)
         images = decode_splits(classifier, dataset, options)
-        batch_size = options.batch_size or fitting_batch_size(
-            options.backbone, len(images["train"].records)
+        batch_size = global_batch_size(
+            options, len(images["train"].records), strategy.num_replicas_in_sync
         )
         run = {
             **dataclasses.asdict(options),
             "batch_size": batch_size,
             "command": options.command,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "devices": describe(strategy),
             "machine": machine(),
         }
         save_config(classifier, staged, run)
