@@ -7,6 +7,7 @@ from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
 from covid_lm.classifier import Classifier, ClassifierConfig
 from covid_lm.errors import InputError
 from covid_lm.pixel_classifier import PixelClassifier, PixelClassifierConfig
+from covid_lm.run_directory import write_json
 
 WEIGHTS_FILE = os.path.join("checkpoints", "best.weights.h5")
 
@@ -22,8 +23,8 @@ def save_weights(classifier: Classifier | PixelClassifier, directory: str) -> No
 
 def save_config(classifier: Classifier | PixelClassifier, directory: str, run: dict) -> None:
     """Writes `config.json`, the classifier's config and what `run` tells, and any vocabulary."""
-    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
-        json.dump({"classifier": classifier.config.to_dict(), "run": run}, file, indent=2)
+    config = {"classifier": classifier.config.to_dict(), "run": run}
+    write_json(os.path.join(directory, "config.json"), config)
     if classifier.reads_tokens:
         write_vocabulary(classifier.vocabulary, os.path.join(directory, "vocab.txt"))
 

@@ -1,9 +1,8 @@
-"""Training as in the paper (section 4.1): AdamW at a constant rate, early stopping."""
+"""A training run from flags to a verified export."""
 
 import dataclasses
 import datetime
 import os
-import sys
 import time
 
 import keras
@@ -18,14 +17,31 @@ from covid_lm.data.tokens import DecodedRecords, decode_records
 from covid_lm.distribution import choose_strategy, describe
 from covid_lm.errors import InputError
 from covid_lm.evaluation.protocols import evaluate_protocols
+from covid_lm.fitting import fit
 from covid_lm.machine import machine
 from covid_lm.pixel_classifier import PixelClassifier
-from covid_lm.run_directory import staged_run, write_json, write_samples
+from covid_lm.run_directory import resumed_config, staged_run, write_json, write_samples
 from covid_lm.serving.export import export_classifier
-from covid_lm.training_callbacks import EpochLog, StopOnNonFiniteLoss
+from covid_lm.termination import Termination
 from covid_lm.training_options import TrainingOptions, global_batch_size
 
-PATIENCE = 3  # epochs without a lower validation loss
+# What a run's result depends on, and so what the flags that resume it must repeat. Where it runs is
+# not among it; what the data directory holds is.
+DECISIVE = (
+    "dataset",
+    "training_images",
+    "backbone",
+    "weights",
+    "protocol",
+    "layout",
+    "image_size",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "dtype",
+    "early_stopping",
+    "seed",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +60,8 @@ def train(
 ) -> TrainingResult:
     """Trains, evaluates on the whole test split, exports and verifies the export.
 
+    Goes on with an unfinished run of the same name, if there is one.
+
     Args:
         options: what to train, on what, and where.
         strategy: where instead, whatever the options say.
@@ -52,33 +70,26 @@ def train(
         InputError: options or data that can't be used.
         RunError: no such device, the loss became non-finite, or the export can't be written or
             verified.
+        Terminated: SIGTERM came, and the run is saved.
     """
     started = time.monotonic()
     if strategy is None:
         strategy = choose_strategy(
             options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout
         )
-    with staged_run(options.model_dir) as staged, strategy.scope():
-        dataset = load_dataset(options.dataset, options.data_dir)
-        keras.utils.set_random_seed(options.seed)
-        classifier = build_classifier(options, dataset.classes)
-        images = decode_splits(classifier, dataset, options)
-        batch_size = global_batch_size(
-            options, len(images["train"].records), strategy.num_replicas_in_sync
-        )
-        run = {
-            **dataclasses.asdict(options),
-            "batch_size": batch_size,
-            "command": options.command,
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "devices": describe(strategy),
-            "machine": machine(),
-        }
-        save_config(classifier, staged, run)
-        _print_plan(classifier, dataset, images, options, batch_size)
-        fit(classifier, images, batch_size, options, staged)
-        save_weights(classifier, staged)
-        rows, probabilities = evaluate_protocols(classifier, images["test"])
+    with Termination() as termination, staged_run(options.model_dir) as staged:
+        with strategy.scope():
+            dataset = load_dataset(options.dataset, options.data_dir)
+            keras.utils.set_random_seed(options.seed)
+            classifier = build_classifier(options, dataset.classes)
+            images = decode_splits(classifier, dataset, options)
+            run = _run_config(options, strategy, images["train"])
+            run = resumed_config(staged, run, DECISIVE)
+            save_config(classifier, staged, run)
+            _print_plan(classifier, dataset, images, options, run)
+            fit(classifier, images, run["batch_size"], options, staged, termination)
+            save_weights(classifier, staged)
+            rows, probabilities = evaluate_protocols(classifier, images["test"])
         metrics = {
             "dataset": dataset.name,
             "split": "test",
@@ -90,64 +101,19 @@ def train(
         }
         write_json(os.path.join(staged, "metrics.json"), metrics)
         write_samples(images["test"].records, staged)
-    version_dir, difference = export_classifier(
-        classifier,
-        options.model_dir,
-        images["test"].records,
-        probabilities,
-        {
-            "config.json": {"classifier": classifier.config.to_dict(), "run": run},
-            "metrics.json": metrics,
-        },
-    )
+        # Before the run is named as done: what is broken off here is gone on with, too.
+        version_dir, difference = export_classifier(
+            classifier,
+            options.model_dir,
+            images["test"].records,
+            probabilities,
+            {
+                "config.json": {"classifier": classifier.config.to_dict(), "run": run},
+                "metrics.json": metrics,
+            },
+        )
     seconds = time.monotonic() - started
     return TrainingResult(options.model_dir, version_dir, rows, difference, seconds)
-
-
-def fit(
-    classifier: Classifier | PixelClassifier,
-    images: dict[str, DecodedRecords],
-    batch_size: int,
-    options: TrainingOptions,
-    run_dir: str,
-) -> None:
-    """Fits the logits; leaves the weights of the epoch with the lowest validation loss.
-
-    The training split is read under the training policy, the one that is monitored under the test
-    policy.
-
-    Raises:
-        RunError: the loss became non-finite.
-    """
-    model = classifier.logits
-    model.compile(
-        optimizer=keras.optimizers.AdamW(
-            options.learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=1e-8
-        ),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        jit_compile=False,
-    )
-    training = images["train"].tokenize(classifier.preprocessor(classifier.config.training_policy))
-    validation = None
-    if options.early_stopping != "none":
-        monitored = images[options.early_stopping]
-        validation = monitored.tokenize(classifier.preprocessor()).batches(batch_size)
-    callbacks = [StopOnNonFiniteLoss(), EpochLog(os.path.join(run_dir, "metrics.jsonl"))]
-    if validation is not None:
-        callbacks.append(
-            keras.callbacks.EarlyStopping(
-                monitor="val_loss", patience=PATIENCE, restore_best_weights=True
-            )
-        )
-    model.fit(
-        training.batches(batch_size, shuffle_seed=options.seed),
-        validation_data=validation,
-        epochs=options.epochs,
-        callbacks=callbacks,
-        shuffle=False,  # the batches are shuffled already
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
 
 
 def decode_splits(
@@ -175,12 +141,29 @@ def decode_splits(
     }
 
 
+def _run_config(
+    options: TrainingOptions, strategy: tf.distribute.Strategy, training: DecodedRecords
+) -> dict:
+    """What the run is told, and what came of it."""
+    return {
+        **dataclasses.asdict(options),
+        "batch_size": global_batch_size(
+            options, len(training.records), strategy.num_replicas_in_sync
+        ),
+        "training_images": f"{len(training.records)}, {training.digest}",
+        "command": options.command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "devices": describe(strategy),
+        "machine": machine(),
+    }
+
+
 def _print_plan(
     classifier: Classifier | PixelClassifier,
     dataset: ImageDataset,
     images: dict[str, DecodedRecords],
     options: TrainingOptions,
-    batch_size: int,
+    run: dict,
 ) -> None:
     config = classifier.config
     weights = config.weights or "random weights, not pretrained"
@@ -190,7 +173,8 @@ def _print_plan(
     print(
         f"{dataset.name}: {counts['train']} training images, {held_out}{counts['test']} test; "
         f"protocol {config.protocol} (trained {config.training_policy}, "
-        f"tested {config.test_policy}), layout {config.layout}, batch size {batch_size}, "
+        f"tested {config.test_policy}), layout {config.layout}, "
+        f"batch size {run['batch_size']} on {run['devices']}, "
         f"early stopping on {options.early_stopping}"
     )
     for decoded in images.values():
