@@ -6,9 +6,7 @@ count, the states of the random generators), the weights of the best epoch so fa
 of the data follows from the seed and the epoch, so it needs no room.
 """
 
-import contextlib
 import dataclasses
-import glob
 import json
 import os
 
@@ -16,6 +14,7 @@ import keras
 import numpy as np
 
 from covid_lm.errors import InputError, RunError
+from covid_lm.file_system import list_names, local_copy, make_directories, remove, whole_file
 from covid_lm.run_directory import checkpoint_files
 from covid_lm.training_progress import Progress
 
@@ -38,9 +37,10 @@ class Checkpoints:
         self.directory = directory
         self.model = model
         self.best_weights: list[np.ndarray] | None = None
-        os.makedirs(directory, exist_ok=True)
-        for abandoned in glob.glob(os.path.join(glob.escape(directory), "*.part")):
-            os.remove(abandoned)
+        make_directories(directory)
+        for name in list_names(directory):
+            if name.endswith(".part"):  # of a process that was killed while it wrote
+                remove(os.path.join(directory, name))
         model.optimizer.build(model.trainable_variables)
 
     def save(self, progress: Progress) -> None:
@@ -59,14 +59,15 @@ class Checkpoints:
         for index, weight in enumerate(self.best_weights or ()):
             arrays[f"best/{index:04}"] = weight
         try:
-            _write(path, arrays)
+            with whole_file(path) as staged, open(staged, "wb") as file:
+                np.savez(file, **arrays)
         except OSError as error:
             raise RunError(
                 f"{path}: can't be written ({error.strerror}); make room and give the same "
                 "command again: it resumes from the checkpoint before"
             ) from None
         for old in checkpoint_files(self.directory)[:-KEPT]:
-            os.remove(old)
+            remove(old)
 
     def restore(self) -> Progress:
         """Sets the variables to those of the newest whole checkpoint; says so if one is damaged.
@@ -92,7 +93,7 @@ class Checkpoints:
     def discard(self) -> None:
         """Removes them all."""
         for path in checkpoint_files(self.directory):
-            os.remove(path)
+            remove(path)
 
     def _variables(self) -> list[tuple[str, keras.Variable]]:
         owners = {"model": self.model, "optimizer": self.model.optimizer}
@@ -115,26 +116,6 @@ class Checkpoints:
         return progress
 
 
-def _write(path: str, arrays: dict[str, np.ndarray]) -> None:
-    """Beside, flushed to disk, then renamed."""
-    part = f"{path}.part"
-    try:
-        with open(part, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.remove(part)
-        raise
-    directory = os.open(os.path.dirname(path), os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
 def _read(path: str) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as stored:
+    with local_copy(path) as copy, np.load(copy, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}

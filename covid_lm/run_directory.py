@@ -14,15 +14,25 @@ samples/        a few test images, to try the prediction on
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
-import pathlib
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 
 from covid_lm.data.records import ImageRecord
 from covid_lm.errors import InputError
+from covid_lm.file_system import (
+    copy_tree_to_store,
+    is_directory,
+    is_remote,
+    list_names,
+    make_directories,
+    read_bytes,
+    remove,
+    remove_tree,
+    whole_file,
+)
 
 NUM_SAMPLES = 6
 UNFINISHED = ".run-in-progress"
@@ -41,29 +51,27 @@ def staged_run(model_dir: str) -> Iterator[str]:
     """
     staged = os.path.join(model_dir, UNFINISHED)
     try:
-        os.makedirs(staged, exist_ok=True)
-        descriptor = os.open(staged, os.O_RDONLY)
+        make_directories(staged)
     except OSError as error:
         raise InputError(
             f"{model_dir}: can't be written ({error.strerror}); choose another --output_dir"
         ) from None
-    try:
-        _lock(descriptor, model_dir)
+    with _locked(staged, model_dir):
         if not _checkpoints(staged):
-            _empty(staged)
+            for name in list_names(staged):
+                path = os.path.join(staged, name)
+                remove_tree(path) if is_directory(path) else remove(path)
         try:
             yield staged
             run_dir = _publish(staged, model_dir)
         except BaseException:
             if not _checkpoints(staged):
-                shutil.rmtree(staged, ignore_errors=True)
+                remove_tree(staged)
                 with contextlib.suppress(OSError):
                     os.rmdir(model_dir)  # only if this run was to be the first thing in it
             raise
-    finally:
-        os.close(descriptor)
     for path in _checkpoints(run_dir):
-        os.remove(path)
+        remove(path)
 
 
 def resumed_config(staged: str, run: dict, decisive: Sequence[str]) -> dict:
@@ -78,8 +86,7 @@ def resumed_config(staged: str, run: dict, decisive: Sequence[str]) -> dict:
     if not _checkpoints(staged):
         return run
     try:
-        with open(os.path.join(staged, "config.json"), encoding="utf-8") as file:
-            before = json.load(file)["run"]
+        before = json.loads(read_bytes(os.path.join(staged, "config.json")))["run"]
     except (OSError, ValueError, KeyError):
         raise InputError(f"{staged}: its config.json is damaged; remove the directory") from None
     changes = [
@@ -98,32 +105,31 @@ def resumed_config(staged: str, run: dict, decisive: Sequence[str]) -> dict:
 def checkpoint_files(directory: str) -> list[str]:
     """Paths of the checkpoints in a directory, the newest last; none if it is absent."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        names = [name for name in os.listdir(directory) if CHECKPOINT_NAME.fullmatch(name)]
-        return [os.path.join(directory, name) for name in sorted(names)]
+        names = [name for name in list_names(directory) if CHECKPOINT_NAME.fullmatch(name)]
+        return [os.path.join(directory, name) for name in names]
     return []
 
 
 def write_json(path: str, content: dict) -> None:
-    """Writes beside, then renames."""
-    with open(f"{path}.part", "w", encoding="utf-8") as file:
+    """Writes the file whole."""
+    with whole_file(path) as staged, open(staged, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2)
         file.write("\n")
-    os.replace(f"{path}.part", path)
 
 
 def write_json_lines(path: str, lines: Sequence[dict]) -> None:
-    """One JSON object a line; writes beside, then renames."""
-    with open(f"{path}.part", "w", encoding="utf-8") as file:
+    """Writes one JSON object a line, the file whole."""
+    with whole_file(path) as staged, open(staged, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
-    os.replace(f"{path}.part", path)
 
 
 def write_samples(records: Sequence[ImageRecord], run_dir: str) -> None:
     """Writes a few images, evenly picked, under their own names."""
     directory = os.path.join(run_dir, "samples")
-    os.makedirs(directory, exist_ok=True)
+    make_directories(directory)
     for record in records[:: max(len(records) // NUM_SAMPLES, 1)][:NUM_SAMPLES]:
-        with open(os.path.join(directory, record.filename), "wb") as file:
+        path = os.path.join(directory, record.filename)
+        with whole_file(path) as staged, open(staged, "wb") as file:
             file.write(record.read())
 
 
@@ -131,13 +137,17 @@ def sample_records(run_dir: str) -> tuple[ImageRecord, ...]:
     """The run's sample images, of which only names and bytes are known."""
     directory = os.path.join(run_dir, "samples")
     try:
-        names = sorted(os.listdir(directory))
+        names = list_names(directory)
     except FileNotFoundError:
         raise InputError(f"{directory}: no such directory; is the run finished?") from None
     paths = [os.path.join(directory, name) for name in names]
     return tuple(
         ImageRecord(
-            filename=name, label=0, split="test", path=path, read=pathlib.Path(path).read_bytes
+            filename=name,
+            label=0,
+            split="test",
+            path=path,
+            read=functools.partial(read_bytes, path),
         )
         for name, path in zip(names, paths, strict=True)
     )
@@ -149,27 +159,34 @@ def _checkpoints(run_dir: str) -> list[str]:
 
 def _publish(staged: str, model_dir: str) -> str:
     run_dir, before = os.path.join(model_dir, "run"), os.path.join(model_dir, ".run-before")
-    shutil.rmtree(before, ignore_errors=True)
+    if is_remote(model_dir):
+        remove_tree(run_dir)
+        copy_tree_to_store(staged, run_dir, last="config.json")
+        remove_tree(staged)
+        return run_dir
+    remove_tree(before)
     with contextlib.suppress(FileNotFoundError):
         os.rename(run_dir, before)
     os.rename(staged, run_dir)
-    shutil.rmtree(before, ignore_errors=True)
+    remove_tree(before)
     return run_dir
 
 
-def _lock(descriptor: int, model_dir: str) -> None:
-    """Held until the descriptor is closed, by the death of the process at the latest."""
+@contextlib.contextmanager
+def _locked(staged: str, model_dir: str) -> Iterator[None]:
+    """One process at a time, until it is done or dead; a store knows no locks."""
+    if is_remote(staged):
+        yield
+        return
+    descriptor = os.open(staged, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            f"{model_dir}: another process is training there; wait for it, or give another --name"
-        ) from None
-
-
-def _empty(directory: str) -> None:
-    for entry in os.scandir(directory):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.remove(entry.path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{model_dir}: another process is training there; wait for it, or give another "
+                "--name"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)

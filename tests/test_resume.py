@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import math
 import multiprocessing
 import os
 import pathlib
@@ -190,10 +191,15 @@ def final_weights(model_dir: pathlib.Path) -> dict[str, np.ndarray]:
     return weights
 
 
+def newest_checkpoint(model_dir: pathlib.Path) -> int | None:
+    names = sorted(path.stem for path in model_dir.glob(f"{UNFINISHED}/checkpoints/*.npz"))
+    return int(names[-1].removeprefix("step-")) if names else None
+
+
 @pytest.mark.slow
 def test_killed_twenty_times_at_random_moments(image_folder, tmp_path):
     """kill -9, wherever it hits: while building, training, saving, evaluating or exporting."""
-    chosen = options(image_folder, tmp_path, epochs=15, early_stopping="none")
+    chosen = options(image_folder, tmp_path, epochs=30, early_stopping="none")
     # Python starts each process from a server that has imported TensorFlow and not used it.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["covid_lm.training"])
@@ -208,25 +214,28 @@ def test_killed_twenty_times_at_random_moments(image_folder, tmp_path):
     started("uninterrupted").join()
     duration = time.monotonic() - began
     expected = final_weights(tmp_path / "uninterrupted")
+    last = math.ceil(32 / BATCH_SIZE) * chosen.epochs  # steps
     generator = random.Random(0)
     kills, runs, moments = 0, 0, []
     while kills < 20:
         runs += 1
-        name = f"killed-{runs}"
-        while True:
+        name, done = f"killed-{runs}", False
+        while not done:
             process = started(name)
-            process.join(generator.uniform(0, duration) if kills < 20 else None)
-            if process.exitcode is not None:
+            # Once its training is done, a run is killed no more: the next moments are another's.
+            trained = moments[-1:] == [(runs, last)]
+            process.join(None if trained or kills == 20 else generator.uniform(0, duration))
+            done = process.exitcode is not None
+            if done:
                 assert process.exitcode == 0
-                break
-            process.kill()
-            process.join()
-            kills += 1
-            unfinished = tmp_path / name / UNFINISHED / "checkpoints"
-            moments.append(sorted(os.listdir(unfinished))[-1:] if unfinished.is_dir() else [])
+            else:
+                process.kill()
+                process.join()
+                kills += 1
+                moments.append((runs, newest_checkpoint(tmp_path / name)))
         weights = final_weights(tmp_path / name)
         assert weights.keys() == expected.keys()
         for key, value in expected.items():
             np.testing.assert_array_equal(weights[key], value)
-        assert len(metrics_lines(tmp_path / name / "run")) == 15
-    print(f"{kills} kills in {runs} runs, with checkpoints {moments}")
+        assert len(metrics_lines(tmp_path / name / "run")) == chosen.epochs
+    print(f"run and newest checkpoint at each of {kills} kills: {moments}")

@@ -7,6 +7,7 @@ import random
 
 from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
 from covid_lm.errors import InputError
+from covid_lm.file_system import files_below, is_directory, list_names, read_bytes
 
 VAL_SHARE, TEST_SHARE = 0.15, 0.2
 
@@ -22,9 +23,9 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
     Raises:
         InputError: no such directory, fewer than two classes, no images, or a class without any.
     """
-    if not os.path.isdir(data_dir):
+    if not is_directory(data_dir):
         raise InputError(f"{data_dir}: no such directory; give --data_dir a folder of classes")
-    split_names = [name for name in SPLITS if os.path.isdir(os.path.join(data_dir, name))]
+    split_names = [name for name in SPLITS if is_directory(os.path.join(data_dir, name))]
     roots = {split: os.path.join(data_dir, split) for split in split_names}
     if not roots:
         roots = {"train": data_dir}
@@ -43,7 +44,7 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
             label=classes.index(class_name),
             split=split,
             path=path,
-            read=functools.partial(_read, path),
+            read=functools.partial(read_bytes, path),
         )
         for (split, class_name), paths in files.items()
         for path in paths
@@ -91,21 +92,14 @@ def _carve(
 
 
 def _directories(root: str) -> list[str]:
-    with os.scandir(root) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    return [
+        name
+        for name in list_names(root)
+        if not name.startswith(".") and is_directory(os.path.join(root, name))
+    ]
 
 
 def _files(root: str) -> list[str]:
-    if not os.path.isdir(root):
+    if not is_directory(root):
         return []
-    return sorted(
-        os.path.join(directory, name)
-        for directory, _, names in os.walk(root)
-        for name in names
-        if not name.startswith(".")
-    )
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+    return [path for path in files_below(root) if not os.path.basename(path).startswith(".")]
