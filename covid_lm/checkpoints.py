@@ -37,6 +37,7 @@ class Checkpoints:
         self.directory = directory
         self.model = model
         self.best_weights: list[np.ndarray] | None = None
+        self._damaged: set[str] = set()
         make_directories(directory)
         for name in list_names(directory):
             if name.endswith(".part"):  # of a process that was killed while it wrote
@@ -44,7 +45,7 @@ class Checkpoints:
         model.optimizer.build(model.trainable_variables)
 
     def save(self, progress: Progress) -> None:
-        """Writes a checkpoint beside the others, then removes all but the last two.
+        """Writes a checkpoint beside the others, then removes all but the last two whole ones.
 
         Raises:
             RunError: it can't be written (a full disk, say); the others are as they were.
@@ -66,7 +67,10 @@ class Checkpoints:
                 f"{path}: can't be written ({error.strerror}); make room and give the same "
                 "command again: it resumes from the checkpoint before"
             ) from None
-        for old in checkpoint_files(self.directory)[:-KEPT]:
+        self._damaged.discard(path)
+        stored = checkpoint_files(self.directory)
+        whole = [path for path in stored if path not in self._damaged]
+        for old in set(stored) - set(whole[-KEPT:]):
             remove(old)
 
     def restore(self) -> Progress:
@@ -84,6 +88,7 @@ class Checkpoints:
                 arrays = _read(path)
             except Exception as error:  # whatever the readers of zip and npy make of the damage
                 print(f"{path}: damaged ({error}); the checkpoint before it is used")
+                self._damaged.add(path)
                 continue
             return self._assign(path, arrays)
         if paths:

@@ -86,6 +86,16 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained, tmp_path, ca
     assert said.endswith("); the checkpoint before it is used\n")
 
 
+def test_a_damaged_checkpoint_does_not_count_among_the_two_kept(trained, tmp_path):
+    (tmp_path / "step-000000003.npz").write_bytes(b"")
+    other = compiled()
+    checkpoints = Checkpoints(str(tmp_path), other)
+    checkpoints.restore()
+    other.optimizer.iterations.assign(7)
+    checkpoints.save(Progress())
+    assert sorted(os.listdir(tmp_path)) == ["step-000000002.npz", "step-000000007.npz"]
+
+
 def test_no_whole_checkpoint(trained, tmp_path):
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
