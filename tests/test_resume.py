@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import pytest
 
-from covid_lm import fitting
+from covid_lm import fitting, training_callbacks
 from covid_lm.build_classifier import build_classifier
 from covid_lm.classifier_files import load_classifier
 from covid_lm.data.folder import folder
@@ -196,6 +196,12 @@ def newest_checkpoint(model_dir: pathlib.Path) -> int | None:
     return int(names[-1].removeprefix("step-")) if names else None
 
 
+def train_saving_often(options: TrainingOptions) -> None:
+    """With checkpoints within an epoch too, which else come once a minute."""
+    training_callbacks.SAVE_INTERVAL, training_callbacks.SAVE_SHARE = 0.0, 0.5
+    train(options)
+
+
 @pytest.mark.slow
 def test_killed_twenty_times_at_random_moments(image_folder, tmp_path):
     """kill -9, wherever it hits: while building, training, saving, evaluating or exporting."""
@@ -204,14 +210,14 @@ def test_killed_twenty_times_at_random_moments(image_folder, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["covid_lm.training"])
 
-    def started(name: str) -> multiprocessing.Process:
-        process = context.Process(target=train, args=(dataclasses.replace(chosen, name=name),))
+    def started(name: str, target=train_saving_often) -> multiprocessing.Process:
+        process = context.Process(target=target, args=(dataclasses.replace(chosen, name=name),))
         process.start()
         return process
 
-    started("warm-up").join()
+    started("warm-up", train).join()
     began = time.monotonic()
-    started("uninterrupted").join()
+    started("uninterrupted", train).join()
     duration = time.monotonic() - began
     expected = final_weights(tmp_path / "uninterrupted")
     last = math.ceil(32 / BATCH_SIZE) * chosen.epochs  # steps
