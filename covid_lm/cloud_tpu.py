@@ -105,7 +105,7 @@ def _metadata(path: str, pattern: str, flag: str | None, deadline: float) -> str
 
 
 def _access_token(deadline: float) -> str:
-    answer = _metadata(TOKEN_PATH, r"\{.*\}", None, deadline)
+    answer = _metadata(TOKEN_PATH, r"(?s)\{.*\}", None, deadline)
     try:
         return json.loads(answer)["access_token"]
     except (ValueError, KeyError):
