@@ -6,7 +6,9 @@ import os
 from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
 from covid_lm.classifier import Classifier, ClassifierConfig
 from covid_lm.errors import InputError
+from covid_lm.file_system import local_copy, make_directories, read_bytes, whole_file
 from covid_lm.pixel_classifier import PixelClassifier, PixelClassifierConfig
+from covid_lm.run_directory import write_json
 
 WEIGHTS_FILE = os.path.join("checkpoints", "best.weights.h5")
 
@@ -14,16 +16,15 @@ WEIGHTS_FILE = os.path.join("checkpoints", "best.weights.h5")
 def save_weights(classifier: Classifier | PixelClassifier, directory: str) -> None:
     """Writes the weights below a run's directory, beside and then renamed."""
     path = os.path.join(directory, WEIGHTS_FILE)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    staged = f"{path.removesuffix('.weights.h5')}.part.weights.h5"
-    classifier.logits.save_weights(staged)
-    os.replace(staged, path)
+    make_directories(os.path.dirname(path))
+    with whole_file(path, suffix=".weights.h5") as staged:
+        classifier.logits.save_weights(staged)
 
 
 def save_config(classifier: Classifier | PixelClassifier, directory: str, run: dict) -> None:
     """Writes `config.json`, the classifier's config and what `run` tells, and any vocabulary."""
-    with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:
-        json.dump({"classifier": classifier.config.to_dict(), "run": run}, file, indent=2)
+    config = {"classifier": classifier.config.to_dict(), "run": run}
+    write_json(os.path.join(directory, "config.json"), config)
     if classifier.reads_tokens:
         write_vocabulary(classifier.vocabulary, os.path.join(directory, "vocab.txt"))
 
@@ -38,8 +39,7 @@ def load_classifier(directory: str) -> Classifier | PixelClassifier:
         InputError: no run there, or one that is damaged.
     """
     try:
-        with open(os.path.join(directory, "config.json"), encoding="utf-8") as file:
-            values = json.load(file)["classifier"]
+        values = json.loads(read_bytes(os.path.join(directory, "config.json")))["classifier"]
         if "image_size" in values:
             classifier = PixelClassifier(PixelClassifierConfig.from_dict(values))
         else:
@@ -51,7 +51,8 @@ def load_classifier(directory: str) -> Classifier | PixelClassifier:
         raise InputError(f"{directory}/config.json: damaged ({error})") from None
     path = os.path.join(directory, WEIGHTS_FILE)
     try:
-        classifier.logits.load_weights(path)
+        with local_copy(path) as copy:
+            classifier.logits.load_weights(copy)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be loaded ({str(error).splitlines()[0]})") from None
     return classifier

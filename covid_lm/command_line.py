@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -46,7 +47,20 @@ def _guarded(main: Callable[[list[str]], int | None], argv: list[str]) -> int | 
         _fail(f"{place}{error.strerror or error}", RunError.exit_status)
 
 
-def _fail(message: str, exit_status: int) -> None:
-    tool = os.path.basename(sys.argv[0])
-    print(f"{tool}: {message}", file=sys.stderr, flush=True)
+def end_at_once(message: str, exit_status: int) -> NoReturn:
+    """Ends the process with one line, from any thread, even while a call into TensorFlow hangs.
+
+    Nothing is cleaned up; what must be whole is written beside and renamed.
+    """
+    _print_error(message)
+    sys.stdout.flush()
+    os._exit(exit_status)
+
+
+def _fail(message: str, exit_status: int) -> NoReturn:
+    _print_error(message)
     sys.exit(exit_status)
+
+
+def _print_error(message: str) -> None:
+    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)

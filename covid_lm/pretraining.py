@@ -13,13 +13,13 @@ import numpy as np
 from covid_lm.backbones.named import BackboneConfig
 from covid_lm.backbones.selection import select_backbone
 from covid_lm.backbones.vocabulary import SPECIAL_TOKENS
-from covid_lm.classifier import DTYPE_POLICIES
 from covid_lm.data import load_dataset
 from covid_lm.data.masked_tokens import MaskedTokens
 from covid_lm.data.tokens import decode_records
 from covid_lm.data.unlabelled import unlabelled_images
 from covid_lm.errors import InputError
 from covid_lm.evaluation.trivial_predictors import trivial_figures
+from covid_lm.fitting import paper_optimizer
 from covid_lm.layers.token_masking import TokenMasking, masked_count
 from covid_lm.masked_lm import MaskedLanguageModel
 from covid_lm.masked_lm_metrics import masked_token_loss, masked_token_metrics
@@ -33,9 +33,9 @@ from covid_lm.pretraining_checkpoint import (
     whole_epochs,
 )
 from covid_lm.pretraining_options import PretrainingOptions
-from covid_lm.protocols import LAYOUTS
+from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS
 from covid_lm.run_directory import write_json
-from covid_lm.training import StopOnNonFiniteLoss, paper_optimizer
+from covid_lm.training_callbacks import StopOnNonFiniteLoss
 from covid_lm.training_options import fitting_batch_size
 
 Tokens = dict[str, np.ndarray]  # int32 [images, length] by name

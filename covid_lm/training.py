@@ -1,12 +1,12 @@
-"""Training as in the paper (section 4.1): AdamW at a constant rate, early stopping."""
+"""A training run from flags to a verified export."""
 
 import dataclasses
 import datetime
 import os
-import sys
 import time
 
 import keras
+import tensorflow as tf
 
 from covid_lm.build_classifier import build_classifier
 from covid_lm.classifier import Classifier
@@ -14,18 +14,43 @@ from covid_lm.classifier_files import save_config, save_weights
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.tokens import DecodedRecords, decode_records, decoded_chunks
+from covid_lm.distribution import choose_strategy, describe
 from covid_lm.errors import InputError
-from covid_lm.evaluation.protocols import evaluate_protocols
+from covid_lm.evaluation.protocols import Evaluation, evaluate_protocols
 from covid_lm.evaluation.split_metrics import split_metrics, write_predictions
+from covid_lm.fitting import fit
 from covid_lm.machine import machine
 from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.report.run_pages import run_model_card, write_run_report
-from covid_lm.run_directory import read_run, staged_run, write_json, write_samples, write_text
+from covid_lm.run_directory import (
+    read_run,
+    resumed_config,
+    staged_run,
+    write_json,
+    write_samples,
+    write_text,
+)
 from covid_lm.serving.export import export_classifier
-from covid_lm.training_callbacks import EpochLog, StopOnNonFiniteLoss
-from covid_lm.training_options import TrainingOptions, fitting_batch_size
+from covid_lm.termination import Termination
+from covid_lm.training_options import TrainingOptions, global_batch_size
 
-PATIENCE = 3  # epochs without a lower validation loss
+# What a run's result depends on, and so what the flags that resume it must repeat. Where it runs is
+# not among it; what the data directory holds is.
+DECISIVE = (
+    "dataset",
+    "training_images",
+    "backbone",
+    "weights",
+    "protocol",
+    "layout",
+    "image_size",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "dtype",
+    "early_stopping",
+    "seed",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,112 +64,80 @@ class TrainingResult:
     seconds: float
 
 
-def train(options: TrainingOptions) -> TrainingResult:
+def train(
+    options: TrainingOptions, strategy: tf.distribute.Strategy | None = None
+) -> TrainingResult:
     """Trains, evaluates on the whole test split, exports and verifies the export.
+
+    Goes on with an unfinished run of the same name, if there is one.
+
+    Args:
+        options: what to train, on what, and where.
+        strategy: where instead, whatever the options say.
 
     Raises:
         InputError: options or data that can't be used.
-        RunError: the loss became non-finite, or the export can't be written or verified.
+        RunError: no such device, the loss became non-finite, or the export can't be written or
+            verified.
+        Terminated: SIGTERM came, and the run is saved.
     """
     started = time.monotonic()
-    with staged_run(options.model_dir) as staged:
-        dataset = load_dataset(options.dataset, options.data_dir)
-        keras.utils.set_random_seed(options.seed)
-        classifier = build_classifier(options, dataset.classes)
-        images = decode_splits(classifier, dataset, options)
-        batch_size = options.batch_size or fitting_batch_size(
-            options.backbone, len(images["train"].records)
+    if strategy is None:
+        strategy = choose_strategy(
+            options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout
         )
-        run = {
-            **dataclasses.asdict(options),
-            "batch_size": batch_size,
-            "command": options.command,
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "machine": machine(),
-        }
-        save_config(classifier, staged, run)
-        _print_plan(classifier, dataset, images, options, batch_size)
-        fit(classifier, images, batch_size, options, staged)
-        save_weights(classifier, staged)
-        evaluation = evaluate_protocols(classifier, dataset.split("test"), options.skip_invalid)
+    with Termination() as termination, staged_run(options.model_dir) as staged:
+        with strategy.scope():
+            dataset = load_dataset(options.dataset, options.data_dir)
+            keras.utils.set_random_seed(options.seed)
+            classifier = build_classifier(options, dataset.classes)
+            images = decode_splits(classifier, dataset, options)
+            run = _run_config(options, strategy, images["train"])
+            run = resumed_config(staged, run, DECISIVE)
+            save_config(classifier, staged, run)
+            _print_plan(classifier, dataset, images, options, run)
+            fit(classifier, images, run["batch_size"], options, staged, termination)
+            save_weights(classifier, staged)
+            evaluation = evaluate_protocols(classifier, dataset.split("test"), options.skip_invalid)
         metrics = {
             **split_metrics(classifier, dataset, "test", evaluation),
             "early_stopping": options.early_stopping,
             "seconds": round(time.monotonic() - started, 1),
         }
-        write_json(os.path.join(staged, "metrics.json"), metrics)
-        write_predictions(os.path.join(staged, "predictions.csv"), evaluation, dataset.classes)
-        write_samples(evaluation.records, staged)
-        files = read_run(staged)
-        card = run_model_card(classifier, dataset, metrics, files)
-        write_text(os.path.join(staged, "README.md"), card)
-        write_run_report(
-            os.path.join(staged, "report.html"), classifier, evaluation, metrics, files
+        card = _write_results(staged, classifier, dataset, evaluation, metrics)
+        # Before the run is named as done: what is broken off here is gone on with, too.
+        version_dir, difference = export_classifier(
+            classifier,
+            options.model_dir,
+            evaluation.records,
+            evaluation.own_probabilities,
+            {
+                "config.json": {"classifier": classifier.config.to_dict(), "run": run},
+                "metrics.json": metrics,
+                "model_card.md": card,
+            },
         )
-    version_dir, difference = export_classifier(
-        classifier,
-        options.model_dir,
-        evaluation.records,
-        evaluation.own_probabilities,
-        {
-            "config.json": {"classifier": classifier.config.to_dict(), "run": run},
-            "metrics.json": metrics,
-            "model_card.md": card,
-        },
-    )
     seconds = time.monotonic() - started
     return TrainingResult(options.model_dir, version_dir, metrics, difference, seconds)
 
 
-def fit(
-    classifier: Classifier | PixelClassifier,
-    images: dict[str, DecodedRecords],
-    batch_size: int,
-    options: TrainingOptions,
+def _write_results(
     run_dir: str,
-) -> None:
-    """Fits the logits; leaves the weights of the epoch with the lowest validation loss.
-
-    The training split is read under the training policy, the one that is monitored under the test
-    policy.
-
-    Raises:
-        RunError: the loss became non-finite.
-    """
-    model = classifier.logits
-    model.compile(
-        optimizer=paper_optimizer(options.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        jit_compile=False,
-    )
-    training = images["train"].tokenize(classifier.preprocessor(classifier.config.training_policy))
-    validation = None
-    if options.early_stopping != "none":
-        monitored = images[options.early_stopping]
-        validation = monitored.tokenize(classifier.preprocessor()).batches(batch_size)
-    callbacks = [StopOnNonFiniteLoss(), EpochLog(os.path.join(run_dir, "metrics.jsonl"))]
-    if options.tensorboard:
-        callbacks.append(keras.callbacks.TensorBoard(os.path.join(run_dir, "tensorboard")))
-    if validation is not None:
-        callbacks.append(
-            keras.callbacks.EarlyStopping(
-                monitor="val_loss", patience=PATIENCE, restore_best_weights=True
-            )
-        )
-    model.fit(
-        training.batches(batch_size, shuffle_seed=options.seed),
-        validation_data=validation,
-        epochs=options.epochs,
-        callbacks=callbacks,
-        shuffle=False,  # the batches are shuffled already
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
-
-
-def paper_optimizer(learning_rate: float) -> keras.optimizers.Optimizer:
-    """AdamW with the paper's constants (section 4.1)."""
-    return keras.optimizers.AdamW(learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=1e-8)
+    classifier: Classifier | PixelClassifier,
+    dataset: ImageDataset,
+    evaluation: Evaluation,
+    metrics: dict,
+) -> str:
+    """Writes what was found and its pages; returns the model card."""
+    write_json(os.path.join(run_dir, "metrics.json"), metrics)
+    write_predictions(os.path.join(run_dir, "predictions.csv"), evaluation, dataset.classes)
+    write_samples(evaluation.records, run_dir)
+    run = read_run(run_dir)
+    card = run_model_card(classifier, dataset, metrics, run)
+    write_text(os.path.join(run_dir, "README.md"), card)
+    report_path = os.path.join(run_dir, "report.html")
+    write_run_report(report_path, classifier, evaluation, metrics, run)
+    return card
 
 
 def decode_splits(
@@ -184,12 +177,29 @@ def _print_skipped(decoded: DecodedRecords) -> None:
         print(f"skipped, can't be decoded: {record.path}")
 
 
+def _run_config(
+    options: TrainingOptions, strategy: tf.distribute.Strategy, training: DecodedRecords
+) -> dict:
+    """What the run is told, and what came of it."""
+    return {
+        **dataclasses.asdict(options),
+        "batch_size": global_batch_size(
+            options, len(training.records), strategy.num_replicas_in_sync
+        ),
+        "training_images": f"{len(training.records)}, {training.digest}",
+        "command": options.command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "devices": describe(strategy),
+        "machine": machine(),
+    }
+
+
 def _print_plan(
     classifier: Classifier | PixelClassifier,
     dataset: ImageDataset,
     images: dict[str, DecodedRecords],
     options: TrainingOptions,
-    batch_size: int,
+    run: dict,
 ) -> None:
     config = classifier.config
     weights = config.weights or "random weights, not pretrained"
@@ -200,6 +210,7 @@ def _print_plan(
         f"{dataset.name}: {counts['train']} training images, {held_out}"
         f"{len(dataset.split('test'))} test; "
         f"protocol {config.protocol} (trained {config.training_policy}, "
-        f"tested {config.test_policy}), layout {config.layout}, batch size {batch_size}, "
+        f"tested {config.test_policy}), layout {config.layout}, "
+        f"batch size {run['batch_size']} on {run['devices']}, "
         f"early stopping on {options.early_stopping}"
     )

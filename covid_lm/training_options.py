@@ -31,6 +31,10 @@ class TrainingOptions:
     output_dir: str = "saved_models"
     skip_invalid: bool = False
     tensorboard: bool = False
+    tpu: str | None = None
+    tpu_zone: str | None = None
+    gcp_project: str | None = None
+    tpu_timeout: float = 25.0
 
     def __post_init__(self):
         if self.batch_size is not None and self.batch_size < 1:
@@ -41,9 +45,9 @@ class TrainingOptions:
             raise InputError(f"--learning_rate={self.learning_rate}: must be above 0")
         if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
             raise InputError(f"--name={self.name}: letters, digits and _.+- only, please")
-
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise InputError("--tensorboard: needs pip install 'covid_lm[tensorboard]'")
+        self._check_tpu()
         if self.backbone in CONVOLUTIONAL_NETWORKS:
             self._check_convolutional()
         elif self.image_size is not None:
@@ -51,6 +55,13 @@ class TrainingOptions:
                 f"--image_size={self.image_size}: only for {', '.join(CONVOLUTIONAL_NETWORKS)}; "
                 "--layout chooses what the others read"
             )
+
+    def _check_tpu(self) -> None:
+        for flag in ("tpu_zone", "gcp_project"):
+            if getattr(self, flag) is not None and self.tpu is None:
+                raise InputError(f"--{flag}={getattr(self, flag)}: only with --tpu")
+        if not (math.isfinite(self.tpu_timeout) and self.tpu_timeout > 0):
+            raise InputError(f"--tpu_timeout={self.tpu_timeout}: must be above 0")
 
     def _check_convolutional(self) -> None:
         if self.protocol != "absent":
@@ -67,8 +78,8 @@ class TrainingOptions:
 
     @property
     def command(self) -> str:
-        """The command that repeats the run; folders stand as DIR and WEIGHTS_DIR."""
-        placeholders = {"data_dir": "DIR", "weights": "WEIGHTS_DIR"}
+        """The command that repeats the run, with DIR, WEIGHTS_DIR and PROJECT for private names."""
+        placeholders = {"data_dir": "DIR", "weights": "WEIGHTS_DIR", "gcp_project": "PROJECT"}
         words = ["python", "tools/train.py"]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -104,3 +115,20 @@ def fitting_batch_size(backbone_name: str, num_images: int, length: int = 512) -
         per_layer = 34 * length * backbone.hidden_dim + 5 * backbone.num_heads * length**2
         bound = min(512, num_images / 16, memory / (2 * per_layer * backbone.num_layers))
     return 2 ** int(math.log2(max(bound, 1)))
+
+
+def global_batch_size(options: TrainingOptions, num_images: int, num_replicas: int) -> int:
+    """Images a step over all devices, the same number on each.
+
+    Raises:
+        InputError: the batch size asked for can't be divided so.
+    """
+    if options.batch_size is None:
+        fitting = fitting_batch_size(options.backbone, num_images)
+        return math.ceil(fitting / num_replicas) * num_replicas
+    if options.batch_size % num_replicas:
+        raise InputError(
+            f"--batch_size={options.batch_size}: must be a multiple of {num_replicas}, the number "
+            "of devices"
+        )
+    return options.batch_size

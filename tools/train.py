@@ -39,7 +39,12 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("epochs", 8, "Most epochs to train.")
 flags.DEFINE_integer("batch_size", None, "Images a step; fit for the machine unless given.")
 flags.DEFINE_float("learning_rate", 1e-4, "Constant learning rate of AdamW.")
-flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "Arithmetic (bfloat16: mixed).")
+flags.DEFINE_enum(
+    "dtype",
+    None,
+    ("float32", "bfloat16"),
+    "Arithmetic (bfloat16: mixed); float32, and bfloat16 on a TPU, unless given.",
+)
 flags.DEFINE_enum(
     "early_stopping",
     "val",
@@ -52,15 +57,26 @@ flags.DEFINE_string("name", None, "Name of the run; made from the flags above un
 flags.DEFINE_string("output_dir", "saved_models", "Where NAME/run and NAME/VERSION are written.")
 flags.DEFINE_bool("skip_invalid", False, "Leave undecodable images out, and list them.")
 flags.DEFINE_bool("tensorboard", False, "Log for TensorBoard, too: NAME/run/tensorboard.")
+flags.DEFINE_string(
+    "tpu",
+    None,
+    "Train on a Cloud TPU: its name, `local` on a TPU VM, or grpc://HOST:PORT. Else on all GPUs of "
+    "this machine, else on its CPU.",
+)
+flags.DEFINE_string("tpu_zone", None, "Zone of a named TPU; this machine's unless given.")
+flags.DEFINE_string("gcp_project", None, "Project of a named TPU; this machine's unless given.")
+flags.DEFINE_float("tpu_timeout", 25.0, "Seconds until the TPU must be ready.")
 
 
 def main(argv: list[str]) -> None:
+    from covid_lm.distribution import default_dtype
     from covid_lm.evaluation.summary import summary
     from covid_lm.training import train
     from covid_lm.training_options import TrainingOptions
 
-    names = TrainingOptions.__dataclass_fields__
-    result = train(TrainingOptions(**{name: FLAGS[name].value for name in names}))
+    told = {name: FLAGS[name].value for name in TrainingOptions.__dataclass_fields__}
+    told["dtype"] = FLAGS.dtype or default_dtype(FLAGS.tpu)
+    result = train(TrainingOptions(**told))
     print(f"\ntest split\n{summary(result.metrics)}\n")
     if FLAGS.early_stopping == "test":
         print("early stopping looked at the test split: these figures are not held-out ones")

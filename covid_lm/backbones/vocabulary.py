@@ -1,10 +1,12 @@
 """Vocabularies: the words of a pretrained BERT, or the built-in ones that a random one needs."""
 
+import io
 import os
 import string
 from collections.abc import Sequence
 
 from covid_lm.errors import InputError
+from covid_lm.file_system import read_bytes, whole_file
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -27,9 +29,9 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
         InputError: no such file, not UTF-8, or a special token is missing.
     """
     try:
-        with open(path, encoding="utf-8", newline="\n") as file:
-            # Not splitlines(): vocabularies hold words such as U+2028 that it would split at.
-            words = tuple(line.rstrip("\r\n") for line in file)
+        text = read_bytes(os.fspath(path)).decode("utf-8")
+        # Not splitlines(): vocabularies hold words such as U+2028 that it would split at.
+        words = tuple(line.rstrip("\r\n") for line in io.StringIO(text, newline="\n"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such vocabulary file") from None
     except UnicodeDecodeError:
@@ -42,5 +44,8 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
 
 def write_vocabulary(vocabulary: Sequence[str], path: str | os.PathLike) -> None:
     """Writes one word a line, as `read_vocabulary` reads it."""
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
+    with (
+        whole_file(os.fspath(path)) as staged,
+        open(staged, "w", encoding="utf-8", newline="\n") as file,
+    ):
         file.writelines(f"{word}\n" for word in vocabulary)

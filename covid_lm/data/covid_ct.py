@@ -10,12 +10,14 @@ The official split: 425 training, 118 validation and 203 test images.
 
 import csv
 import functools
+import io
 import os
 import zipfile
 
 from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
 from covid_lm.data.untrusted_files import refuse_link_out, zip_members
 from covid_lm.errors import InputError
+from covid_lm.file_system import is_remote, read_bytes
 
 CLASSES = ("NonCOVID", "COVID")
 METADATA = {
@@ -64,7 +66,7 @@ def covid_ct(data_dir: str) -> ImageDataset:
 
 def _open_archive(path: str) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
+        return zipfile.ZipFile(path if not is_remote(path) else io.BytesIO(read_bytes(path)))
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file; --data_dir must hold COVID-CT as published "
@@ -76,8 +78,8 @@ def _open_archive(path: str) -> zipfile.ZipFile:
 
 def _read_list(path: str) -> list[str]:
     try:
-        with open(path, encoding="utf-8") as file:
-            return [line.strip() for line in file if line.strip()]
+        lines = read_bytes(path).decode("utf-8").splitlines()
+        return [line.strip() for line in lines if line.strip()]
     except FileNotFoundError:
         raise InputError(f"{path}: no such split list; fetch COVID-CT's Data-split/") from None
 
@@ -87,11 +89,11 @@ def _patients(data_dir: str, class_name: str) -> dict[str, str]:
     filename, image_column, patient_column = METADATA[class_name]
     path = refuse_link_out(os.path.join(data_dir, filename), data_dir)
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            return {
-                row[image_column].strip(): f"{class_name} {row[patient_column].strip()}"
-                for row in csv.DictReader(file)
-            }
+        text = read_bytes(path).decode("utf-8-sig")
+        return {
+            row[image_column].strip(): f"{class_name} {row[patient_column].strip()}"
+            for row in csv.DictReader(io.StringIO(text, newline=""))
+        }
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; fetch COVID-CT's metadata") from None
     except KeyError as error:

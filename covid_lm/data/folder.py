@@ -7,6 +7,7 @@ from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
 from covid_lm.data.splits import carve
 from covid_lm.data.untrusted_files import refuse_link_out
 from covid_lm.errors import InputError
+from covid_lm.file_system import files_below, is_directory, list_names, read_bytes
 
 VAL_SHARE, TEST_SHARE = 0.15, 0.2
 
@@ -23,7 +24,7 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
         InputError: no such directory, fewer than two classes, no images, a class without any, or a
             link that leads out of `data_dir`.
     """
-    if not os.path.isdir(data_dir):
+    if not is_directory(data_dir):
         raise InputError(f"{data_dir}: no such directory; give --data_dir a folder of classes")
     split_names = [name for name in SPLITS if name in _directories(data_dir, data_dir)]
     roots = {split: os.path.join(data_dir, split) for split in split_names}
@@ -44,7 +45,7 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
             label=classes.index(class_name),
             split=split,
             path=path,
-            read=functools.partial(_read, path),
+            read=functools.partial(read_bytes, path),
         )
         for (split, class_name), paths in files.items()
         for path in paths
@@ -77,28 +78,21 @@ def _files_by_class(
 
 
 def _directories(root: str, data_dir: str) -> list[str]:
-    with os.scandir(root) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    names = [
+        name
+        for name in list_names(root)
+        if not name.startswith(".") and is_directory(os.path.join(root, name))
+    ]
     for name in names:
         refuse_link_out(os.path.join(root, name), data_dir)
     return names
 
 
 def _files(root: str, data_dir: str) -> list[str]:
-    if not os.path.isdir(root):
+    if not is_directory(root):
         return []
-    paths = sorted(
-        os.path.join(directory, name)
-        for directory, _, names in os.walk(root)
-        for name in names
-        if not name.startswith(".")
-    )
+    paths = [path for path in files_below(root) if not os.path.basename(path).startswith(".")]
     for path in paths:
         if os.path.islink(path):
             refuse_link_out(path, data_dir)
     return paths
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()

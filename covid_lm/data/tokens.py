@@ -1,6 +1,8 @@
 """Records to token ids, once: images are decoded a single time, not once an epoch."""
 
 import dataclasses
+import hashlib
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -28,12 +30,34 @@ class TokenizedRecords:
     tokens: dict[str, np.ndarray]
     labels: np.ndarray
 
-    def batches(self, batch_size: int, shuffle_seed: int | None = None) -> tf.data.Dataset:
-        """Batches of (tokens, labels); every image once, the last batch may be smaller."""
-        dataset = tf.data.Dataset.from_tensor_slices((self.tokens, self.labels))
-        if shuffle_seed is not None:
-            dataset = dataset.shuffle(len(self.labels), seed=shuffle_seed)
-        return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    def steps(self, batch_size: int) -> int:
+        """Batches in an epoch."""
+        return math.ceil(len(self.labels) / batch_size)
+
+    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
+        """What is left of an epoch, as batches of (tokens, labels), all of one size.
+
+        The order is drawn from seed and epoch alone, so that any step can be gone back to. The last
+        batch is filled up with the images that the epoch began with: each image comes once, and
+        fewer than `batch_size` come twice. One size is one compilation, and equal shares on every
+        device.
+        """
+        order = np.random.default_rng([seed, epoch]).permutation(len(self.labels))
+        order = np.resize(order, (self.steps(batch_size), batch_size))[first_step:]
+        with tf.device("CPU"):
+            tokens = {key: tf.constant(value) for key, value in self.tokens.items()}
+            labels = tf.constant(self.labels)
+        return (
+            tf.data.Dataset.from_tensor_slices(order)
+            .map(
+                lambda rows: (
+                    {key: tf.gather(value, rows) for key, value in tokens.items()},
+                    tf.gather(labels, rows),
+                ),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+            .prefetch(tf.data.AUTOTUNE)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +73,14 @@ class DecodedRecords:
     pixels: "np.ndarray | PixelsOnDemand"
     records: tuple[ImageRecord, ...]
     skipped: tuple[ImageRecord, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The same for the same pixels, names and labels in the same order, else another."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.pixels))
+        for record in self.records:
+            digest.update(b"%d %s\0" % (record.label, encoded_filename(record)))
+        return digest.hexdigest()[:16]
 
     def tokenize(self, preprocessor: Preprocessor, batch_size: int = 256) -> TokenizedRecords:
         """Token ids under the preprocessor's policy."""

@@ -1,8 +1,10 @@
 """A model under every test policy that it can be given, the paper's beside the honest ones."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 
 from covid_lm.classifier import Classifier, ClassifierConfig
@@ -52,7 +54,24 @@ def predict_tokens(
     classifier: Classifier | PixelClassifier, tokens: dict, batch_size: int = 32
 ) -> np.ndarray:
     """Probabilities, float32 [n, classes], of what the preprocessor gave."""
-    return classifier.core.predict(tokens, batch_size=batch_size, verbose=0)
+    return predict_in_batches(classifier.core, tokens, batch_size)
+
+
+def predict_in_batches(model: keras.Model, tokens: dict, batch_size: int) -> np.ndarray:
+    """The model's outputs, [n, ...], for each of n inputs once, on however many devices.
+
+    Several devices get whole batches with equal shares, for which the last one is filled up.
+
+    Args:
+        tokens: input name to array [n, ...].
+    """
+    count = len(next(iter(tokens.values())))
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    if replicas > 1:
+        batch_size = math.ceil(min(batch_size, count) / replicas) * replicas
+        rows = np.resize(np.arange(count), math.ceil(count / batch_size) * batch_size)
+        tokens = {key: value[rows] for key, value in tokens.items()}
+    return model.predict(tokens, batch_size=batch_size, verbose=0)[:count]
 
 
 def evaluate_protocols(

@@ -11,6 +11,7 @@ from covid_lm.data.tokens import DecodedRecords, decode_records
 from covid_lm.evaluation.floors import floor_probabilities
 from covid_lm.evaluation.name_alone import headline, name_length_tree
 from covid_lm.evaluation.protocols import Evaluation, record_metrics
+from covid_lm.file_system import whole_file
 from covid_lm.pixel_classifier import PixelClassifier
 
 FLOORS = ("logistic_regression", "random_forest")
@@ -74,7 +75,10 @@ def _decoded(classifier: Classifier, records: Sequence[ImageRecord]) -> DecodedR
 
 def write_predictions(path: str, evaluation: Evaluation, classes: Sequence[str]) -> None:
     """A line of CSV for each row and image: what was said of it, and what it is."""
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (
+        whole_file(path) as staged,
+        open(staged, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["protocol", "file", "label", "predicted", *(f"p({c})" for c in classes)])
         for name, probabilities in evaluation.predictions.items():

@@ -15,6 +15,7 @@ from covid_lm.data.records import ImageRecord
 from covid_lm.data.tokens import decode_records, raw_batches
 from covid_lm.errors import RunError
 from covid_lm.evaluation.protocols import predict_tokens
+from covid_lm.file_system import read_bytes
 from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.run_directory import sample_records, write_text
 from covid_lm.serving.graph_ops import forbidden_ops
@@ -110,8 +111,7 @@ def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
     probabilities = predict_tokens(classifier, tokens)
     extra = {}
     for filename in ("config.json", "metrics.json", "README.md"):
-        with open(os.path.join(run_dir, filename), encoding="utf-8") as file:
-            extra[filename] = file.read()
+        extra[filename] = read_bytes(os.path.join(run_dir, filename)).decode()
     extra["model_card.md"] = extra.pop("README.md")
     return export_classifier(classifier, model_dir, images.records, probabilities, extra, dtype)
 

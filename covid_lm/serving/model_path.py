@@ -3,6 +3,7 @@
 import os
 
 from covid_lm.errors import InputError
+from covid_lm.file_system import exists, is_directory
 from covid_lm.serving.publish import versions
 
 
@@ -16,9 +17,9 @@ def resolve_model(model: str, flag: str = "model") -> tuple[str, str]:
         InputError: no such model or version.
     """
     model = model.rstrip("/")
-    if os.path.exists(os.path.join(model, "saved_model.pb")):
+    if exists(os.path.join(model, "saved_model.pb")):
         return os.path.dirname(model), model
-    if not os.path.isdir(model):
+    if not is_directory(model):
         raise InputError(f"--{flag}={model}: no such directory; give saved_models/NAME[/VERSION]")
     published = versions(model)
     if not published:

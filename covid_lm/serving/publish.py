@@ -5,8 +5,11 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable
+
+from covid_lm.file_system import copy_tree_to_store, is_remote, list_names, remove_tree
 
 STAGING = re.compile(r"\.staging-(\d+)-[0-9a-f]+")
 
@@ -24,6 +27,8 @@ def publish_version(directory: str, write: Callable[[str], None]) -> str:
     Raises:
         Whatever `write` raises; nothing is published then, and the staged files are removed.
     """
+    if is_remote(directory):
+        return _upload_version(directory, write)
     os.makedirs(directory, exist_ok=True)
     _remove_abandoned(directory)
     staged = os.path.join(directory, f".staging-{os.getpid()}-{uuid.uuid4().hex}")
@@ -41,8 +46,26 @@ def publish_version(directory: str, write: Callable[[str], None]) -> str:
 def versions(directory: str) -> list[int]:
     """The published versions, in ascending order."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(int(name) for name in os.listdir(directory) if re.fullmatch(r"\d+", name))
+        return sorted(int(name) for name in list_names(directory) if re.fullmatch(r"\d+", name))
     return []
+
+
+def _upload_version(directory: str, write: Callable[[str], None]) -> str:
+    """As `publish_version`, to a store: written here, then uploaded, `saved_model.pb` at the end.
+
+    Without that file a server takes the directory for no version yet. Two exporters at once are
+    not kept apart.
+    """
+    with tempfile.TemporaryDirectory() as here:
+        staged = os.path.join(here, "version")
+        write(staged)
+        path = os.path.join(directory, str(max(versions(directory), default=0) + 1))
+        try:
+            copy_tree_to_store(staged, path, last="saved_model.pb")
+        except BaseException:
+            remove_tree(path)
+            raise
+    return path
 
 
 def _rename_to_next_version(staged: str, directory: str) -> str:
