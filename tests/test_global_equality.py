@@ -71,7 +71,8 @@ try:
 except KeyboardInterrupt:
     fitting._print_epoch = kept
 result = train(options, strategy)
-print(result.metrics["protocols"]["paper"]["n"], result.export_difference < 1e-5, result.version_dir)
+n = result.metrics["protocols"]["paper"]["n"]
+print(n, result.export_difference < 1e-5, result.version_dir)
 """
 
 
