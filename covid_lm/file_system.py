@@ -62,13 +62,13 @@ def whole_file(path: str, suffix: str = "") -> Iterator[str]:
     staged = f"{path.removesuffix(suffix)}.part{suffix}"
     try:
         yield staged
-        _flush(staged)
+        flush_to_disk(staged)
         os.replace(staged, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.remove(staged)
         raise
-    _flush(os.path.dirname(path) or ".")
+    flush_to_disk(os.path.dirname(path) or ".")
 
 
 def list_names(directory: str) -> list[str]:
@@ -158,7 +158,8 @@ def _store(path: str) -> Iterator:
         raise OSError(errno.EIO, error.message.splitlines()[0], path) from None
 
 
-def _flush(path: str) -> None:
+def flush_to_disk(path: str) -> None:
+    """Returns when a local file, or a directory's list of names, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -44,13 +44,12 @@ def evaluate_run(
     Raises:
         InputError: no such model or data, other classes than the model's, or an unusable output.
     """
-    for flag, path in (("output", output), ("record", record)):
-        if path is not None and not os.path.isdir(os.path.dirname(path) or "."):
-            raise InputError(f"--{flag}={path}: its folder does not exist")
+    _check_folders(output=output, record=record)
     dataset = load_dataset(dataset_name, data_dir)
     model_dir, version_dir, classifier = _load_model(model, dataset)
     if floors and not classifier.reads_tokens:
         raise InputError(f"--floors: {model} reads no tokens to fit them on")
+    other = None if compare is None else _load_model(compare, dataset, flag="compare")[2]
     records = dataset.split(split)
     if not records:
         raise InputError(f"--split={split}: {dataset_name} has no such images")
@@ -64,11 +63,9 @@ def evaluate_run(
     }
     if floors:
         report["floors"] = floor_rows(classifier, dataset, evaluation.records)
-    if compare is not None:
-        _, _, other = _load_model(compare, dataset, flag="compare")
-        report["comparison"] = _compare(
-            evaluation, compare, evaluate_protocols(other, evaluation.records)
-        )
+    if other is not None:
+        answers = evaluate_protocols(other, evaluation.records)
+        report["comparison"] = _compare(evaluation, compare, answers)
     run = read_run(os.path.join(model_dir, "run"))
     if record is not None:
         write_json(record, run_record(run, report, evaluation))
@@ -81,6 +78,12 @@ def evaluate_run(
 def report_path(output: str) -> str:
     """Where the HTML report stands beside the JSON file."""
     return f"{output.removesuffix('.json')}.html"
+
+
+def _check_folders(**paths: str | None) -> None:
+    for flag, path in paths.items():
+        if path is not None and not os.path.isdir(os.path.dirname(path) or "."):
+            raise InputError(f"--{flag}={path}: its folder does not exist")
 
 
 def _load_model(

@@ -9,7 +9,13 @@ import tempfile
 import uuid
 from collections.abc import Callable
 
-from covid_lm.file_system import copy_tree_to_store, is_remote, list_names, remove_tree
+from covid_lm.file_system import (
+    copy_tree_to_store,
+    flush_to_disk,
+    is_remote,
+    list_names,
+    remove_tree,
+)
 
 STAGING = re.compile(r"\.staging-(\d+)-[0-9a-f]+")
 
@@ -39,7 +45,7 @@ def publish_version(directory: str, write: Callable[[str], None]) -> str:
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
-    _flush(directory)
+    flush_to_disk(directory)
     return path
 
 
@@ -93,16 +99,8 @@ def _remove_abandoned(directory: str) -> None:
 def _flush_tree(root: str) -> None:
     for directory, _, names in os.walk(root):
         for name in names:
-            _flush(os.path.join(directory, name))
-        _flush(directory)
-
-
-def _flush(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            flush_to_disk(os.path.join(directory, name))
+        flush_to_disk(directory)
 
 
 def _is_running(process_id: int) -> bool:
