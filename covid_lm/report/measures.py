@@ -144,7 +144,13 @@ def _more_figures(protocols: dict[str, dict]) -> str:
 
 def settings_section(run: dict) -> str:
     """What the run was told, of the section `run` of its config."""
-    rows = [[escaped(key), escaped("-" if value is None else value)] for key, value in run.items()]
-    return (
-        f'<h2 id="settings">Settings</h2>{table(("setting", "value"), rows, "Settings of the run")}'
+    items = "".join(
+        f"<dt>{escaped(key)}</dt><dd>{escaped(_setting(value))}</dd>" for key, value in run.items()
     )
+    return f'<h2 id="settings">Settings</h2><dl class="settings">{items}</dl>'
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_setting(part)}" for key, part in value.items())
+    return "-" if value is None else str(value)

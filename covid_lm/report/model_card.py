@@ -92,12 +92,13 @@ def _model_details(classifier: Classifier, run: dict) -> list[str]:
             "Backbone": run.get("backbone"),
             "Parameters": f"{classifier.logits.count_params():,}",
             "Weights at the start": run.get("weights") or "random",
-            "Layout": run.get("layout"),
+            "Layout": config.layout,
             "Arithmetic": run.get("dtype"),
             "Preparation": "decoded, alpha dropped, resized bilinearly with antialias",
             "Code": "covid_lm, Apache-2.0",
             "Licence of data and of pretrained weights": None,
-            "Date": None,
+            "Date": run.get("date"),
+            "Command": run.get("command"),
             "Contact": None,
         }
     )

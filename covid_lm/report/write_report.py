@@ -33,6 +33,8 @@ a { color: var(--bar); } h3 { margin-top: 1rem; }
 .name { font: .875rem/1.9 ui-monospace, monospace; margin: .25rem 0; }
 .name span { border-bottom: .3rem solid transparent; white-space: pre; }
 .name .trimmed { opacity: .4; }
+.settings { display: grid; grid-template-columns: 9rem 1fr; gap: .2rem 1rem; font-size: .875rem; }
+.settings dd { margin: 0; }
 .swatch { display: inline-block; width: .8em; height: .8em; }
 .confusion { width: auto; } .confusion td { min-width: 3.5rem; text-align: center; }
 .confusion th[scope=row] { font-weight: 600; }
