@@ -74,7 +74,7 @@ def _fields(values: dict[str, object]) -> list[str]:
 
 def _model_details(classifier: Classifier, run: dict) -> list[str]:
     config = classifier.config
-    tokens = getattr(classifier, "reads_tokens", True)
+    tokens = classifier.reads_tokens
     reading = (
         "channel values of the resized image, and what stands for its file name, as the tokens of "
         "one BERT sequence (Shen 2020)"
@@ -87,8 +87,8 @@ def _model_details(classifier: Classifier, run: dict) -> list[str]:
             "classes; the most probable one is the label",
             "Classes": ", ".join(config.classes),
             "Reads (predictors)": reading,
-            "File name in training": getattr(config, "training_policy", None) if tokens else "none",
-            "File name in tests": getattr(config, "test_policy", None) if tokens else "none",
+            "File name in training": config.training_policy if tokens else "none",
+            "File name in tests": config.test_policy if tokens else "none",
             "Backbone": run.get("backbone"),
             "Parameters": f"{classifier.logits.count_params():,}",
             "Weights at the start": run.get("weights") or "random",
@@ -211,7 +211,7 @@ def _caveats(classifier: Classifier, metrics: dict, run: dict) -> list[str]:
         "Model updating: none planned. Monitoring in use: none.",
         "Read `tools/audit.py`'s report of the data before any figure here.",
     ]
-    if run.get("layout") == "paper" and getattr(classifier, "reads_tokens", True):
+    if run.get("layout") == "paper" and classifier.reads_tokens:
         lines.append(
             "Of the 32x32 image the top 8 rows of red and about the bottom 7 of blue are read."
         )

@@ -31,7 +31,7 @@ _NO_TOKENS = (
 def visible_section(classifier: Classifier, images: DecodedRecords) -> str:
     """The picture as the model gets it: with the shortest name of the split and the longest."""
     heading = '<h2 id="visible">What the model can see</h2>'
-    if not getattr(classifier, "reads_tokens", True):
+    if not classifier.reads_tokens:
         return heading + _NO_TOKENS
     preprocessor = classifier.preprocessor()
     lengths = [len(encoded_filename(record)) for record in images.records]
@@ -72,7 +72,7 @@ def attribution_section(
 ) -> str:
     """Integrated gradients drawn over the worst mistakes and the surest right answers."""
     heading = '<h2 id="attribution">What answers rest on</h2>'
-    if not getattr(classifier, "reads_tokens", True):
+    if not classifier.reads_tokens:
         return heading + _NO_TOKENS
     labels = np.array([record.label for record in images.records])
     worst = worst_mistakes(probabilities, labels, MAX_ATTRIBUTIONS // 2)

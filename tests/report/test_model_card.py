@@ -4,6 +4,7 @@ import types
 
 import pytest
 
+from covid_lm.pixel_classifier import PixelClassifierConfig
 from covid_lm.report.model_card import model_card
 
 HEADINGS = [
@@ -69,10 +70,10 @@ def test_every_item_of_tripod_is_there_once(card):
 
 def test_a_model_without_tokens(two_classes):
     model = two_classes.classifier
-    whole = types.SimpleNamespace(
-        config=types.SimpleNamespace(classes=("a", "b")), reads_tokens=False, logits=model.logits
-    )
+    config = PixelClassifierConfig(("a", "b"), "resnet50", 32)
+    whole = types.SimpleNamespace(config=config, reads_tokens=False, logits=model.logits)
     card = model_card(whole, two_classes.metrics, two_classes.run, two_classes.splits)
     assert "- Reads (predictors): the pixels of the resized image" in card
     assert "- File name in tests: none" in card
+    assert "- Layout: 32x32" in card
     assert "top 8 rows of red" not in card
