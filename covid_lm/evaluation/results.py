@@ -55,6 +55,8 @@ def results_table(records: Sequence[dict]) -> str:
         for name, row in record["protocols"].items():
             first = name == own
             title = _ROW_TITLES.get(name, name) if first else f"… tested {row['test_policy']}"
+            if first and record["early_stopping"] == "test":
+                title += " (stopped by the test split)"
             time = f"{record['seconds'] / 60:.0f}" if first and record.get("seconds") else ""
             lines.append(_line(_model(record) if first else "", title, record["seed"], row, time))
     floors = next((record["floors"] for record in records if "floors" in record), {})

@@ -76,9 +76,10 @@ def test_rows_stand_by_model_then_protocol_then_seed():
 
 def test_other_test_policies_and_floors_stand_below():
     both = {"paper": row("11100000", "masked"), "fixed": row("11000000", "fixed")}
-    chosen = record("a", protocol="paper", protocols=both)
+    chosen = record("a", protocol="paper", protocols=both, early_stopping="test")
     chosen["floors"] = {"random_forest": row("11111000", "fixed")}
     lines = results_table([chosen]).splitlines()
+    assert "tested masked (stopped by the test split) | 0 | 3/8 |" in lines[2]
     assert lines[3].startswith("|  | … tested fixed | 0 | 2/8 |")
     assert lines[4].startswith("| random forest | floor: the same tokens | 0 | 5/8 |")
 
