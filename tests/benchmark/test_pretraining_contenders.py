@@ -12,7 +12,8 @@ from covid_lm.benchmark.pretraining_contenders import (
     hugging_face_mlm,
     masked_sequences,
 )
-from covid_lm.benchmark.report import machine, table
+from covid_lm.benchmark.report import table
+from covid_lm.machine import machine
 
 CASE = Case("pretraining", "1x64", "float32", 3, threads=1, length=40, dropout=0.0)
 
