@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from covid_lm.backbones.named import BACKBONES
@@ -71,9 +72,10 @@ def figure_2(records: Sequence[dict], path: str) -> None:
         path: the file to write; its suffix chooses the format.
     """
     datasets = sorted({record["dataset"] for record in records})
-    figure = Figure(figsize=(6.4 * len(datasets), 4.4), layout="constrained")
+    figure = Figure(figsize=(9.6 * len(datasets), 4.4), layout="constrained")
     panels = figure.subplots(1, len(datasets), squeeze=False)[0]
     for panel, dataset in zip(panels, datasets, strict=True):
+        panel.set_prop_cycle(color=colormaps["tab20"].colors)
         for record in records:
             if record["dataset"] == dataset:
                 _draw(panel, record)
@@ -82,7 +84,7 @@ def figure_2(records: Sequence[dict], path: str) -> None:
             panel.axhline(value, color="black", linestyle=":", label=f"paper, test: {value:.2%}")
         panel.set(title=dataset, xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02))
         panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.legend(fontsize="x-small")
+        panel.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     staged = "{}.part{}".format(*os.path.splitext(path))
     figure.savefig(staged)
     os.replace(staged, path)
