@@ -132,6 +132,7 @@ def quick(monkeypatch, directory):
     return Options(backbones=("1x64",), batch_sizes=(32,), dtypes=("float32",), rounds=1)
 
 
+@pytest.mark.slow
 def test_preprocessing_suite_measures_and_reports(quick, capsys):
     result = preprocessing.run(quick)
     (case,) = result["cases"]
@@ -144,6 +145,7 @@ def test_preprocessing_suite_measures_and_reports(quick, capsys):
     assert text.endswith(result["notes"][-1])
 
 
+@pytest.mark.slow
 def test_serving_suite_measures_throughput_and_latency(quick):
     result = serving.run(quick)
     throughput, latency = result["cases"]
