@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from covid_lm.errors import InputError
-from covid_lm.run_directory import write_json
+from covid_lm.run_directory import write_json, write_json_lines
 
 # Options that a run may change when it goes on; its data may move, but not differ.
 FREE_OPTIONS = ("epochs", "data_dirs", "name", "output_dir", "skip_invalid")
@@ -159,10 +159,7 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 def write_history(run_dir: str, history: list[dict]) -> None:
     """Writes `metrics.jsonl` whole: a line that no checkpoint stands behind would come twice."""
-    path = os.path.join(run_dir, "metrics.jsonl")
-    with open(f"{path}.part", "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in history)
-    os.replace(f"{path}.part", path)
+    write_json_lines(os.path.join(run_dir, "metrics.jsonl"), history)
 
 
 def _epochs(run_dir: str) -> list[str]:

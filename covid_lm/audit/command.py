@@ -8,7 +8,7 @@ from covid_lm.audit.report import json_report, text_summary
 from covid_lm.audit.report_html import html_report
 from covid_lm.data import load_dataset
 from covid_lm.errors import InputError
-from covid_lm.run_directory import write_json
+from covid_lm.run_directory import write_json, write_text
 
 HIGH_FINDING = 3
 
@@ -47,8 +47,7 @@ def run_audit(
     if output is not None:
         write_json(os.path.join(output, "audit.json"), json_report(report))
         page = os.path.join(output, "audit.html")
-        with open(page, "w", encoding="utf-8") as file:
-            file.write(html_report(report))
+        write_text(page, html_report(report))
         print(f"\nwritten: {os.path.join(output, 'audit.json')}, {page}")
     high = any(finding.severity == "high" for finding in report.findings)
     return HIGH_FINDING if fail_on == "high" and high else 0

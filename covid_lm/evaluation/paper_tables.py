@@ -7,6 +7,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from covid_lm.backbones.named import BACKBONES
+from covid_lm.file_system import whole_file
 
 # Table 1 of the paper: epochs and test accuracy on COVID-CT.
 PAPER_TABLE = {
@@ -85,9 +86,8 @@ def figure_2(records: Sequence[dict], path: str) -> None:
         panel.set(title=dataset, xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02))
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    staged = "{}.part{}".format(*os.path.splitext(path))
-    figure.savefig(staged)
-    os.replace(staged, path)
+    with whole_file(path, suffix=os.path.splitext(path)[1]) as staged:
+        figure.savefig(staged)
 
 
 def _draw(panel, record: dict) -> None:
