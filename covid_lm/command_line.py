@@ -1,6 +1,7 @@
 """How every tool starts and ends: flags in, one clear line and an exit status out."""
 
 import os
+import runpy
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -22,6 +23,16 @@ def run_tool(main: Callable[[list[str]], int | None]) -> None:
     logging.set_verbosity(logging.WARNING)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+
+
+def console_command() -> None:
+    """Runs the tool that an installed command is named after: `covid-lm-train` is train.py.
+
+    As the main module, whose flags and docstring `--help` shows.
+    """
+    command = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+    tool = command.removeprefix("covid-lm-").replace("-", "_")
+    runpy.run_module(f"covid_lm.tools.{tool}", run_name="__main__", alter_sys=True)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

@@ -106,7 +106,7 @@ def read_sequences(options: PretrainingOptions, preprocessor: Preprocessor) -> d
         InputError: no training images, or one that can't be decoded.
     """
     datasets = [load_dataset(name, directory) for name, directory in options.sources]
-    images = unlabelled_images(datasets)
+    images = unlabelled_images(datasets, options.max_images)
     if not images.train:
         raise InputError("--dataset: no training images that aren't test images too; add some")
     for record in images.left_out:

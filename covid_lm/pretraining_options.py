@@ -5,10 +5,9 @@ import math
 import os
 import re
 
+from covid_lm.data import EMBEDDED
 from covid_lm.errors import InputError
 from covid_lm.protocols import PROTOCOLS
-
-EMBEDDED = "phantom"  # the data set that lies nowhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +16,14 @@ class PretrainingOptions:
 
     Attributes:
         datasets: names, one or more.
-        data_dirs: where they lie, in the same order, without one for phantom.
+        data_dirs: where they lie, in the same order, without one for embedded data.
+        max_images: most training and most validation images of each data set.
         protocol: its training policy says how the file name enters.
     """
 
-    datasets: tuple[str, ...] = (EMBEDDED,)
+    datasets: tuple[str, ...] = ("phantom",)
     data_dirs: tuple[str, ...] = ()
+    max_images: int | None = None
     backbone: str = "tiny"
     weights: str | None = None
     protocol: str = "paper"
@@ -38,15 +39,15 @@ class PretrainingOptions:
     skip_invalid: bool = False
 
     def __post_init__(self):
-        needed = sum(name != EMBEDDED for name in self.datasets)
+        needed = sum(name not in EMBEDDED for name in self.datasets)
         if len(self.data_dirs) != needed:
             raise InputError(
                 f"--data_dir: given {len(self.data_dirs)} time(s), but needed once for each "
-                f"--dataset but {EMBEDDED}, in the same order: {needed} time(s)"
+                f"--dataset but {', '.join(EMBEDDED)}, in the same order: {needed} time(s)"
             )
         if not 0 < self.mask_rate < 1:
             raise InputError(f"--mask_rate={self.mask_rate}: must be above 0 and below 1")
-        for flag in ("batch_size", "epochs"):
+        for flag in ("batch_size", "epochs", "max_images"):
             value = getattr(self, flag)
             if value is not None and value < 1:
                 raise InputError(f"--{flag}={value}: must be at least 1")
@@ -61,7 +62,7 @@ class PretrainingOptions:
     def sources(self) -> list[tuple[str, str | None]]:
         """Each data set's name and directory."""
         directories = iter(self.data_dirs)
-        return [(name, None if name == EMBEDDED else next(directories)) for name in self.datasets]
+        return [(name, None if name in EMBEDDED else next(directories)) for name in self.datasets]
 
     @property
     def policy(self) -> str:

@@ -13,6 +13,7 @@ from covid_lm.classifier import Classifier
 from covid_lm.classifier_files import save_config, save_weights
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
+from covid_lm.data.splits import at_most
 from covid_lm.data.tokens import DecodedRecords, decode_records, decoded_chunks
 from covid_lm.distribution import choose_strategy, describe
 from covid_lm.errors import InputError
@@ -38,6 +39,7 @@ from covid_lm.training_options import TrainingOptions, global_batch_size
 # not among it; what the data directory holds is.
 DECISIVE = (
     "dataset",
+    "max_images",
     "training_images",
     "backbone",
     "weights",
@@ -89,6 +91,7 @@ def train(
     with Termination() as termination, staged_run(options.model_dir) as staged:
         with strategy.scope():
             dataset = load_dataset(options.dataset, options.data_dir)
+            dataset = at_most(dataset, options.max_images)
             keras.utils.set_random_seed(options.seed)
             classifier = build_classifier(options, dataset.classes)
             images = decode_splits(classifier, dataset, options)

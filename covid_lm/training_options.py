@@ -16,6 +16,7 @@ class TrainingOptions:
 
     dataset: str = "phantom"
     data_dir: str | None = None
+    max_images: int | None = None
     backbone: str = "tiny"
     weights: str | None = None
     protocol: str = "paper"
@@ -37,10 +38,10 @@ class TrainingOptions:
     tpu_timeout: float = 25.0
 
     def __post_init__(self):
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"--batch_size={self.batch_size}: must be at least 1")
-        if self.epochs < 1:
-            raise InputError(f"--epochs={self.epochs}: must be at least 1")
+        for flag in ("batch_size", "epochs", "max_images"):
+            value = getattr(self, flag)
+            if value is not None and value < 1:
+                raise InputError(f"--{flag}={value}: must be at least 1")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InputError(f"--learning_rate={self.learning_rate}: must be above 0")
         if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):

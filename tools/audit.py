@@ -7,7 +7,7 @@ from covid_lm.data import DATASETS
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.")
-flags.DEFINE_string("data_dir", None, "Where the data set lies; phantom needs none.")
+flags.DEFINE_string("data_dir", None, "Where the data set lies; phantoms need none.")
 flags.DEFINE_string("model", None, "saved_models/NAME: also check what this model looks at.")
 flags.DEFINE_string("output", None, "Folder for audit.json and audit.html; none are written else.")
 flags.DEFINE_enum("fail_on", "never", ("never", "high"), "high: exit 3 if there is such a finding.")

@@ -24,6 +24,9 @@ flags.DEFINE_list("batch_sizes", None, "8,1 unless given; preprocessing and serv
 flags.DEFINE_list(
     "dtypes", None, "Arithmetic (bfloat16: mixed), both unless given; suite serving: float32."
 )
+flags.DEFINE_multi_enum(
+    "task", list(Options.tasks), Options.tasks, "Of suite training: a class or masked tokens."
+)
 flags.DEFINE_string(
     "data_dir", None, "COVID-CT as published, for preprocessing and serving; else the phantom."
 )
@@ -61,6 +64,7 @@ def _options() -> Options:
         **{**SUITE_DEFAULTS.get(FLAGS.suite, {}), **given},
         rounds=FLAGS.rounds,
         threads=FLAGS.threads,
+        tasks=tuple(FLAGS.task),
         data_dir=FLAGS.data_dir,
     )
 

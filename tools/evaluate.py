@@ -9,7 +9,7 @@ from covid_lm.errors import InputError
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "saved_models/NAME[/VERSION]; the newest version by default.")
 flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.")
-flags.DEFINE_string("data_dir", None, "Where the data set lies; phantom needs none.")
+flags.DEFINE_string("data_dir", None, "Where the data set lies; phantoms need none.")
 flags.DEFINE_enum("split", "test", ("train", "val", "test"), "Split to evaluate.")
 flags.DEFINE_string("output", None, "File for the metrics, as JSON; the report goes to .html.")
 flags.DEFINE_bool(

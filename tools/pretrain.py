@@ -2,7 +2,7 @@
 
 The result, saved_models/NAME/weights, is a directory for train.py's --weights, and one that
 Hugging Face transformers loads. Give --dataset several times to use several data sets, and
---data_dir once for each of them but phantom, in the same order. The same command with the same
+--data_dir once for each of them but phantoms, in the same order. The same command with the same
 --name goes on after the last whole epoch.
 """
 
@@ -17,7 +17,12 @@ FLAGS = flags.FLAGS
 flags.DEFINE_multi_enum(
     "dataset", ["phantom"], DATASETS, "Data set; its training images are used, its labels not."
 )
-flags.DEFINE_multi_string("data_dir", [], "Where the data sets lie, without one for phantom.")
+flags.DEFINE_multi_string("data_dir", [], "Where the data sets lie, without one for phantoms.")
+flags.DEFINE_integer(
+    "max_images",
+    None,
+    "Most training and most validation images of each data set; all unless given.",
+)
 flags.DEFINE_string("backbone", "tiny", f"One of {', '.join(BACKBONES)}, or a size as 4x256.")
 flags.DEFINE_string(
     "weights", None, "Weights to begin with, as train.py takes them; random ones unless given."

@@ -11,8 +11,9 @@ from covid_lm.command_line import run_tool
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("records", "saved_models/records", "Folder of the records.")
-flags.DEFINE_string("dataset", "covid_ct", "Data set of the results table.")
-flags.DEFINE_string("baseline", None, "Name of a record to set all others beside, by McNemar.")
+flags.DEFINE_string(
+    "baseline", None, "Name of a record to set all others of its data set beside, by McNemar."
+)
 flags.DEFINE_string("readme", None, "File whose marked tables are replaced; else they're printed.")
 flags.DEFINE_string("figure", None, "File to draw figure 2 to, such as figure_2.png.")
 
@@ -22,20 +23,22 @@ def main(argv: list[str]) -> None:
     from covid_lm.evaluation.results import (
         commands_list,
         comparisons_table,
+        lesion_table,
         read_records,
         replace_results,
         results_table,
     )
 
     every = read_records(FLAGS.records)
-    records = [record for record in every if record["dataset"] == FLAGS.dataset]
-    tables = {
-        FLAGS.dataset: results_table(records),
-        f"{FLAGS.dataset} commands": commands_list(records),
-        "table 1": table_1(every),
-    }
+    tables = {"table 1": table_1(every)}
+    for dataset in sorted({record["dataset"] for record in every}):
+        records = [record for record in every if record["dataset"] == dataset]
+        tables[dataset] = results_table(records)
+        tables[f"{dataset} commands"] = commands_list(records)
+    if any("lesion_place" in record for record in every):
+        tables["lesion place"] = lesion_table(every)
     if FLAGS.baseline is not None:
-        tables["mcnemar"] = comparisons_table(records, FLAGS.baseline)
+        tables["mcnemar"] = comparisons_table(every, FLAGS.baseline)
     if FLAGS.figure is not None:
         figure_2(every, FLAGS.figure)
         print(f"written: {FLAGS.figure}")

@@ -12,7 +12,10 @@ from covid_lm.protocols import LAYOUTS, PROTOCOLS
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.")
-flags.DEFINE_string("data_dir", None, "Where the data set lies; phantom needs none.")
+flags.DEFINE_string("data_dir", None, "Where the data set lies; phantoms need none.")
+flags.DEFINE_integer(
+    "max_images", None, "Most training and most validation images; all unless given."
+)
 flags.DEFINE_string(
     "backbone",
     "tiny",

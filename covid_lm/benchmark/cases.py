@@ -13,6 +13,7 @@ class Options:
     Attributes:
         rounds: turns that each contender gets in each case.
         threads: of each contender.
+        tasks: of suite `training`, "training" and "pretraining".
         data_dir: COVID-CT, for the suites that start from images; the embedded phantom without it.
     """
 
@@ -21,6 +22,7 @@ class Options:
     dtypes: tuple[str, ...] = DTYPES
     rounds: int = 5
     threads: int = 2
+    tasks: tuple[str, ...] = ("training", "pretraining")
     data_dir: str | None = None
 
 

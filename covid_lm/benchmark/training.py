@@ -23,7 +23,7 @@ TARGETS = {  # (task, backbone, dtype, batch size), on two cores
 
 def run(options: Options) -> dict:
     """Measures every case; returns and raises as `encoder.run`."""
-    todo = [case for task in CONTENDERS for case in cases(task, options)]
+    todo = [case for task in options.tasks for case in cases(task, options)]
     notes, results = [], []
     for number, case in enumerate(todo):
         contenders, missing = installed(CONTENDERS[case.task])

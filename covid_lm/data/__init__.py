@@ -1,9 +1,12 @@
 """Data sets by name; all yield `ImageRecord`s."""
 
+import dataclasses
+
 from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
 
-DATASETS = ("phantom", "covid_ct", "cifar10", "cifar100", "cifar100_coarse", "folder")
+EMBEDDED = {"phantom": 400, "phantom4000": 4000}  # name: images; they lie nowhere
+DATASETS = (*EMBEDDED, "covid_ct", "cifar10", "cifar100", "cifar100_coarse", "folder")
 
 
 def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
@@ -11,15 +14,15 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
 
     Args:
         name: one of `DATASETS`.
-        data_dir: where it lies; the embedded `phantom` needs none.
+        data_dir: where it lies; the `EMBEDDED` ones need none.
 
     Raises:
         InputError: unknown name, no `data_dir`, or a data set that can't be used.
     """
-    if name == "phantom":
+    if name in EMBEDDED:
         from covid_lm.data.phantom import phantom
 
-        return phantom()
+        return dataclasses.replace(phantom(EMBEDDED[name]), name=name)
     if data_dir is None:
         raise InputError(f"--dataset={name}: needs --data_dir")
     if name == "covid_ct":

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Sequence
 
 from covid_lm.data.records import ImageDataset, ImageRecord
+from covid_lm.data.splits import at_most
 from covid_lm.data.tokens import read_image
 
 
@@ -23,18 +24,21 @@ class UnlabelledImages:
     left_out: tuple[ImageRecord, ...]
 
 
-def unlabelled_images(datasets: Sequence[ImageDataset]) -> UnlabelledImages:
+def unlabelled_images(
+    datasets: Sequence[ImageDataset], max_images: int | None = None
+) -> UnlabelledImages:
     """The training and validation images of all data sets, less what any of them tests on.
 
     One data set's training split may hold another's test images, as two splits of the same files
-    do; of the test files nothing but their digests is kept.
+    do; of the test files nothing but their digests is kept. Of each data set, at most `max_images`
+    of each split are looked at.
     """
     held_out = {_digest(record) for dataset in datasets for record in dataset.split("test")}
     kept, left_out = {}, []
     for split in ("train", "val"):
         kept[split] = []
         for dataset in datasets:
-            for record in dataset.split(split):
+            for record in at_most(dataset, max_images).split(split):
                 (left_out if _digest(record) in held_out else kept[split]).append(record)
     return UnlabelledImages(tuple(kept["train"]), tuple(kept["val"]), tuple(left_out))
 

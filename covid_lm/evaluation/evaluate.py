@@ -4,10 +4,11 @@ import os
 
 from covid_lm.classifier import Classifier
 from covid_lm.classifier_files import load_classifier
-from covid_lm.data import load_dataset
+from covid_lm.data import EMBEDDED, load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
 from covid_lm.evaluation.comparison import mcnemar
+from covid_lm.evaluation.lesion_place import accuracy_by_lesion_place
 from covid_lm.evaluation.protocols import Evaluation, evaluate_protocols
 from covid_lm.evaluation.record import hits, run_record
 from covid_lm.evaluation.split_metrics import floor_rows, split_metrics
@@ -61,6 +62,10 @@ def evaluate_run(
             version_dir, evaluation.records, evaluation.own_probabilities
         ),
     }
+    if dataset_name in EMBEDDED:
+        report["lesion_place"] = accuracy_by_lesion_place(
+            evaluation.own_probabilities, evaluation.records, EMBEDDED[dataset_name]
+        )
     if floors:
         report["floors"] = floor_rows(classifier, dataset, evaluation.records)
     if other is not None:

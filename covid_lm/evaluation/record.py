@@ -1,8 +1,11 @@
 """The record of a run: small enough to be kept with the code, and all that the tables need."""
 
+import os
+
 import numpy as np
 
 from covid_lm.evaluation.protocols import Evaluation
+from covid_lm.pretraining_checkpoint import read_config
 
 # Of a run's options, those that a reader compares by.
 _OPTIONS = ("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed")
@@ -24,17 +27,19 @@ def run_record(run: dict, metrics: dict, evaluation: Evaluation) -> dict:
         evaluation: of the same split.
 
     Returns:
-        `name`, the run's options, `weights` ("pretrained" or "random"), `seconds` that it took,
-        `machine`, `epochs` (its log), `split`, `classes`, `protocols`, `name_alone`, `floors` (rows
-        without their reliability bins), and `hits`: a digit per image of the split in its order, 1
-        where the run's own protocol got it right.
+        `name`, the run's options, `weights` ("random", "pretrained", or "masked-token" where
+        `tools/pretrain.py` made them), `seconds` that it took, `machine`, `images` that it was
+        trained on, `epochs` (its log), `split`, `classes`, `protocols`, `name_alone`, `floors` and
+        `lesion_place` (rows without their reliability bins), and `hits`: a digit per image of the
+        split in its order, 1 where the run's own protocol got it right.
     """
     options = run["config"]["run"]
-    rows = {key: metrics[key] for key in ("protocols", "floors") if key in metrics}
+    rows = {key: metrics[key] for key in ("protocols", "floors", "lesion_place") if key in metrics}
     return {
         "name": run["name"],
         **{key: options.get(key) for key in _OPTIONS},
-        "weights": "pretrained" if options.get("weights") else "random",
+        "weights": _weights(options.get("weights")),
+        "images": int(options["training_images"].split(",")[0]),
         "seconds": run["metrics"].get("seconds"),
         "machine": _machine(options.get("machine")),
         "epochs": run["epochs"],
@@ -52,6 +57,13 @@ def _lean(row: dict) -> dict:
         for key, value in row.items()
         if key != "reliability"
     }
+
+
+def _weights(directory: str | None) -> str:
+    if directory is None:
+        return "random"
+    run_dir = os.path.join(os.path.dirname(os.path.abspath(directory)), "run")
+    return "masked-token" if read_config(run_dir) else "pretrained"
 
 
 def _machine(machine: dict | None) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from covid_lm.errors import InputError
 from covid_lm.evaluation.comparison import mcnemar
+from covid_lm.evaluation.lesion_place import PLACES
 from covid_lm.run_directory import write_text
 
 BEGIN, END = "<!-- results: {} -->", "<!-- /results -->"
@@ -67,6 +68,24 @@ def results_table(records: Sequence[dict]) -> str:
     return "\n".join(lines)
 
 
+def lesion_table(records: Sequence[dict]) -> str:
+    """Accuracy by where the phantom's lesions lie, a row per record that has it, in Markdown."""
+    lines = [f"| model | seed | {' | '.join(PLACES)} |", "|---" * (len(PLACES) + 2) + "|"]
+    for record in sorted(records, key=_order):
+        if "lesion_place" not in record:
+            continue
+        cells = [_place(record["lesion_place"][place]) for place in PLACES]
+        lines.append(f"| {_model(record)} | {record['seed']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _place(row: dict) -> str:
+    if not row["n"]:
+        return "-"
+    low, high = row["ci95"]
+    return f"{row['correct']}/{row['n']}, {row['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def commands_list(records: Sequence[dict]) -> str:
     """The command behind each row, with date and machine, in Markdown."""
     lines = [
@@ -92,7 +111,7 @@ def comparisons_table(records: Sequence[dict], baseline: str) -> str:
         "|---|---|---|---|---|",
     ]
     for record in sorted(records, key=_order):
-        if record is chosen or len(record["hits"]) != len(chosen["hits"]):
+        if record is chosen or _tested_on(record) != _tested_on(chosen):
             continue
         test = mcnemar(*([hit == "1" for hit in r["hits"]] for r in (record, chosen)))
         lines.append(
@@ -122,6 +141,10 @@ def replace_results(path: str, tables: dict[str, str]) -> None:
             raise InputError(f"--readme={path}: no {begin} ... {END} in it")
         text = f"{head}{begin}\n{table}\n{END}{tail}"
     write_text(path, text)
+
+
+def _tested_on(record: dict) -> tuple[str, int]:
+    return record["dataset"], len(record["hits"])
 
 
 def _order(record: dict) -> tuple:

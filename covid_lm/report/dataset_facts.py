@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from covid_lm.data import EMBEDDED
+
 UNKNOWN = "unknown"
 
 
@@ -29,6 +31,14 @@ class DatasetFacts:
     )
 
 
+_PHANTOM = DatasetFacts(
+    source="drawn by this package from a seed: synthetic chest slices, no patient",
+    dates="not applicable",
+    participants="none: nobody was examined",
+    outcome="decided by the program that drew the image",
+    split="by synthetic patient",
+    leaks=("none planted: free of leaks by construction.",),
+)
 _FACTS = {
     "covid_ct": DatasetFacts(
         source="COVID-CT (Yang et al. 2020, arXiv:2003.13865): figures cut from preprints and "
@@ -54,14 +64,7 @@ _FACTS = {
             "One source, 2020.03.12.20034686-p17-91, lies in the training and in the test split.",
         ),
     ),
-    "phantom": DatasetFacts(
-        source="drawn by this package from a seed: synthetic chest slices, no patient",
-        dates="not applicable",
-        participants="none: nobody was examined",
-        outcome="decided by the program that drew the image",
-        split="by synthetic patient",
-        leaks=("none planted: free of leaks by construction.",),
-    ),
+    **dict.fromkeys(EMBEDDED, _PHANTOM),
 }
 
 

@@ -1,0 +1,44 @@
+import collections
+
+import pytest
+
+from covid_lm.data.records import ImageDataset, ImageRecord
+from covid_lm.data.splits import at_most
+
+
+def dataset(counts: dict[tuple[str, int], int], reverse: bool = False) -> ImageDataset:
+    """A data set from (split, label) to the number of its images."""
+    records = [
+        ImageRecord(f"{i}.png", label, split, f"{split}/{label}/{i}.png", read=bytes)
+        for (split, label), count in counts.items()
+        for i in range(count)
+    ]
+    return ImageDataset("some", ("a", "b"), tuple(records[::-1] if reverse else records))
+
+
+COUNTS = {("train", 0): 30, ("train", 1): 10, ("val", 0): 4, ("val", 1): 4, ("test", 0): 50}
+
+
+@pytest.mark.parametrize(
+    ("max_images", "expected"),
+    [
+        (20, {**COUNTS, ("train", 0): 15, ("train", 1): 5}),
+        (8, {**COUNTS, ("train", 0): 6, ("train", 1): 2}),
+        (4, {**COUNTS, ("train", 0): 3, ("train", 1): 1, ("val", 0): 2, ("val", 1): 2}),
+        (40, COUNTS),
+        (None, COUNTS),
+    ],
+)
+def test_classes_keep_their_shares_and_the_test_split_stays_whole(max_images, expected):
+    smaller = at_most(dataset(COUNTS), max_images)
+    assert collections.Counter((r.split, r.label) for r in smaller.records) == expected
+
+
+def test_the_draw_does_not_depend_on_the_records_order_and_grows_with_the_number():
+    def paths(max_images, reverse=False):
+        return {record.path for record in at_most(dataset(COUNTS, reverse), max_images).records}
+
+    assert paths(20) == paths(20, reverse=True)
+    assert paths(8) < paths(20)
+    order = [record.path for record in at_most(dataset(COUNTS), 8).records]
+    assert order == [r.path for r in dataset(COUNTS).records if r.path in set(order)]
