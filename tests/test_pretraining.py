@@ -21,7 +21,7 @@ from covid_lm.pretraining_callbacks import epoch_table
 from covid_lm.pretraining_options import PretrainingOptions
 from covid_lm.protocols import LAYOUTS
 from covid_lm.training import train
-from covid_lm.training_options import TrainingOptions
+from covid_lm.training_options import TrainingOptions, fitting_batch_size
 from tests.conftest import encode, random_picture
 
 WEIGHTS = ["config.json", "model.safetensors", "vocab.txt"]
@@ -131,6 +131,12 @@ def settle(finished, sequences, **changes) -> int:
     chosen = options("moved", "elsewhere", **changes)
     run_dir = str(finished[1] / "run-1" / "run")
     return settle_config(chosen, backbone_config(chosen.backbone), sequences, run_dir)
+
+
+def test_a_new_run_gets_a_fitting_batch_size(tmp_path, sequences):
+    chosen = options("moved", "elsewhere", batch_size=None)
+    fitting = settle_config(chosen, backbone_config(chosen.backbone), sequences, str(tmp_path))
+    assert fitting == fitting_batch_size(chosen.backbone, 24) == 1
 
 
 def test_the_batch_size_of_the_run_is_kept(finished, sequences):
