@@ -27,6 +27,7 @@ flags.DEFINE_list(
 flags.DEFINE_multi_enum(
     "task", list(Options.tasks), Options.tasks, "Of suite training: a class or masked tokens."
 )
+flags.DEFINE_float("minutes", 10.0, "How long suite soak takes.", lower_bound=0)
 flags.DEFINE_string(
     "data_dir", None, "COVID-CT as published, for preprocessing and serving; else the phantom."
 )
@@ -65,6 +66,7 @@ def _options() -> Options:
         rounds=FLAGS.rounds,
         threads=FLAGS.threads,
         tasks=tuple(FLAGS.task),
+        minutes=FLAGS.minutes,
         data_dir=FLAGS.data_dir,
     )
 

@@ -14,6 +14,7 @@ class Options:
         rounds: turns that each contender gets in each case.
         threads: of each contender.
         tasks: of suite `training`, "training" and "pretraining".
+        minutes: of suite `soak`.
         data_dir: COVID-CT, for the suites that start from images; the embedded phantom without it.
     """
 
@@ -23,12 +24,14 @@ class Options:
     rounds: int = 5
     threads: int = 2
     tasks: tuple[str, ...] = ("training", "pretraining")
+    minutes: float = 10.0
     data_dir: str | None = None
 
 
 SUITE_DEFAULTS = {  # suite: where it departs from the defaults above
     "preprocessing": {"batch_sizes": (1, 8, 32)},
     "serving": {"backbones": ("rbt3",), "batch_sizes": (1, 8, 32), "dtypes": ("float32",)},
+    "soak": {"backbones": ("tiny",)},
 }
 
 

@@ -152,7 +152,7 @@ def _python_step(case: Case, tokenize: Tokenize) -> Step:
 
 def _step(case: Case, answer: Callable[[list[bytes], list[bytes]], Tokens]) -> Step:
     """The images in batches; for concurrent callers, the next image alone."""
-    images, names = _read_images(os.path.join(case.material, "images"))
+    images, names = read_images(os.path.join(case.material, "images"))
     stride = len(images) // images_of_step(case)
     images, names = images[::stride], names[::stride]
     if case.callers > 1:
@@ -168,7 +168,8 @@ def _step(case: Case, answer: Callable[[list[bytes], list[bytes]], Tokens]) -> S
     return lambda: [answer(images[i : i + size], names[i : i + size]) for i in starts]
 
 
-def _read_images(directory: str) -> tuple[list[bytes], list[bytes]]:
+def read_images(directory: str) -> tuple[list[bytes], list[bytes]]:
+    """The images of a directory and their names, both as bytes, by name."""
     images, names = [], []
     for filename in sorted(os.listdir(directory)):
         with open(os.path.join(directory, filename), "rb") as file:
