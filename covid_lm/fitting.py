@@ -1,5 +1,4 @@
-"""The optimization itself: AdamW at a constant rate, early stopping, and going on where it broke
-off."""
+"""The training itself: what is read, early stopping, and going on where it broke off."""
 
 import os
 import sys
@@ -12,14 +11,17 @@ from scipy.special import log_softmax
 
 from covid_lm.checkpoints import Checkpoints
 from covid_lm.classifier import Classifier
+from covid_lm.data.augmented import AugmentedRecords
 from covid_lm.data.tokens import DecodedRecords, TokenizedRecords
 from covid_lm.evaluation.protocols import predict_in_batches
+from covid_lm.optimization import compile_for_training, scheduled_learning_rate
 from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.run_directory import write_json_lines
 from covid_lm.termination import Termination
 from covid_lm.training_callbacks import SaveWithinEpoch, StopOnNonFiniteLoss
 from covid_lm.training_options import TrainingOptions
 from covid_lm.training_progress import Progress
+from covid_lm.training_set import training_set
 
 
 def fit(
@@ -41,8 +43,8 @@ def fit(
         Terminated: SIGTERM came, and the run is saved.
     """
     model = classifier.logits
-    compile_for_training(model, options.learning_rate)
-    training = images["train"].tokenize(classifier.preprocessor(classifier.config.training_policy))
+    training = training_set(classifier, images["train"], options)
+    compile_for_run(model, options, training.steps(batch_size))
     monitored = None
     if options.early_stopping != "none":
         monitored = images[options.early_stopping].tokenize(classifier.preprocessor())
@@ -68,25 +70,15 @@ def fit(
         model.set_weights(checkpoints.best_weights)
 
 
-def compile_for_training(
-    model: keras.Model, learning_rate: float, jit_compile: bool = False
-) -> None:
-    """The paper's optimizer (section 4.1) on the cross-entropy of the logits.
-
-    XLA (`jit_compile`) gives the same numbers; on CPU it is slower, and what a TPU runs is compiled
-    by it in any case.
-    """
-    model.compile(
-        optimizer=paper_optimizer(learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        jit_compile=jit_compile,
+def compile_for_run(model: keras.Model, options: TrainingOptions, steps_an_epoch: int) -> None:
+    """Compiles with the objective and the optimizer that `options` tell."""
+    steps = options.epochs * steps_an_epoch
+    compile_for_training(
+        model,
+        scheduled_learning_rate(options.schedule, options.learning_rate, steps),
+        options.weight_decay,
+        options.label_smoothing,
     )
-
-
-def paper_optimizer(learning_rate: float) -> keras.optimizers.Optimizer:
-    """AdamW with the paper's constants (section 4.1)."""
-    return keras.optimizers.AdamW(learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=1e-8)
 
 
 def validate(model: keras.Model, split: TokenizedRecords, batch_size: int) -> dict[str, float]:
@@ -99,7 +91,7 @@ def validate(model: keras.Model, split: TokenizedRecords, batch_size: int) -> di
 
 def _fit_epoch(
     model: keras.Model,
-    training: TokenizedRecords,
+    training: TokenizedRecords | AugmentedRecords,
     batch_size: int,
     options: TrainingOptions,
     checkpoints: Checkpoints,

@@ -19,10 +19,10 @@ from covid_lm.data.tokens import decode_records
 from covid_lm.data.unlabelled import unlabelled_images
 from covid_lm.errors import InputError
 from covid_lm.evaluation.trivial_predictors import trivial_figures
-from covid_lm.fitting import paper_optimizer
 from covid_lm.layers.token_masking import TokenMasking, masked_count
 from covid_lm.masked_lm import MaskedLanguageModel
 from covid_lm.masked_lm_metrics import masked_token_loss, masked_token_metrics
+from covid_lm.optimization import paper_optimizer
 from covid_lm.preprocessor import Preprocessor
 from covid_lm.pretraining_callbacks import DropoutByEpoch, EpochEnd
 from covid_lm.pretraining_checkpoint import (

@@ -34,6 +34,7 @@ from covid_lm.run_directory import (
 from covid_lm.serving.export import export_classifier
 from covid_lm.termination import Termination
 from covid_lm.training_options import TrainingOptions, global_batch_size
+from covid_lm.training_set import training_image_input
 
 # What a run's result depends on, and so what the flags that resume it must repeat. Where it runs is
 # not among it; what the data directory holds is.
@@ -49,6 +50,11 @@ DECISIVE = (
     "epochs",
     "batch_size",
     "learning_rate",
+    "schedule",
+    "weight_decay",
+    "label_smoothing",
+    "augment",
+    "token_dropout",
     "dtype",
     "early_stopping",
     "seed",
@@ -168,9 +174,11 @@ def decode_splits(
         # A damaged test image is better known of before the training than after it.
         for chunk in decoded_chunks(dataset.split("test"), image_input, options.skip_invalid):
             _print_skipped(chunk)
+    image_inputs = {"train": training_image_input(classifier, options)}
     images = {}
     for split, parts in splits.items():
-        images[split] = decode_records(dataset.split(*parts), image_input, options.skip_invalid)
+        chosen = image_inputs.get(split, image_input)
+        images[split] = decode_records(dataset.split(*parts), chosen, options.skip_invalid)
         _print_skipped(images[split])
     return images
 

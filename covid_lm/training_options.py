@@ -25,6 +25,11 @@ class TrainingOptions:
     epochs: int = 8
     batch_size: int | None = None
     learning_rate: float = 1e-4
+    schedule: str = "constant"
+    weight_decay: float = 1e-8
+    label_smoothing: float = 0.0
+    augment: str = "none"
+    token_dropout: float = 0.0
     dtype: str = "float32"
     early_stopping: str = "val"
     seed: int = 0
@@ -42,8 +47,7 @@ class TrainingOptions:
             value = getattr(self, flag)
             if value is not None and value < 1:
                 raise InputError(f"--{flag}={value}: must be at least 1")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise InputError(f"--learning_rate={self.learning_rate}: must be above 0")
+        self._check_optimization()
         if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
             raise InputError(f"--name={self.name}: letters, digits and _.+- only, please")
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
@@ -56,6 +60,15 @@ class TrainingOptions:
                 f"--image_size={self.image_size}: only for {', '.join(CONVOLUTIONAL_NETWORKS)}; "
                 "--layout chooses what the others read"
             )
+
+    def _check_optimization(self) -> None:
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise InputError(f"--learning_rate={self.learning_rate}: must be above 0")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise InputError(f"--weight_decay={self.weight_decay}: must be at least 0")
+        for flag in ("label_smoothing", "token_dropout"):
+            if not 0 <= getattr(self, flag) < 1:
+                raise InputError(f"--{flag}={getattr(self, flag)}: must be at least 0 and below 1")
 
     def _check_tpu(self) -> None:
         for flag in ("tpu_zone", "gcp_project"):
@@ -74,17 +87,25 @@ class TrainingOptions:
             raise InputError(
                 f"--layout={self.layout}: {self.backbone} reads all pixels; use --image_size"
             )
+        if self.token_dropout:
+            raise InputError(
+                f"--token_dropout={self.token_dropout}: {self.backbone} reads no tokens"
+            )
         if self.image_size is not None and not 32 <= self.image_size <= 1024:
             raise InputError(f"--image_size={self.image_size}: must be from 32 to 1024")
 
     @property
     def command(self) -> str:
         """The command that repeats the run, with DIR, WEIGHTS_DIR and PROJECT for private names."""
+        return f"python tools/train.py{self.flags()}"
+
+    def flags(self, *left_out: str) -> str:
+        """What differs from the defaults, as a command's flags, each with a space before it."""
         placeholders = {"data_dir": "DIR", "weights": "WEIGHTS_DIR", "gcp_project": "PROJECT"}
-        words = ["python", "tools/train.py"]
+        words = [""]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value == field.default or field.name in ("name", "output_dir"):
+            if value == field.default or field.name in ("name", "output_dir", *left_out):
                 continue
             value = placeholders.get(field.name, value)
             words.append(f"--{field.name}" if value is True else f"--{field.name}={value}")

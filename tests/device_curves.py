@@ -19,7 +19,8 @@ from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.classifier import Classifier, ClassifierConfig
 from covid_lm.data.tokens import TokenizedRecords
 from covid_lm.evaluation.protocols import predict_tokens
-from covid_lm.fitting import compile_for_training, validate
+from covid_lm.fitting import validate
+from covid_lm.optimization import compile_for_training
 
 LENGTH = 32
 IMAGES = 26  # of batches of 8 the last one is filled up
@@ -73,7 +74,7 @@ class Curve(keras.callbacks.Callback):
 def trained(strategy: tf.distribute.Strategy, jit_compile: bool = False) -> dict:
     with strategy.scope():
         model = classifier()
-        compile_for_training(model.logits, 1e-3, jit_compile)
+        compile_for_training(model.logits, 1e-3, jit_compile=jit_compile)
         training, curve = records(IMAGES), Curve()
         for epoch in range(STEPS // training.steps(BATCH_SIZE)):
             batches = training.epoch(BATCH_SIZE, seed=0, epoch=epoch)

@@ -65,9 +65,9 @@ class AfterSteps:
         return contextlib.nullcontext()
 
 
-def fitted(image_folder, run_dir, steps: int | None = None) -> list[np.ndarray]:
+def fitted(image_folder, run_dir, steps: int | None = None, **changes) -> list[np.ndarray]:
     """The final weights of a fit, or of what is left of it, in a fresh model."""
-    chosen = options(image_folder, run_dir)
+    chosen = options(image_folder, run_dir, **changes)
     dataset = folder(image_folder)
     keras.utils.set_random_seed(chosen.seed)
     classifier = build_classifier(chosen, dataset.classes)
@@ -119,6 +119,26 @@ def test_broken_off_within_an_epoch(image_folder, tmp_path, interrupted, uninter
     weights = fitted(image_folder, run_dir)
     assert capsys.readouterr().out.startswith("resumed after epoch 1, step 3\nepoch 2/3: ")
     assert_same_end(weights, run_dir, uninterrupted)
+
+
+CHANGED_BY_THE_EPOCH = {
+    "backbone": "1x64",
+    "layout": "gray22",
+    "schedule": "cosine",
+    "augment": "strong",
+    "token_dropout": 0.1,
+    "label_smoothing": 0.1,
+    "weight_decay": 0.01,
+}
+
+
+def test_a_schedule_and_augmented_images_go_on_where_they_were(image_folder, tmp_path):
+    whole = fitted(image_folder, tmp_path / "whole", **CHANGED_BY_THE_EPOCH)
+    with pytest.raises(Terminated):
+        fitted(image_folder, tmp_path / "broken", steps=8, **CHANGED_BY_THE_EPOCH)
+    resumed = fitted(image_folder, tmp_path / "broken", **CHANGED_BY_THE_EPOCH)
+    expected = whole, metrics_lines(tmp_path / "whole")
+    assert_same_end(resumed, tmp_path / "broken", expected)
 
 
 @pytest.mark.slow

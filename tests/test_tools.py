@@ -48,6 +48,8 @@ def test_help_answers_without_importing_tensorflow(path):
         ("pretrain", ["--dataset=mnist"], "pretrain.py: flag --dataset=mnist: value should be one"),
         ("pretrain", ["--mask_rate=1"], "pretrain.py: --mask_rate=1.0: must be above 0 and below"),
         ("pretrain", ["--data_dir=x"], "pretrain.py: --data_dir: given 1 time(s), but needed once"),
+        ("cross_validate", ["--augment=x"], "cross_validate.py: flag --augment=x: value should be"),
+        ("cross_validate", ["--epochs=0"], "cross_validate.py: --epochs=0: must be at least 1"),
         ("predict", ["x.png"], "predict.py: give either --model="),
         ("export", ["--run=absent"], "export.py: absent/run: no finished run"),
         (

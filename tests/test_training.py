@@ -131,6 +131,13 @@ def test_the_validation_split_is_held_out_only_for_itself(
         ({"batch_size": 0}, "--batch_size=0: must be at least 1"),
         ({"epochs": 0}, "--epochs=0: must be at least 1"),
         ({"learning_rate": -1.0}, "--learning_rate=-1.0: must be above 0"),
+        ({"weight_decay": -1.0}, "--weight_decay=-1.0: must be at least 0"),
+        ({"label_smoothing": 1.0}, "--label_smoothing=1.0: must be at least 0 and below 1"),
+        ({"token_dropout": -0.1}, "--token_dropout=-0.1: must be at least 0 and below 1"),
+        (
+            {"backbone": "resnet50", "protocol": "absent", "token_dropout": 0.1},
+            "--token_dropout=0.1: resnet50 reads no tokens",
+        ),
         ({"name": "../up"}, "--name=../up: letters"),
         ({"backbone": "huge"}, "--backbone=huge: no such backbone; choose one of tiny"),
         ({"backbone": "resnet50"}, "--protocol=paper: resnet50 reads no file name; use"),

@@ -5,49 +5,11 @@ Without flags: a tiny model on the embedded phantom data, about a minute on two 
 
 from absl import flags
 
-from covid_lm.backbones.named import BACKBONES, CONVOLUTIONAL_NETWORKS
 from covid_lm.command_line import run_tool
-from covid_lm.data import DATASETS
-from covid_lm.protocols import LAYOUTS, PROTOCOLS
+from covid_lm.training_flags import define_training_flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.")
-flags.DEFINE_string("data_dir", None, "Where the data set lies; phantoms need none.")
-flags.DEFINE_integer(
-    "max_images", None, "Most training and most validation images; all unless given."
-)
-flags.DEFINE_string(
-    "backbone",
-    "tiny",
-    f"One of {', '.join(BACKBONES)}, or a size as 4x256; or, to compare with, one of "
-    f"{', '.join(CONVOLUTIONAL_NETWORKS)}.",
-)
-flags.DEFINE_string(
-    "weights",
-    None,
-    "Pretrained weights of that backbone: a directory with a Hugging Face model.safetensors or "
-    "tf_model.h5, or an original TensorFlow checkpoint; for a convolutional network its HDF5 file "
-    "without the top; random weights unless given.",
-)
-flags.DEFINE_enum(
-    "protocol",
-    "paper",
-    list(PROTOCOLS),
-    "How the file name enters in training and test; `fixed` and `absent` are the honest ones.",
-)
-flags.DEFINE_enum("layout", "paper", list(LAYOUTS), "32x32 RGB trimmed, or 22x22 gray whole.")
-flags.DEFINE_integer(
-    "image_size", None, "Side of what a convolutional network reads, in pixels; 224 unless given."
-)
-flags.DEFINE_integer("epochs", 8, "Most epochs to train.")
-flags.DEFINE_integer("batch_size", None, "Images a step; fit for the machine unless given.")
-flags.DEFINE_float("learning_rate", 1e-4, "Constant learning rate of AdamW.")
-flags.DEFINE_enum(
-    "dtype",
-    None,
-    ("float32", "bfloat16"),
-    "Arithmetic (bfloat16: mixed); float32, and bfloat16 on a TPU, unless given.",
-)
+define_training_flags()
 flags.DEFINE_enum(
     "early_stopping",
     "val",
@@ -55,10 +17,10 @@ flags.DEFINE_enum(
     "Split that stops the training. `test` replicates the paper and spoils the test split; `test` "
     "and `none` train on the validation images too.",
 )
-flags.DEFINE_integer("seed", 0, "Seed of weights, order and dropout.")
-flags.DEFINE_string("name", None, "Name of the run; made from the flags above unless given.")
+flags.DEFINE_string(
+    "name", None, "Name of the run; made from data set, backbone, protocol and layout unless given."
+)
 flags.DEFINE_string("output_dir", "saved_models", "Where NAME/run and NAME/VERSION are written.")
-flags.DEFINE_bool("skip_invalid", False, "Leave undecodable images out, and list them.")
 flags.DEFINE_bool("tensorboard", False, "Log for TensorBoard, too: NAME/run/tensorboard.")
 flags.DEFINE_string(
     "tpu",

@@ -18,6 +18,22 @@ from covid_lm.preprocessor import Preprocessor
 FORMATS = "PNG, JPEG, BMP, GIF or WebP"
 
 
+def steps_an_epoch(count: int, batch_size: int) -> int:
+    """Batches in an epoch of `count` images."""
+    return math.ceil(count / batch_size)
+
+
+def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """The images of each batch of an epoch, int [steps, batch_size], drawn from seed and epoch.
+
+    The last batch is filled up with the images that the epoch began with: each image comes once,
+    and fewer than `batch_size` come twice. One size is one compilation, and equal shares on every
+    device.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    return np.resize(order, (steps_an_epoch(count, batch_size), batch_size))
+
+
 @dataclasses.dataclass(frozen=True)
 class TokenizedRecords:
     """Token ids of a split, in memory.
@@ -32,18 +48,14 @@ class TokenizedRecords:
 
     def steps(self, batch_size: int) -> int:
         """Batches in an epoch."""
-        return math.ceil(len(self.labels) / batch_size)
+        return steps_an_epoch(len(self.labels), batch_size)
 
     def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
         """What is left of an epoch, as batches of (tokens, labels), all of one size.
 
-        The order is drawn from seed and epoch alone, so that any step can be gone back to. The last
-        batch is filled up with the images that the epoch began with: each image comes once, and
-        fewer than `batch_size` come twice. One size is one compilation, and equal shares on every
-        device.
+        The order is that of `epoch_order`, so that any step can be gone back to.
         """
-        order = np.random.default_rng([seed, epoch]).permutation(len(self.labels))
-        order = np.resize(order, (self.steps(batch_size), batch_size))[first_step:]
+        order = epoch_order(len(self.labels), batch_size, seed, epoch)[first_step:]
         with tf.device("CPU"):
             tokens = {key: tf.constant(value) for key, value in self.tokens.items()}
             labels = tf.constant(self.labels)
@@ -82,18 +94,31 @@ class DecodedRecords:
             digest.update(b"%d %s\0" % (record.label, encoded_filename(record)))
         return digest.hexdigest()[:16]
 
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 [images]."""
+        return np.array([record.label for record in self.records], np.int32)
+
+    @property
+    def filenames(self) -> np.ndarray:
+        """The names as bytes, object [images]."""
+        return np.array([encoded_filename(record) for record in self.records], object)
+
+    def rows(self, indices: Sequence[int]) -> "DecodedRecords":
+        """The images at these places, in their order."""
+        return DecodedRecords(self.pixels[indices], tuple(self.records[i] for i in indices))
+
     def tokenize(self, preprocessor: Preprocessor, batch_size: int = 256) -> TokenizedRecords:
         """Token ids under the preprocessor's policy."""
-        filenames = np.array([encoded_filename(record) for record in self.records], object)
         parts = list(
-            tf.data.Dataset.from_tensor_slices((self.pixels, filenames))
+            tf.data.Dataset.from_tensor_slices((self.pixels, self.filenames))
             .batch(batch_size)
             .map(preprocessor.sequence)
             .as_numpy_iterator()
         )
         return TokenizedRecords(
             tokens={key: np.concatenate([part[key] for part in parts]) for key in parts[0]},
-            labels=np.array([record.label for record in self.records], np.int32),
+            labels=self.labels,
         )
 
 

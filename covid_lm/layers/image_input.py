@@ -16,6 +16,7 @@ from covid_lm.layers.image_header import (
     read_headers,
     sizes_allowed,
 )
+from covid_lm.layers.image_resize import resize
 
 # Images decoded at once within one call; more than the cores of a serving machine is no use.
 _PARALLEL_IMAGES = 16
@@ -107,11 +108,11 @@ class ImageInput(keras.layers.Layer):
 
         def decode_any(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             pixels = decode_rgb(image_bytes[index], headers[index], formats[index], self.max_pixels)
-            return index, self._resize(pixels)
+            return index, resize(pixels, self.image_size)
 
         def decode_common(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             pixels = decode_png_or_jpeg(image_bytes[index], formats[index], self.max_pixels)
-            return index, self._resize(pixels)
+            return index, resize(pixels, self.image_size)
 
         largest = tf.reduce_max(tf.where(decodable, tf.reduce_prod(sizes, 1), 0))
         parallel = tf.where(largest > _LARGE_PIXELS, tf.ones_like(largest), _PARALLEL_IMAGES)
@@ -155,19 +156,6 @@ class ImageInput(keras.layers.Layer):
             .batch(count + 1)
             .get_single_element()
         )
-
-    def _resize(self, pixels: tf.Tensor) -> tf.Tensor:
-        # What tf.image.resize(antialias=True) runs, without its float copy of the whole picture.
-        size = tf.shape(pixels)[:2]
-        resized = tf.raw_ops.ScaleAndTranslate(
-            images=pixels[None],
-            size=self.image_size,
-            scale=tf.constant(self.image_size, tf.float32) / tf.cast(size, tf.float32),
-            translation=tf.zeros([2]),
-            kernel_type="triangle",
-            antialias=True,
-        )[0]  # [height, width, 3]
-        return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
 
 
 def _luminance(pixels: tf.Tensor) -> tf.Tensor:

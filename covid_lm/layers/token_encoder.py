@@ -61,6 +61,11 @@ class TokenEncoder(keras.layers.Layer):
         """The sorted ids that any image and name can become; no other embedding row is read."""
         return np.unique(self._token_ids)
 
+    @property
+    def image_token_ids(self) -> np.ndarray:
+        """The sorted ids that a channel value can become."""
+        return np.unique(self._token_ids[:256])
+
     def call(self, sequence: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Encodes.
 

@@ -1,0 +1,98 @@
+"""Random changes of training images, each decided by a seed of its own."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from covid_lm.layers.image_resize import resize
+from covid_lm.layers.token_masking import GENERATOR
+
+
+@keras.saving.register_keras_serializable("covid_lm")
+class Augmentation(keras.layers.Layer):
+    """Crops, mirrors and re-lights each image of a batch by its own draws.
+
+    A part of the image is cut out, of its aspect ratio and in whole pixels, and resized as
+    `ImageInput` resizes (the random resized crop of Szegedy et al. 2015, less their change of the
+    aspect ratio); the more pixels come in beyond those that go out, the finer the steps. Half of
+    the images are mirrored left to right. A value v becomes
+    `v * (1 + contrast * a) + 255 * brightness * b`, rounded and clipped, with a and b the same for
+    all pixels and channels of an image. All draws are uniform, a and b from -1 to 1.
+
+    Args:
+        image_size: height and width that come out.
+        smallest_crop: share of each side that the smallest part has, above 0 and at most 1.
+        flip: whether to mirror.
+        contrast, brightness: as above, 0 to 1.
+
+    Raises:
+        ValueError: arguments out of range.
+    """
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        smallest_crop: float = 1.0,
+        flip: bool = False,
+        contrast: float = 0.0,
+        brightness: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 0 < smallest_crop <= 1:
+            raise ValueError(f"smallest_crop must be above 0 and at most 1, got {smallest_crop}")
+        if not (0 <= contrast <= 1 and 0 <= brightness <= 1):
+            raise ValueError(f"contrast and brightness: 0 to 1, got {contrast} and {brightness}")
+        self.image_size = tuple(image_size)
+        self.smallest_crop = smallest_crop
+        self.flip = flip
+        self.contrast = contrast
+        self.brightness = brightness
+
+    def call(self, pixels: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        """Changes a batch.
+
+        Args:
+            pixels: uint8 [batch, height, width, channels], static but for the batch.
+            seeds: int32 [batch, 2]; the same seed and pixels give the same image.
+
+        Returns:
+            uint8 [batch, *image_size, channels].
+        """
+        return tf.map_fn(
+            lambda image: self._change(*image),
+            (pixels, seeds),
+            fn_output_signature=tf.TensorSpec([*self.image_size, pixels.shape[-1]], tf.uint8),
+        )
+
+    def _change(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        draws = tf.unstack(tf.random.stateless_uniform([6], seed, alg=GENERATOR))
+        share, top, left, mirror, contrast, brightness = draws
+        if self.flip:
+            pixels = tf.where(mirror < 0.5, tf.reverse(pixels, axis=[1]), pixels)
+        image = resize(self._crop(pixels, share, top, left), self.image_size)
+        scale = 1 + self.contrast * (2 * contrast - 1)
+        shift = 255 * self.brightness * (2 * brightness - 1)
+        values = tf.round(tf.cast(image, tf.float32) * scale + shift)
+        return tf.cast(tf.clip_by_value(values, 0.0, 255.0), tf.uint8)
+
+    def _crop(
+        self, pixels: tf.Tensor, share: tf.Tensor, top: tf.Tensor, left: tf.Tensor
+    ) -> tf.Tensor:
+        share = self.smallest_crop + (1 - self.smallest_crop) * share
+        sides = tf.constant(tuple(pixels.shape[:2]), tf.float32)
+        kept = tf.maximum(tf.round(share * sides), 1.0)
+        first = tf.floor(tf.stack([top, left]) * (sides - kept + 1))
+        (y, x), (height, width) = (tf.unstack(tf.cast(t, tf.int32)) for t in (first, kept))
+        return pixels[y : y + height, x : x + width]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "image_size": self.image_size,
+            "smallest_crop": self.smallest_crop,
+            "flip": self.flip,
+            "contrast": self.contrast,
+            "brightness": self.brightness,
+        }

@@ -1,0 +1,34 @@
+"""Cross-validates a recipe by patient, over training and validation images alone.
+
+Takes train.py's flags. Every epoch is scored on the images held out, so that the number of epochs
+can be chosen; test images are not read.
+"""
+
+from absl import flags
+
+from covid_lm.command_line import run_tool
+from covid_lm.training_flags import define_training_flags
+
+FLAGS = flags.FLAGS
+define_training_flags()
+flags.DEFINE_integer("folds", 5, "Parts into which the patients are divided.")
+flags.DEFINE_integer("max_folds", None, "Run the first so many folds only.", lower_bound=1)
+flags.DEFINE_string("output", None, "File for the figures, as JSON, written after every fold.")
+
+
+def main(argv: list[str]) -> None:
+    from covid_lm.cross_validation import cross_validate
+    from covid_lm.evaluation.fold_figures import fold_table
+    from covid_lm.training_options import TrainingOptions
+
+    names = [name for name in TrainingOptions.__dataclass_fields__ if name in FLAGS]
+    told = {name: FLAGS[name].value for name in names}
+    told |= {"dtype": FLAGS.dtype or "float32", "early_stopping": "none"}
+    report = cross_validate(TrainingOptions(**told), FLAGS.folds, FLAGS.max_folds, FLAGS.output)
+    print(f"\n{fold_table(report)}")
+    if FLAGS.output:
+        print(f"written: {FLAGS.output}")
+
+
+if __name__ == "__main__":
+    run_tool(main)
