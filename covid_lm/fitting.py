@@ -20,6 +20,7 @@ from covid_lm.termination import Termination
 from covid_lm.training_callbacks import SaveWithinEpoch, StopOnNonFiniteLoss
 from covid_lm.training_options import TrainingOptions
 from covid_lm.training_progress import Progress
+from covid_lm.training_splits import tokenized_splits
 
 
 def fit(
@@ -42,10 +43,8 @@ def fit(
     """
     model = classifier.logits
     compile_for_training(model, options.learning_rate)
-    training = images["train"].tokenize(classifier.preprocessor(classifier.config.training_policy))
-    monitored = None
-    if options.early_stopping != "none":
-        monitored = images[options.early_stopping].tokenize(classifier.preprocessor())
+    splits = tokenized_splits(classifier, images, options)
+    training, monitored = splits["training"], splits.get("monitored")
     checkpoints = Checkpoints(os.path.join(run_dir, "checkpoints"), model)
     progress = checkpoints.restore()
     if progress.epoch or progress.step:
@@ -63,7 +62,7 @@ def fit(
             checkpoints.save(progress)
             if options.tensorboard:
                 _log_to_tensorboard(os.path.join(run_dir, "tensorboard"), progress.history[-1])
-            _print_epoch(progress, options.epochs)
+            print_epoch(progress, options.epochs)
     if checkpoints.best_weights is not None:
         model.set_weights(checkpoints.best_weights)
 
@@ -132,7 +131,8 @@ def _fit_epoch(
     return progress.after(steps, means, time.monotonic() - started)
 
 
-def _print_epoch(progress: Progress, epochs: int) -> None:
+def print_epoch(progress: Progress, epochs: int) -> None:
+    """A line with the last epoch's metrics."""
     metrics = dict(progress.history[-1])
     epoch, seconds = metrics.pop("epoch"), metrics.pop("seconds")
     values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
