@@ -85,12 +85,12 @@ class Checkpoints:
         paths = checkpoint_files(self.directory)
         for path in reversed(paths):
             try:
-                arrays = _read(path)
+                arrays = read_checkpoint(path)
             except Exception as error:  # whatever the readers of zip and npy make of the damage
                 print(f"{path}: damaged ({error}); the checkpoint before it is used")
                 self._damaged.add(path)
                 continue
-            return self._assign(path, arrays)
+            return self.assign(path, arrays)
         if paths:
             raise InputError(f"{self.directory}: no whole checkpoint; remove it to start anew")
         return Progress()
@@ -108,7 +108,12 @@ class Checkpoints:
             for index, variable in enumerate(owned.variables)
         ]
 
-    def _assign(self, path: str, arrays: dict[str, np.ndarray]) -> Progress:
+    def assign(self, path: str, arrays: dict[str, np.ndarray]) -> Progress:
+        """Sets the variables to what `read_checkpoint` gave; raises as `restore`.
+
+        Args:
+            path: where it was read, for the message.
+        """
         progress = Progress(**json.loads(arrays.pop(PROGRESS).tobytes()))
         best = sorted(name for name in arrays if name.startswith("best/"))
         self.best_weights = [arrays.pop(name) for name in best] or None
@@ -121,6 +126,7 @@ class Checkpoints:
         return progress
 
 
-def _read(path: str) -> dict[str, np.ndarray]:
+def read_checkpoint(path: str) -> dict[str, np.ndarray]:
+    """The arrays of one checkpoint by name; raises whatever its damage causes."""
     with local_copy(path) as copy, np.load(copy, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}

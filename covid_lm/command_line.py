@@ -18,8 +18,10 @@ def run_tool(main: Callable[[list[str]], int | None]) -> None:
 
     TensorFlow's start-up notes (instruction sets, absent GPUs) are not for the reader of a result,
     so its native log is off unless TF_CPP_MIN_LOG_LEVEL says otherwise, and its Python
-    log at warnings.
+    log at warnings. Keras runs on TensorFlow, whatever KERAS_BACKEND asks for: what trains on JAX
+    is a process of its own.
     """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     logging.set_verbosity(logging.WARNING)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
@@ -33,6 +35,19 @@ def console_command() -> None:
     command = os.path.splitext(os.path.basename(sys.argv[0]))[0]
     tool = command.removeprefix("covid-lm-").replace("-", "_")
     runpy.run_module(f"covid_lm.tools.{tool}", run_name="__main__", alter_sys=True)
+
+
+def define_tpu_flags() -> None:
+    """The flags of `distribution.choose_strategy`."""
+    flags.DEFINE_string(
+        "tpu",
+        None,
+        "Train on a Cloud TPU: its name, `local` on a TPU VM, or grpc://HOST:PORT. Else on all "
+        "GPUs of this machine, else on its CPU.",
+    )
+    flags.DEFINE_string("tpu_zone", None, "Zone of a named TPU; this machine's unless given.")
+    flags.DEFINE_string("gcp_project", None, "Project of a named TPU; this machine's unless given.")
+    flags.DEFINE_float("tpu_timeout", 25.0, "Seconds until the TPU must be ready.")
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

@@ -2,8 +2,8 @@
 
 A Cloud TPU when one is asked for, else all GPUs of this machine mirrored, else its one device.
 TensorFlow's strategies reach no further with Keras 3: `MultiWorkerMirroredStrategy` does not work
-with it, so several machines are refused. What fails on the way to a TPU is tried here; that it
-trains on one is untried, for want of a TPU.
+with it, so several machines are refused; they train on JAX (`jax_fitting`). What fails on the way
+to a TPU is tried here; that it trains on one is untried, for want of a TPU.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ def _refuse_several_machines(tf_config: str) -> None:
     if tasks > 1:
         raise InputError(
             f"TF_CONFIG: names {tasks} tasks, but Keras 3 trains on one machine under TensorFlow; "
-            "unset TF_CONFIG, or give a whole TPU pod with --tpu"
+            "unset it, and give a whole TPU pod with --tpu, or train.py's --num_processes"
         )
 
 

@@ -21,7 +21,7 @@ from covid_lm.termination import Termination
 from covid_lm.training_callbacks import SaveWithinEpoch, StopOnNonFiniteLoss
 from covid_lm.training_options import TrainingOptions
 from covid_lm.training_progress import Progress
-from covid_lm.training_set import training_set
+from covid_lm.training_splits import tokenized_splits
 
 
 def fit(
@@ -43,11 +43,9 @@ def fit(
         Terminated: SIGTERM came, and the run is saved.
     """
     model = classifier.logits
-    training = training_set(classifier, images["train"], options)
+    splits = tokenized_splits(classifier, images, options)
+    training, monitored = splits["training"], splits.get("monitored")
     compile_for_run(model, options, training.steps(batch_size))
-    monitored = None
-    if options.early_stopping != "none":
-        monitored = images[options.early_stopping].tokenize(classifier.preprocessor())
     checkpoints = Checkpoints(os.path.join(run_dir, "checkpoints"), model)
     progress = checkpoints.restore()
     if progress.epoch or progress.step:
@@ -65,7 +63,7 @@ def fit(
             checkpoints.save(progress)
             if options.tensorboard:
                 _log_to_tensorboard(os.path.join(run_dir, "tensorboard"), progress.history[-1])
-            _print_epoch(progress, options.epochs)
+            print_epoch(progress, options.epochs)
     if checkpoints.best_weights is not None:
         model.set_weights(checkpoints.best_weights)
 
@@ -124,7 +122,8 @@ def _fit_epoch(
     return progress.after(steps, means, time.monotonic() - started)
 
 
-def _print_epoch(progress: Progress, epochs: int) -> None:
+def print_epoch(progress: Progress, epochs: int) -> None:
+    """A line with the last epoch's metrics."""
     metrics = dict(progress.history[-1])
     epoch, seconds = metrics.pop("epoch"), metrics.pop("seconds")
     values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())

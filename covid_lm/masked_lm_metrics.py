@@ -12,18 +12,19 @@ from covid_lm.layers.token_masking import IMAGE, NAME
 
 
 def masked_token_loss(targets, logits):
-    """Mean cross-entropy per masked token (paper, equation 1), in nats; slots without one apart.
+    """Cross-entropy of every slot (paper, equation 1), in nats.
+
+    Keras takes the mean over slots and devices, which is the mean over the masked tokens under the
+    weights that `MaskedTokens` gives beside the targets.
 
     Args:
         targets: [batch, masked, 2], of any type.
         logits: float32 [batch, masked, words].
 
     Returns:
-        float32, one number.
+        float32 [batch, masked].
     """
-    targets = ops.cast(targets, "int32")
-    used = _is_kind(targets, (IMAGE, NAME))
-    return ops.sum(_cross_entropy(targets, logits) * used) / ops.maximum(ops.sum(used), 1)
+    return _cross_entropy(ops.cast(targets, "int32"), logits)
 
 
 def masked_token_metrics() -> list[keras.metrics.Metric]:

@@ -1,22 +1,21 @@
 """Pre-training with the masked-token objective (paper, section 3.2, equation 1)."""
 
 import dataclasses
-import hashlib
-import json
 import os
 import sys
 import time
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from covid_lm.backbones.named import BackboneConfig
 from covid_lm.backbones.selection import select_backbone
 from covid_lm.backbones.vocabulary import SPECIAL_TOKENS
 from covid_lm.data import load_dataset
 from covid_lm.data.masked_tokens import MaskedTokens
 from covid_lm.data.tokens import decode_records
 from covid_lm.data.unlabelled import unlabelled_images
+from covid_lm.distribution import choose_strategy, describe
 from covid_lm.errors import InputError
 from covid_lm.evaluation.trivial_predictors import trivial_figures
 from covid_lm.layers.token_masking import TokenMasking, masked_count
@@ -25,18 +24,12 @@ from covid_lm.masked_lm_metrics import masked_token_loss, masked_token_metrics
 from covid_lm.optimization import paper_optimizer
 from covid_lm.preprocessor import Preprocessor
 from covid_lm.pretraining_callbacks import DropoutByEpoch, EpochEnd
-from covid_lm.pretraining_checkpoint import (
-    read_config,
-    require_same,
-    restore_epoch,
-    resumable_run,
-    whole_epochs,
-)
+from covid_lm.pretraining_checkpoint import restore_epoch, resumable_run
+from covid_lm.pretraining_config import settle_config
 from covid_lm.pretraining_options import PretrainingOptions
 from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS
 from covid_lm.run_directory import write_json
 from covid_lm.training_callbacks import StopOnNonFiniteLoss
-from covid_lm.training_options import fitting_batch_size
 
 Tokens = dict[str, np.ndarray]  # int32 [images, length] by name
 
@@ -50,26 +43,36 @@ class PretrainingResult:
     seconds: float
 
 
-def pretrain(options: PretrainingOptions) -> PretrainingResult:
+def pretrain(
+    options: PretrainingOptions, strategy: tf.distribute.Strategy | None = None
+) -> PretrainingResult:
     """Pre-trains, or goes on where a run of the same name was interrupted.
 
     A run that goes on gives what it would have given at once. Its weights are those of the last
     epoch; the validation images are only measured on, and test images are not used at all.
 
+    Args:
+        options: what to train, on what, and where.
+        strategy: where instead, whatever the options say.
+
     Raises:
         InputError: options or data that can't be used, or not those of the run that is there.
-        RunError: the loss became non-finite.
+        RunError: no such device, or the loss became non-finite.
     """
     started = time.monotonic()
     weights_dir = os.path.join(options.model_dir, "weights")
-    with resumable_run(options.model_dir) as run_dir:
+    if strategy is None:
+        strategy = choose_strategy(
+            options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout
+        )
+    with resumable_run(options.model_dir) as run_dir, strategy.scope():
         keras.utils.set_random_seed(options.seed)
         backbone, vocabulary = select_backbone(options.backbone, options.weights)
         preprocessor = Preprocessor(
             vocabulary=vocabulary, policy=options.policy, **LAYOUTS[options.layout]
         )
         sequences = read_sequences(options, preprocessor)
-        batch_size = settle_config(options, backbone, sequences, run_dir)
+        batch_size = settle_config(options, sequences, run_dir, strategy.num_replicas_in_sync)
         masking = build_masking(sequences["train"], preprocessor, options.mask_rate)
         language_model = MaskedLanguageModel(
             backbone,
@@ -80,7 +83,7 @@ def pretrain(options: PretrainingOptions) -> PretrainingResult:
             dtype_policy=DTYPE_POLICIES[options.dtype],
         )
         has_head = options.weights is not None and language_model.load(options.weights)
-        _print_plan(options, language_model, masking, has_head, batch_size)
+        _print_plan(options, language_model, masking, has_head, batch_size, describe(strategy))
         trivial = trivial_figures(sequences, masking.word_ids)
         masked = {
             split: MaskedTokens(tokens, masking, options.seed)
@@ -122,45 +125,6 @@ def read_sequences(options: PretrainingOptions, preprocessor: Preprocessor) -> d
     counts = ", ".join(f"{len(x['token_ids'])} {split}" for split, x in sequences.items())
     print(f"{' + '.join(options.datasets)}: images {counts}; none of a test split")
     return sequences
-
-
-def settle_config(
-    options: PretrainingOptions,
-    backbone: BackboneConfig,
-    sequences: dict[str, Tokens],
-    run_dir: str,
-) -> int:
-    """Writes the run's `config.json`, which agrees with the one that is there.
-
-    Returns:
-        The batch size: the one asked for, or that of the run that is there, or a fitting one.
-
-    Raises:
-        InputError: the run that is there was told something else, read other sequences, or has
-            more epochs already.
-    """
-    stored = read_config(run_dir)
-    batch_size = options.batch_size or (
-        stored["pretraining"]["batch_size"]
-        if stored
-        else fitting_batch_size(options.backbone, len(sequences["train"]["token_ids"]))
-    )
-    digests = {
-        split: hashlib.sha256(np.ascontiguousarray(tokens["token_ids"])).hexdigest()
-        for split, tokens in sequences.items()
-    }
-    told = {**dataclasses.asdict(options), "batch_size": batch_size}
-    config = json.loads(json.dumps({"pretraining": told, "sequences": digests}))
-    if stored:
-        require_same(stored, config, run_dir)
-        finished = whole_epochs(run_dir)
-        if finished > options.epochs:
-            raise InputError(
-                f"--epochs={options.epochs}: the run in {run_dir} has {finished} already; "
-                "give more, or another --name"
-            )
-    write_json(os.path.join(run_dir, "config.json"), config)
-    return batch_size
 
 
 def build_masking(tokens: Tokens, preprocessor: Preprocessor, rate: float) -> TokenMasking:
@@ -234,13 +198,15 @@ def _print_plan(
     masking: TokenMasking,
     has_head: bool,
     batch_size: int,
+    devices: str,
 ) -> None:
     weights = options.weights or "random weights"
     head = f"masked-LM head {'from there' if has_head else 'from random weights'}"
     parameters = language_model.model.count_params()
     print(f"{options.backbone}: {parameters:,} parameters, {weights}, {head}")
     print(
-        f"names {options.policy}, layout {options.layout}, batch size {batch_size}; "
+        f"names {options.policy}, layout {options.layout}, batch size {batch_size} on "
+        f"{devices}; "
         f"{options.mask_rate:.0%} of each sequence's words masked (at most {masking.num_masked}), "
         f"exact softmax over the {len(masking.word_ids)} words that images and names can hold"
     )

@@ -23,9 +23,6 @@ import numpy as np
 from covid_lm.errors import InputError
 from covid_lm.run_directory import write_json, write_json_lines
 
-# Options that a run may change when it goes on; its data may move, but not differ.
-FREE_OPTIONS = ("epochs", "data_dirs", "name", "output_dir", "skip_invalid")
-
 
 @contextlib.contextmanager
 def resumable_run(model_dir: str) -> Iterator[str]:
@@ -50,42 +47,6 @@ def resumable_run(model_dir: str) -> Iterator[str]:
             with contextlib.suppress(OSError):
                 os.rmdir(model_dir)  # only if this run was to be the first thing in it
         raise
-
-
-def read_config(run_dir: str) -> dict | None:
-    """What the run there was told; None if there is none with a whole epoch.
-
-    Raises:
-        InputError: a run of another kind, or a damaged one.
-    """
-    path = os.path.join(run_dir, "config.json")
-    try:
-        with open(path, encoding="utf-8") as file:
-            config = json.load(file)
-        config["pretraining"], config["sequences"]
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: not of a pre-training run; give another --name") from None
-    return config if _epochs(run_dir) else None
-
-
-def require_same(stored: dict, config: dict, run_dir: str) -> None:
-    """Raises `InputError` if a run would go on under other options, or on other sequences.
-
-    Args:
-        stored: what `read_config` gave.
-        config: {"pretraining": options by name, "sequences": digests by split}, of this call.
-        run_dir: to name in the message.
-    """
-    for section, values in config.items():
-        for name, value in values.items():
-            before = stored[section].get(name)
-            if name not in FREE_OPTIONS and before != value:
-                raise InputError(
-                    f"{run_dir}: the run there has {name} {before!r}, now it is {value!r}; "
-                    "give the same, or another --name"
-                )
 
 
 def whole_epochs(run_dir: str) -> int:

@@ -8,6 +8,7 @@ import re
 from covid_lm.data import EMBEDDED
 from covid_lm.errors import InputError
 from covid_lm.protocols import PROTOCOLS
+from covid_lm.training_options import check_tpu_flags
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,10 @@ class PretrainingOptions:
     name: str | None = None
     output_dir: str = "saved_models"
     skip_invalid: bool = False
+    tpu: str | None = None
+    tpu_zone: str | None = None
+    gcp_project: str | None = None
+    tpu_timeout: float = 25.0
 
     def __post_init__(self):
         needed = sum(name not in EMBEDDED for name in self.datasets)
@@ -55,6 +60,7 @@ class PretrainingOptions:
             raise InputError(f"--learning_rate={self.learning_rate}: must be above 0")
         if self.seed < 0:
             raise InputError(f"--seed={self.seed}: must be at least 0")
+        check_tpu_flags(self.tpu, self.tpu_zone, self.gcp_project, self.tpu_timeout)
         if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
             raise InputError(f"--name={self.name}: letters, digits and _.+- only, please")
 

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import os
+import tempfile
 import time
 
 import keras
@@ -14,12 +15,12 @@ from covid_lm.classifier_files import save_config, save_weights
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import at_most
-from covid_lm.data.tokens import DecodedRecords, decode_records, decoded_chunks
+from covid_lm.data.tokens import DecodedRecords
 from covid_lm.distribution import choose_strategy, describe
-from covid_lm.errors import InputError
 from covid_lm.evaluation.protocols import Evaluation, evaluate_protocols
 from covid_lm.evaluation.split_metrics import split_metrics, write_predictions
 from covid_lm.fitting import fit
+from covid_lm.jax_fitting import fit_in_jax
 from covid_lm.machine import machine
 from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.report.run_pages import run_model_card, write_run_report
@@ -34,11 +35,12 @@ from covid_lm.run_directory import (
 from covid_lm.serving.export import export_classifier
 from covid_lm.termination import Termination
 from covid_lm.training_options import TrainingOptions, global_batch_size
-from covid_lm.training_set import training_image_input
+from covid_lm.training_splits import decode_splits
 
 # What a run's result depends on, and so what the flags that resume it must repeat. Where it runs is
 # not among it; what the data directory holds is.
 DECISIVE = (
+    "backend",
     "dataset",
     "max_images",
     "training_images",
@@ -91,21 +93,18 @@ def train(
     """
     started = time.monotonic()
     if strategy is None:
-        strategy = choose_strategy(
-            options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout
-        )
+        strategy = _strategy(options)
     with Termination() as termination, staged_run(options.model_dir) as staged:
         with strategy.scope():
-            dataset = load_dataset(options.dataset, options.data_dir)
-            dataset = at_most(dataset, options.max_images)
-            keras.utils.set_random_seed(options.seed)
-            classifier = build_classifier(options, dataset.classes)
-            images = decode_splits(classifier, dataset, options)
+            dataset, classifier, images = _prepare(options)
             run = _run_config(options, strategy, images["train"])
             run = resumed_config(staged, run, DECISIVE)
             save_config(classifier, staged, run)
             _print_plan(classifier, dataset, images, options, run)
-            fit(classifier, images, run["batch_size"], options, staged, termination)
+            if options.backend == "jax":
+                fit_in_jax(classifier, images, run["batch_size"], options, staged)
+            else:
+                fit(classifier, images, run["batch_size"], options, staged, termination)
             save_weights(classifier, staged)
             evaluation = evaluate_protocols(classifier, dataset.split("test"), options.skip_invalid)
         metrics = {
@@ -130,6 +129,35 @@ def train(
     return TrainingResult(options.model_dir, version_dir, metrics, difference, seconds)
 
 
+def train_along(options: TrainingOptions) -> None:
+    """The part of every process but process 0: its share of each batch. It leaves no file.
+
+    Raises:
+        InputError, RunError: as `train`.
+    """
+    with tempfile.TemporaryDirectory() as directory, _strategy(options).scope():
+        _, classifier, images = _prepare(options)
+        fit_in_jax(classifier, images, _batch_size(options, images["train"]), options, directory)
+
+
+def _strategy(options: TrainingOptions) -> tf.distribute.Strategy:
+    if options.backend == "jax":
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)  # its memory is for JAX
+        return tf.distribute.get_strategy()
+    return choose_strategy(options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout)
+
+
+def _prepare(
+    options: TrainingOptions,
+) -> tuple[ImageDataset, Classifier | PixelClassifier, dict[str, DecodedRecords]]:
+    """The data set, the classifier to begin with, and the images that it is trained on."""
+    dataset = at_most(load_dataset(options.dataset, options.data_dir), options.max_images)
+    keras.utils.set_random_seed(options.seed)
+    classifier = build_classifier(options, dataset.classes)
+    return dataset, classifier, decode_splits(classifier, dataset, options)
+
+
 def _write_results(
     run_dir: str,
     classifier: Classifier | PixelClassifier,
@@ -149,60 +177,31 @@ def _write_results(
     return card
 
 
-def decode_splits(
-    classifier: Classifier | PixelClassifier, dataset: ImageDataset, options: TrainingOptions
-) -> dict[str, DecodedRecords]:
-    """The images that the run is trained on and stopped by, decoded once.
-
-    The paper trains on train and validation images together; only `--early_stopping=val` holds
-    the validation split out.
-
-    Raises:
-        InputError: a split that is needed has no images, or an image can't be decoded.
-    """
-    splits = {"train": ("train", "val")}
-    if options.early_stopping == "val":
-        splits = {"train": ("train",), "val": ("val",)}
-    elif options.early_stopping == "test":
-        splits["test"] = ("test",)
-    for split, parts in {**splits, "test": ("test",)}.items():
-        if not dataset.split(*parts):
-            hint = "use --early_stopping=none" if split == "val" else "add some"
-            raise InputError(f"{dataset.name}: no {split} images; {hint}")
-    image_input = classifier.preprocessor().image_input
-    if "test" not in splits:
-        # A damaged test image is better known of before the training than after it.
-        for chunk in decoded_chunks(dataset.split("test"), image_input, options.skip_invalid):
-            _print_skipped(chunk)
-    image_inputs = {"train": training_image_input(classifier, options)}
-    images = {}
-    for split, parts in splits.items():
-        chosen = image_inputs.get(split, image_input)
-        images[split] = decode_records(dataset.split(*parts), chosen, options.skip_invalid)
-        _print_skipped(images[split])
-    return images
-
-
-def _print_skipped(decoded: DecodedRecords) -> None:
-    for record in decoded.skipped:
-        print(f"skipped, can't be decoded: {record.path}")
-
-
 def _run_config(
     options: TrainingOptions, strategy: tf.distribute.Strategy, training: DecodedRecords
 ) -> dict:
     """What the run is told, and what came of it."""
+    devices = describe(strategy)
+    if options.backend == "jax":
+        devices = f"{options.num_processes} process(es) of JAX"
     return {
         **dataclasses.asdict(options),
-        "batch_size": global_batch_size(
-            options, len(training.records), strategy.num_replicas_in_sync
-        ),
+        "batch_size": _batch_size(options, training, strategy.num_replicas_in_sync),
         "training_images": f"{len(training.records)}, {training.digest}",
         "command": options.command,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "devices": describe(strategy),
+        "devices": devices,
         "machine": machine(),
     }
+
+
+def _batch_size(options: TrainingOptions, training: DecodedRecords, num_replicas: int = 1) -> int:
+    kind = "devices"
+    if options.backend == "jax":
+        num_replicas, kind = options.num_processes, "processes"
+    return global_batch_size(
+        options.backbone, options.batch_size, len(training.records), num_replicas, kind
+    )
 
 
 def _print_plan(

@@ -30,16 +30,17 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch + 1
+        # Now, since Keras' JAX trainer takes the variables away while it trains.
+        self.rate = float(self.model.optimizer.learning_rate)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if math.isfinite(logs["loss"]):
             return
         if self.on_stop is not None:
             self.on_stop()
-        rate = float(self.model.optimizer.learning_rate)
         raise RunError(
             f"epoch {self.epoch}, step {self.steps_before + batch + 1}: the loss is "
-            f"{logs['loss']}; lower --learning_rate (now {rate:g})"
+            f"{logs['loss']}; lower --learning_rate (now {self.rate:g})"
         )
 
 

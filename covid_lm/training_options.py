@@ -6,13 +6,22 @@ import math
 import os
 import re
 
+from covid_lm.backbones.costs import activation_bytes
 from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS, backbone_config
 from covid_lm.errors import InputError
+
+BACKENDS = ("tensorflow", "jax")
+NOT_REPEATED = ("name", "output_dir", "backend", "process_id")  # in a run's `command` as flags
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """What `tools/train.py` is told; the defaults are the paper's where it gives any."""
+    """What `tools/train.py` is told; the defaults are the paper's where it gives any.
+
+    Attributes:
+        backend: Keras' for the training itself, KERAS_BACKEND; all else is TensorFlow's.
+        process_id: which of `num_processes` this one is; process 0 evaluates and exports.
+    """
 
     dataset: str = "phantom"
     data_dir: str | None = None
@@ -41,6 +50,10 @@ class TrainingOptions:
     tpu_zone: str | None = None
     gcp_project: str | None = None
     tpu_timeout: float = 25.0
+    backend: str = "tensorflow"
+    coordinator: str | None = None
+    num_processes: int = 1
+    process_id: int = 0
 
     def __post_init__(self):
         for flag in ("batch_size", "epochs", "max_images"):
@@ -52,7 +65,8 @@ class TrainingOptions:
             raise InputError(f"--name={self.name}: letters, digits and _.+- only, please")
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise InputError("--tensorboard: needs pip install 'covid_lm[tensorboard]'")
-        self._check_tpu()
+        check_tpu_flags(self.tpu, self.tpu_zone, self.gcp_project, self.tpu_timeout)
+        self._check_backend()
         if self.backbone in CONVOLUTIONAL_NETWORKS:
             self._check_convolutional()
         elif self.image_size is not None:
@@ -70,12 +84,42 @@ class TrainingOptions:
             if not 0 <= getattr(self, flag) < 1:
                 raise InputError(f"--{flag}={getattr(self, flag)}: must be at least 0 and below 1")
 
-    def _check_tpu(self) -> None:
-        for flag in ("tpu_zone", "gcp_project"):
-            if getattr(self, flag) is not None and self.tpu is None:
-                raise InputError(f"--{flag}={getattr(self, flag)}: only with --tpu")
-        if not (math.isfinite(self.tpu_timeout) and self.tpu_timeout > 0):
-            raise InputError(f"--tpu_timeout={self.tpu_timeout}: must be above 0")
+    def _check_backend(self) -> None:
+        if self.backend not in BACKENDS:
+            raise InputError(f"KERAS_BACKEND={self.backend}: choose {' or '.join(BACKENDS)}")
+        if self.num_processes < 1:
+            raise InputError(f"--num_processes={self.num_processes}: must be at least 1")
+        if not 0 <= self.process_id < self.num_processes:
+            raise InputError(
+                f"--process_id={self.process_id}: must be from 0 to {self.num_processes - 1}, "
+                "below --num_processes"
+            )
+        if self.num_processes > 1 and not re.fullmatch(r".+:\d+", self.coordinator or ""):
+            raise InputError(
+                f"--num_processes={self.num_processes}: needs --coordinator=HOST:PORT, an address "
+                "that process 0 can listen at"
+            )
+        if self.backend == "jax":
+            self._check_jax()
+        elif self.num_processes > 1:
+            raise InputError(
+                f"--num_processes={self.num_processes}: only with KERAS_BACKEND=jax; TensorFlow "
+                "trains on one machine"
+            )
+
+    def _check_jax(self) -> None:
+        if importlib.util.find_spec("jax") is None:
+            raise InputError("KERAS_BACKEND=jax: needs pip install 'covid_lm[jax]'")
+        if self.tpu is not None:
+            raise InputError(
+                f"--tpu={self.tpu}: not with KERAS_BACKEND=jax, which takes all devices of its "
+                "machine"
+            )
+        if self.backbone in CONVOLUTIONAL_NETWORKS:
+            raise InputError(f"--backbone={self.backbone}: not with KERAS_BACKEND=jax")
+        for flag, value in (("augment", "none"), ("token_dropout", 0.0), ("tensorboard", False)):
+            if getattr(self, flag) != value:
+                raise InputError(f"--{flag}: not with KERAS_BACKEND=jax")
 
     def _check_convolutional(self) -> None:
         if self.protocol != "absent":
@@ -96,19 +140,27 @@ class TrainingOptions:
 
     @property
     def command(self) -> str:
-        """The command that repeats the run, with DIR, WEIGHTS_DIR and PROJECT for private names."""
-        return f"python tools/train.py{self.flags()}"
+        """The command that repeats the run, with DIR, HOST:PORT and so on for private names."""
+        backend = "" if self.backend == "tensorflow" else f"KERAS_BACKEND={self.backend} "
+        return f"{backend}python tools/train.py{self.flags()}"
 
     def flags(self, *left_out: str) -> str:
         """What differs from the defaults, as a command's flags, each with a space before it."""
-        placeholders = {"data_dir": "DIR", "weights": "WEIGHTS_DIR", "gcp_project": "PROJECT"}
+        placeholders = {
+            "data_dir": "DIR",
+            "weights": "WEIGHTS_DIR",
+            "gcp_project": "PROJECT",
+            "coordinator": "HOST:PORT",
+        }
         words = [""]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value == field.default or field.name in ("name", "output_dir", *left_out):
+            if value == field.default or field.name in (*NOT_REPEATED, *left_out):
                 continue
             value = placeholders.get(field.name, value)
             words.append(f"--{field.name}" if value is True else f"--{field.name}={value}")
+        if self.num_processes > 1:
+            words.append("--process_id=I")
         return " ".join(words)
 
     @property
@@ -125,32 +177,45 @@ def fitting_batch_size(backbone_name: str, num_images: int, length: int = 512) -
     """A power of two that leaves about 16 steps an epoch or more, within the paper's 512.
 
     A convolutional network gets 64 at most. A BERT's activations are bounded by a quarter of the
-    machine's memory: for its gradients a layer keeps `34 * length * width + 5 * heads * length**2`
-    bytes of a sequence in 16-bit arithmetic (Korthikanti et al., 2022, equation 2), and twice that
-    in float32.
+    machine's memory.
     """
     if backbone_name in CONVOLUTIONAL_NETWORKS:
         bound = min(64, num_images / 16)
     else:
-        backbone = backbone_config(backbone_name)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
-        per_layer = 34 * length * backbone.hidden_dim + 5 * backbone.num_heads * length**2
-        bound = min(512, num_images / 16, memory / (2 * per_layer * backbone.num_layers))
+        activations = activation_bytes(backbone_config(backbone_name), length, "float32")
+        bound = min(512, num_images / 16, memory / activations)
     return 2 ** int(math.log2(max(bound, 1)))
 
 
-def global_batch_size(options: TrainingOptions, num_images: int, num_replicas: int) -> int:
-    """Images a step over all devices, the same number on each.
+def check_tpu_flags(
+    tpu: str | None, tpu_zone: str | None, gcp_project: str | None, tpu_timeout: float
+) -> None:
+    """Raises `InputError` unless the flags that find a TPU go together."""
+    for flag, value in (("tpu_zone", tpu_zone), ("gcp_project", gcp_project)):
+        if value is not None and tpu is None:
+            raise InputError(f"--{flag}={value}: only with --tpu")
+    if not (math.isfinite(tpu_timeout) and tpu_timeout > 0):
+        raise InputError(f"--tpu_timeout={tpu_timeout}: must be above 0")
+
+
+def global_batch_size(
+    backbone: str, batch_size: int | None, num_images: int, num_replicas: int, kind: str = "devices"
+) -> int:
+    """Images a step over all devices, or hosts, the same number on each.
+
+    Args:
+        batch_size: the one asked for; None for a fitting one.
+        kind: of the replicas, for the message.
 
     Raises:
         InputError: the batch size asked for can't be divided so.
     """
-    if options.batch_size is None:
-        fitting = fitting_batch_size(options.backbone, num_images)
+    if batch_size is None:
+        fitting = fitting_batch_size(backbone, num_images)
         return math.ceil(fitting / num_replicas) * num_replicas
-    if options.batch_size % num_replicas:
+    if batch_size % num_replicas:
         raise InputError(
-            f"--batch_size={options.batch_size}: must be a multiple of {num_replicas}, the number "
-            "of devices"
+            f"--batch_size={batch_size}: must be a multiple of {num_replicas}, the number of {kind}"
         )
-    return options.batch_size
+    return batch_size

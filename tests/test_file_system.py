@@ -184,15 +184,15 @@ def test_a_whole_run_in_a_store_broken_off_and_resumed(image_folder, monkeypatch
         output_dir="ram://runs",
         name="run-1",
     )
-    kept = fitting._print_epoch
+    kept = fitting.print_epoch
 
     def break_off(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fitting, "_print_epoch", break_off)
+    monkeypatch.setattr(fitting, "print_epoch", break_off)
     with pytest.raises(KeyboardInterrupt):
         train(options)
-    monkeypatch.setattr(fitting, "_print_epoch", kept)
+    monkeypatch.setattr(fitting, "print_epoch", kept)
     result = train(options)
     assert "resumed after epoch 1, step 0\n" in capsys.readouterr().out
     assert result.version_dir == "ram://runs/run-1/1"

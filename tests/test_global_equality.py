@@ -60,16 +60,16 @@ options = TrainingOptions(
     output_dir=sys.argv[2], name="run-1",
 )
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-kept = fitting._print_epoch
+kept = fitting.print_epoch
 
 def break_off(*_):
     raise KeyboardInterrupt
 
-fitting._print_epoch = break_off
+fitting.print_epoch = break_off
 try:
     train(options, strategy)
 except KeyboardInterrupt:
-    fitting._print_epoch = kept
+    fitting.print_epoch = kept
 result = train(options, strategy)
 n = result.metrics["protocols"]["paper"]["n"]
 print(n, result.export_difference < 1e-5, result.version_dir)

@@ -10,7 +10,6 @@ import shutil
 import numpy as np
 import pytest
 
-from covid_lm.backbones.named import backbone_config
 from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.data.folder import folder
 from covid_lm.data.tokens import decode_records
@@ -130,12 +129,12 @@ def sequences(image_folder):
 def settle(finished, sequences, **changes) -> int:
     chosen = options("moved", "elsewhere", **changes)
     run_dir = str(finished[1] / "run-1" / "run")
-    return settle_config(chosen, backbone_config(chosen.backbone), sequences, run_dir)
+    return settle_config(chosen, sequences, run_dir)
 
 
 def test_a_new_run_gets_a_fitting_batch_size(tmp_path, sequences):
     chosen = options("moved", "elsewhere", batch_size=None)
-    fitting = settle_config(chosen, backbone_config(chosen.backbone), sequences, str(tmp_path))
+    fitting = settle_config(chosen, sequences, str(tmp_path))
     assert fitting == fitting_batch_size(chosen.backbone, 24) == 1
 
 

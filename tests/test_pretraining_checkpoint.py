@@ -9,12 +9,12 @@ import pytest
 
 from covid_lm.errors import InputError
 from covid_lm.pretraining_checkpoint import (
-    read_config,
     restore_epoch,
     resumable_run,
     save_epoch,
     whole_epochs,
 )
+from covid_lm.pretraining_config import read_config
 
 HISTORY = [{"epoch": 1, "seconds": 0.5}]
 

@@ -157,20 +157,20 @@ def test_a_truncated_checkpoint(image_folder, tmp_path, interrupted, uninterrupt
 def test_a_run_that_is_terminated_resumes_by_itself(
     image_folder, tmp_path, uninterrupted, monkeypatch, capsys
 ):
-    kept = fitting._print_epoch
+    kept = fitting.print_epoch
 
     def send_sigterm(progress, epochs):
         kept(progress, epochs)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(fitting, "_print_epoch", send_sigterm)
+    monkeypatch.setattr(fitting, "print_epoch", send_sigterm)
     with pytest.raises(Terminated) as error:
         train(options(image_folder, tmp_path))
     assert error.value.exit_status == 143
     assert os.listdir(tmp_path / "run-1") == [UNFINISHED]
     checkpoints = tmp_path / "run-1" / UNFINISHED / "checkpoints"
     assert sorted(os.listdir(checkpoints)) == ["step-000000005.npz", "step-000000006.npz"]
-    monkeypatch.setattr(fitting, "_print_epoch", kept)
+    monkeypatch.setattr(fitting, "print_epoch", kept)
 
     with pytest.raises(InputError, match=r"no such directory; give --data_dir"):
         train(options("absent", tmp_path))

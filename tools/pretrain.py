@@ -9,7 +9,7 @@ Hugging Face transformers loads. Give --dataset several times to use several dat
 from absl import flags
 
 from covid_lm.backbones.named import BACKBONES
-from covid_lm.command_line import run_tool
+from covid_lm.command_line import define_tpu_flags, run_tool
 from covid_lm.data import DATASETS
 from covid_lm.protocols import LAYOUTS, PROTOCOLS
 
@@ -35,14 +35,21 @@ flags.DEFINE_float("mask_rate", 0.15, "Share of each sequence's words to mask.")
 flags.DEFINE_integer("epochs", 8, "Epochs to train, those of an interrupted run among them.")
 flags.DEFINE_integer("batch_size", None, "Images a step; fit for the machine unless given.")
 flags.DEFINE_float("learning_rate", 1e-4, "Constant learning rate of AdamW.")
-flags.DEFINE_enum("dtype", "float32", ("float32", "bfloat16"), "Arithmetic (bfloat16: mixed).")
+flags.DEFINE_enum(
+    "dtype",
+    None,
+    ("float32", "bfloat16"),
+    "Arithmetic (bfloat16: mixed); float32, and bfloat16 on a TPU, unless given.",
+)
 flags.DEFINE_integer("seed", 0, "Seed of weights, order, masks and dropout.")
 flags.DEFINE_string("name", None, "Name of the run; made from the flags above unless given.")
 flags.DEFINE_string("output_dir", "saved_models", "Where NAME/run and NAME/weights are written.")
 flags.DEFINE_bool("skip_invalid", False, "Leave undecodable images out, and list them.")
+define_tpu_flags()
 
 
 def main(argv: list[str]) -> None:
+    from covid_lm.distribution import default_dtype
     from covid_lm.pretraining import pretrain
     from covid_lm.pretraining_options import PretrainingOptions
 
@@ -51,6 +58,7 @@ def main(argv: list[str]) -> None:
         name: FLAGS[renamed.get(name, name)].value
         for name in PretrainingOptions.__dataclass_fields__
     }
+    values["dtype"] = FLAGS.dtype or default_dtype(FLAGS.tpu)
     lists = {name: tuple(values[name]) for name in renamed}
     options = PretrainingOptions(**{**values, **lists})
     result = pretrain(options)

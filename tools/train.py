@@ -1,12 +1,18 @@
 """Trains a classifier, evaluates it on the test split, exports it and verifies the export.
 
-Without flags: a tiny model on the embedded phantom data, about a minute on two cores.
+Without flags: a tiny model on the embedded phantom data, about a minute on two cores. With
+KERAS_BACKEND=jax in the environment, the training itself runs on Keras' JAX backend.
 """
+
+import os
 
 from absl import flags
 
-from covid_lm.command_line import run_tool
+from covid_lm.command_line import define_tpu_flags, run_tool
 from covid_lm.training_flags import define_training_flags
+
+# What trains; `run_tool` gives all else to TensorFlow.
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 
 FLAGS = flags.FLAGS
 define_training_flags()
@@ -22,26 +28,35 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("output_dir", "saved_models", "Where NAME/run and NAME/VERSION are written.")
 flags.DEFINE_bool("tensorboard", False, "Log for TensorBoard, too: NAME/run/tensorboard.")
+define_tpu_flags()
 flags.DEFINE_string(
-    "tpu",
+    "coordinator",
     None,
-    "Train on a Cloud TPU: its name, `local` on a TPU VM, or grpc://HOST:PORT. Else on all GPUs of "
-    "this machine, else on its CPU.",
+    "With several processes: HOST:PORT at which process 0 listens, the same for all of them.",
 )
-flags.DEFINE_string("tpu_zone", None, "Zone of a named TPU; this machine's unless given.")
-flags.DEFINE_string("gcp_project", None, "Project of a named TPU; this machine's unless given.")
-flags.DEFINE_float("tpu_timeout", 25.0, "Seconds until the TPU must be ready.")
+flags.DEFINE_integer(
+    "num_processes", 1, "Processes, one a host, to train as one; only with KERAS_BACKEND=jax."
+)
+flags.DEFINE_integer(
+    "process_id", 0, "Which of them this one is, from 0; process 0 evaluates and exports."
+)
 
 
 def main(argv: list[str]) -> None:
     from covid_lm.distribution import default_dtype
     from covid_lm.evaluation.summary import summary
-    from covid_lm.training import train
+    from covid_lm.training import train, train_along
     from covid_lm.training_options import TrainingOptions
 
-    told = {name: FLAGS[name].value for name in TrainingOptions.__dataclass_fields__}
+    fields = [name for name in TrainingOptions.__dataclass_fields__ if name != "backend"]
+    told = {name: FLAGS[name].value for name in fields}
     told["dtype"] = FLAGS.dtype or default_dtype(FLAGS.tpu)
-    result = train(TrainingOptions(**told))
+    options = TrainingOptions(**told, backend=BACKEND)
+    if options.process_id:
+        train_along(options)
+        print(f"process {options.process_id} is done; process 0 evaluates and exports")
+        return
+    result = train(options)
     print(f"\ntest split\n{summary(result.metrics)}\n")
     if FLAGS.early_stopping == "test":
         print("early stopping looked at the test split: these figures are not held-out ones")

@@ -12,10 +12,8 @@ def table(result: dict) -> str:
         result: {"machine", "suite", "notes", "cases": [{"backbone", "dtype", "batch_size",
             "contenders", "figures", "targets"}, ...]}. Suites on raw images also give "unit" and
             each case's "title" and "images", those of a step; a case of concurrent callers has
-            "latencies". A suite that measures no contenders gives its own "text".
+            "latencies".
     """
-    if "text" in result:
-        return "\n".join([result["text"], *result["notes"]])
     lines = [
         f"{result['suite']}: medians over the rounds; in brackets lowest and highest ratio",
         f"{'':39}{result.get('unit', 'sequences/s'):>12}{'peak GB':>9}   covid_lm is",

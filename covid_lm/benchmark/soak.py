@@ -32,7 +32,7 @@ def run(options: Options) -> dict:
     """Soaks the export of every backbone in `options`, one after another.
 
     Returns:
-        "suite", "notes", "text" (the result in lines) and "cases", one for each backbone: what
+        "suite", "notes", "tables" (the result in lines) and "cases", one for each backbone: what
         `soak` returns, with "backbone".
 
     Raises:
@@ -51,8 +51,8 @@ def run(options: Options) -> dict:
             raise RunError(f"soak of {backbone} failed: {said[-1]}")
         answer = json.loads(process.stdout.splitlines()[-1])
         cases.append({"backbone": backbone, **answer})
-    text = "\n".join(map(soak_line, cases))
-    return {"suite": "soak", "notes": [images], "cases": cases, "text": text}
+    lines = [soak_line(case) for case in cases]
+    return {"suite": "soak", "notes": [images], "cases": cases, "tables": lines}
 
 
 def soak_line(case: dict) -> str:

@@ -50,25 +50,55 @@ class TokenizedRecords:
         """Batches in an epoch."""
         return steps_an_epoch(len(self.labels), batch_size)
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
+    def epoch(
+        self,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        first_step: int = 0,
+        process_id: int = 0,
+        num_processes: int = 1,
+    ) -> tf.data.Dataset:
         """What is left of an epoch, as batches of (tokens, labels), all of one size.
 
         The order is that of `epoch_order`, so that any step can be gone back to.
+
+        Of several processes, each gets its own share of every batch; put side by side, the shares
+        are the batch that one process gets. `batch_size`, of all of them, is a multiple of
+        `num_processes`.
         """
         order = epoch_order(len(self.labels), batch_size, seed, epoch)[first_step:]
+        order = np.split(order, num_processes, axis=1)[process_id]
+        return self._gathered(order).prefetch(tf.data.AUTOTUNE)
+
+    def once(self, batch_size: int, process_id: int = 0, num_processes: int = 1) -> tf.data.Dataset:
+        """The whole split in its order, as batches of (tokens, labels, weights), all of one size.
+
+        The weights, float32 [batch], are 1, and 0 for the images that fill up the last batch.
+        Shares of several processes are those of `epoch`.
+        """
+        count = len(self.labels)
+        shape = (self.steps(batch_size), batch_size)
+        rows = np.resize(np.arange(count), shape)
+        weights = (np.arange(rows.size) < count).astype(np.float32).reshape(shape)
+        rows, weights = (
+            np.split(array, num_processes, axis=1)[process_id] for array in (rows, weights)
+        )
+        weights = tf.data.Dataset.from_tensor_slices(weights)
+        batches = tf.data.Dataset.zip(self._gathered(rows), weights)
+        return batches.map(lambda batch, weight: (*batch, weight)).prefetch(tf.data.AUTOTUNE)
+
+    def _gathered(self, order: np.ndarray) -> tf.data.Dataset:
+        """Batches of (tokens, labels) with the images of each row of `order` [steps, batch]."""
         with tf.device("CPU"):
             tokens = {key: tf.constant(value) for key, value in self.tokens.items()}
             labels = tf.constant(self.labels)
-        return (
-            tf.data.Dataset.from_tensor_slices(order)
-            .map(
-                lambda rows: (
-                    {key: tf.gather(value, rows) for key, value in tokens.items()},
-                    tf.gather(labels, rows),
-                ),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
-            .prefetch(tf.data.AUTOTUNE)
+        return tf.data.Dataset.from_tensor_slices(order).map(
+            lambda rows: (
+                {key: tf.gather(value, rows) for key, value in tokens.items()},
+                tf.gather(labels, rows),
+            ),
+            num_parallel_calls=tf.data.AUTOTUNE,
         )
 
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from covid_lm.evaluation.protocols import Evaluation
-from covid_lm.pretraining_checkpoint import read_config
+from covid_lm.pretraining_config import read_config
 
 # Of a run's options, those that a reader compares by.
 _OPTIONS = ("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed")

@@ -1,7 +1,7 @@
 import numpy as np
 
 from covid_lm.data.masked_tokens import MaskedTokens
-from covid_lm.layers.token_masking import TokenMasking
+from covid_lm.layers.token_masking import UNUSED, TokenMasking
 
 COUNT, LENGTH = 10, 20
 
@@ -20,11 +20,20 @@ def make_sequences(seed=0) -> MaskedTokens:
 
 
 def collect(dataset):
-    """Rows, token ids and targets, in the order of the batches, and the batches' sizes."""
-    batches = [(inputs["token_ids"].numpy(), targets.numpy()) for inputs, targets in dataset]
-    token_ids = np.concatenate([batch[0] for batch in batches])
-    targets = np.concatenate([batch[1] for batch in batches])
-    return token_ids[:, 0] - 100, token_ids, targets, [len(batch[0]) for batch in batches]
+    """Rows, token ids and targets, in the order of the batches, and how many count in each.
+
+    What fills up the last batch is left out.
+    """
+    token_ids, targets, counts = [], [], []
+    for inputs, batch, weights in dataset:
+        counted = (batch.numpy()[..., 1] != UNUSED).any(axis=1)
+        assert len(counted) == 4
+        assert (weights.numpy() > 0).any(axis=1).tolist() == counted.tolist()
+        token_ids.append(inputs["token_ids"].numpy()[counted])
+        targets.append(batch.numpy()[counted])
+        counts.append(counted.sum())
+    token_ids = np.concatenate(token_ids)
+    return token_ids[:, 0] - 100, token_ids, np.concatenate(targets), counts
 
 
 def test_an_epoch_holds_every_sequence_once_and_differs_from_the_next():
@@ -54,3 +63,23 @@ def test_batches_to_measure_with_are_in_order_and_the_same_each_time():
     assert list(rows) == list(range(COUNT))
     assert sizes == [4, 4, 2]
     np.testing.assert_array_equal(collect(sequences.batches(4))[1], token_ids)
+
+
+def test_the_shapes_are_static():
+    for dataset in (make_sequences().epochs(4, 0, 2), make_sequences().batches(4)):
+        inputs, targets, weights = dataset.element_spec
+        assert inputs["token_ids"].shape == (4, LENGTH)
+        assert (targets.shape, weights.shape) == ((4, 3, 2), (4, 3))
+
+
+def test_weights_make_the_mean_over_slots_the_mean_over_masked_tokens():
+    sequences = make_sequences()
+    token_ids = sequences.tokens["token_ids"]
+    token_ids[::2, 5:] = 0  # four words, of which one is masked, and not three
+    numbers = []
+    for _, targets, weights in sequences.batches(4):
+        losses = np.random.default_rng(0).random(weights.shape)
+        used = targets.numpy()[..., 1] != UNUSED
+        numbers.append(used.sum())
+        np.testing.assert_allclose((losses * weights.numpy()).mean(), losses[used].mean(), 1e-6)
+    assert numbers == [8, 8, 4]

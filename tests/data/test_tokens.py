@@ -45,6 +45,30 @@ def test_what_is_left_of_an_epoch(first_step):
     assert order(first_step=first_step) == order()[first_step:]
 
 
+@pytest.mark.parametrize("num_processes", [1, 2, 4])
+def test_the_shares_of_several_processes_are_the_batches_of_one(num_processes):
+    shares = [
+        order(process_id=number, num_processes=num_processes) for number in range(num_processes)
+    ]
+    assert {len(batch) for share in shares for batch in share} == {4 // num_processes}
+    np.testing.assert_array_equal(np.concatenate(shares, axis=1), order())
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_the_whole_split_once(num_processes):
+    shares = [
+        [
+            (tokens["token_ids"].numpy()[:, 0] // 2, labels.numpy(), weights.numpy())
+            for tokens, labels, weights in RECORDS.once(4, number, num_processes)
+        ]
+        for number in range(num_processes)
+    ]
+    rows, labels, weights = np.concatenate(shares, axis=2).transpose(1, 0, 2).reshape(3, 12)
+    np.testing.assert_array_equal(rows, labels)
+    assert labels[:10].tolist() == list(range(10))
+    assert weights.tolist() == [1] * 10 + [0] * 2
+
+
 def test_a_batch_larger_than_the_data():
     (batch,) = order(batch_size=25)
     assert batch == (batch[:10] * 3)[:25]

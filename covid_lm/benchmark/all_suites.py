@@ -1,0 +1,84 @@
+"""Suite `all`: the README's speed figures in one run, in fewer rounds and cases than each suite's.
+
+Under 15 minutes on two cores, of which suite `scale` is four.
+"""
+
+import dataclasses
+import importlib
+import statistics
+
+from covid_lm.benchmark import SUITES
+from covid_lm.benchmark.cases import SUITE_DEFAULTS, Options
+
+SHORTER = {  # suite: what it is told, in the order of the tables
+    "encoder": {"batch_sizes": (8,), "rounds": 3},
+    "training": {"batch_sizes": (8,), "dtypes": ("bfloat16",), "rounds": 2},
+    "preprocessing": {"rounds": 3},
+    "serving": {"batch_sizes": (1, 8), "rounds": 2},
+    "scale": {},
+}
+
+
+def run(options: Options) -> dict:
+    """Runs the suites one after another.
+
+    Args:
+        options: of which threads and data_dir count.
+
+    Returns:
+        "suite", "notes", "suites" (each one's result) and "tables", Markdown.
+
+    Raises:
+        InputError: no usable data set.
+        RunError: a contender failed.
+    """
+    results = {}
+    for suite, shorter in SHORTER.items():
+        told = dataclasses.replace(options, **{**SUITE_DEFAULTS.get(suite, {}), **shorter})
+        results[suite] = importlib.import_module(SUITES[suite]).run(told)
+    notes = list(dict.fromkeys(note for result in results.values() for note in result["notes"]))
+    compared = [result for result in results.values() if "tables" not in result]
+    tables = [comparison_table(compared)]
+    tables += [table for result in results.values() for table in result.get("tables", ())]
+    return {"suite": "all", "notes": notes, "suites": results, "tables": tables}
+
+
+def comparison_table(results: list[dict]) -> str:
+    """A row for every case and rival of the suites that have rivals, in Markdown."""
+    lines = [
+        "| suite | case | a second | peak GB | beside | times as fast [lowest, highest] | goal |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        for case in result["cases"]:
+            lines += _rows(result["suite"], case)
+    return "\n".join(lines)
+
+
+def _rows(suite: str, case: dict) -> list[str]:
+    ours = next(iter(case["contenders"]))
+    if "latencies" in case:
+        latency = case["latencies"][ours]
+        shown = f"p50 {1e3 * latency['p50']:.0f} ms, p99 {1e3 * latency['p99']:.0f} ms"
+    else:
+        seconds = statistics.median(case["contenders"][ours]["seconds"])
+        shown = f"{case.get('images', case['batch_size']) / seconds:.2f}"
+    memory = f"{case['contenders'][ours]['peak_bytes'] / 1e9:.2f}"
+    default = f"{case['backbone']} {case['dtype']} batch {case['batch_size']}"
+    rows = []
+    for rival, figure in case["figures"].items():
+        first = [case.get("task", suite), case.get("title", default), shown, memory]
+        if rival == "ceiling":
+            times = f"{figure['median']:.0%} of it [{figure['low']:.0%}, {figure['high']:.0%}]"
+        else:
+            times = f"{figure['median']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
+        cells = [*(first if not rows else [""] * 4), rival, times, _goal(case, rival)]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def _goal(case: dict, rival: str) -> str:
+    for target in case.get("targets", ()):
+        if target["rival"] == rival:
+            return f"{target['minimum']:g}, {'met' if target['met'] else 'missed'}"
+    return ""

@@ -1,0 +1,72 @@
+"""Several processes, one a host, that train as one on JAX: what they agree on before they do."""
+
+import hashlib
+from typing import Any
+
+import jax
+import keras
+import numpy as np
+from jax.experimental import multihost_utils
+
+from covid_lm.errors import InputError, RunError
+
+WAIT_SECONDS = 300  # for the other processes
+
+
+def join_processes(coordinator: str | None, num_processes: int, process_id: int) -> None:
+    """Waits for all processes; from here on Keras trains on all devices of all of them.
+
+    On CPUs they talk by gloo, on GPUs and TPUs by JAX's own collectives.
+
+    Raises:
+        RunError: the processes did not come together.
+    """
+    if num_processes > 1:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        try:
+            jax.distributed.initialize(
+                coordinator, num_processes, process_id, initialization_timeout=WAIT_SECONDS
+            )
+        except (RuntimeError, ValueError) as error:
+            raise RunError(
+                f"--coordinator={coordinator}: process {process_id} of {num_processes} did not "
+                f"meet the others ({str(error).splitlines()[0][:120]}); start all of them within "
+                f"{WAIT_SECONDS} s, with the same address"
+            ) from None
+    # Every process makes its own share of each batch.
+    distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+    keras.distribution.set_distribution(distribution)
+
+
+def require_divisible(batch_size: int) -> None:
+    """Raises `InputError` unless all devices can have equal shares of a batch."""
+    devices = jax.device_count()
+    if batch_size % devices:
+        raise InputError(
+            f"--batch_size={batch_size}: must be a multiple of {devices}, the number of devices of "
+            f"{jax.process_count()} process(es)"
+        )
+
+
+def require_same(digest: "hashlib._Hash") -> None:
+    """Raises `InputError` in every process if a digest is not the same in all of them."""
+    own = np.frombuffer(digest.digest(), np.uint8)
+    digests = np.reshape(multihost_utils.process_allgather(own), (-1, len(own)))
+    others = [number for number, other in enumerate(digests) if (other != digests[0]).any()]
+    if others:
+        raise InputError(
+            f"--process_id={others[0]}: was told other flags, or reads other data, than process "
+            "0; give all the same, --batch_size among them"
+        )
+
+
+def from_process_0(tree: Any) -> Any:
+    """The arrays of process 0, as NumPy arrays; the others give theirs of the same shapes."""
+    return multihost_utils.broadcast_one_to_all(tree)
+
+
+def bytes_from_process_0(content: bytes) -> bytes:
+    """The bytes of process 0, whatever the length."""
+    length = int(from_process_0(np.array(len(content))))
+    padded = np.frombuffer(content[:length].ljust(length, b"\0"), np.uint8)
+    return from_process_0(padded).tobytes()

@@ -1,0 +1,61 @@
+"""The splits of a training run: decoded once, and tokenized under the policy of each."""
+
+from covid_lm.classifier import Classifier
+from covid_lm.data.augmented import AugmentedRecords
+from covid_lm.data.records import ImageDataset
+from covid_lm.data.tokens import DecodedRecords, TokenizedRecords, decode_records, decoded_chunks
+from covid_lm.errors import InputError
+from covid_lm.pixel_classifier import PixelClassifier
+from covid_lm.training_options import TrainingOptions
+from covid_lm.training_set import training_image_input, training_set
+
+
+def decode_splits(
+    classifier: Classifier | PixelClassifier, dataset: ImageDataset, options: TrainingOptions
+) -> dict[str, DecodedRecords]:
+    """The images that the run is trained on and stopped by, decoded once.
+
+    The paper trains on train and validation images together; only `--early_stopping=val` holds
+    the validation split out.
+
+    Raises:
+        InputError: a split that is needed has no images, or an image can't be decoded.
+    """
+    splits = {"train": ("train", "val")}
+    if options.early_stopping == "val":
+        splits = {"train": ("train",), "val": ("val",)}
+    elif options.early_stopping == "test":
+        splits["test"] = ("test",)
+    for split, parts in {**splits, "test": ("test",)}.items():
+        if not dataset.split(*parts):
+            hint = "use --early_stopping=none" if split == "val" else "add some"
+            raise InputError(f"{dataset.name}: no {split} images; {hint}")
+    image_input = classifier.preprocessor().image_input
+    if "test" not in splits:
+        # A damaged test image is better known of before the training than after it.
+        for chunk in decoded_chunks(dataset.split("test"), image_input, options.skip_invalid):
+            _print_skipped(chunk)
+    image_inputs = {"train": training_image_input(classifier, options)}
+    images = {}
+    for split, parts in splits.items():
+        chosen = image_inputs.get(split, image_input)
+        images[split] = decode_records(dataset.split(*parts), chosen, options.skip_invalid)
+        _print_skipped(images[split])
+    return images
+
+
+def tokenized_splits(
+    classifier: Classifier | PixelClassifier,
+    images: dict[str, DecodedRecords],
+    options: TrainingOptions,
+) -> dict[str, TokenizedRecords | AugmentedRecords]:
+    """The split to train on ("training") and, unless none is, the one to stop by ("monitored")."""
+    splits = {"training": training_set(classifier, images["train"], options)}
+    if options.early_stopping != "none":
+        splits["monitored"] = images[options.early_stopping].tokenize(classifier.preprocessor())
+    return splits
+
+
+def _print_skipped(decoded: DecodedRecords) -> None:
+    for record in decoded.skipped:
+        print(f"skipped, can't be decoded: {record.path}")

@@ -1,0 +1,91 @@
+"""Run by `test_jax_training`, once for each process: the same training on JAX and on TensorFlow.
+
+`python -m tests.jax_curves NUM_PROCESSES PROCESS_ID PORT DROPOUT` prints one JSON object.
+"""
+
+import json
+import os
+import sys
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from covid_lm import jax_fitting
+from covid_lm.classifier import Classifier
+from covid_lm.evaluation.protocols import predict_tokens
+from covid_lm.fitting import validate
+from covid_lm.training_options import TrainingOptions
+from tests import device_curves
+from tests.device_curves import BATCH_SIZE, IMAGES, STEPS, records
+
+
+class Tokenized:
+    """Stands in for `DecodedRecords`, of which only the token ids are needed."""
+
+    def __init__(self, split):
+        self.split = split
+
+    def tokenize(self, preprocessor):
+        return self.split
+
+
+def classifier(dropout: float) -> Classifier:
+    config = device_curves.classifier().config
+    backbone = dataclasses.replace(config.backbone, dropout=dropout)
+    keras.utils.set_random_seed(0)
+    vocabulary = device_curves.built_in_vocabulary()
+    return Classifier(
+        dataclasses.replace(config, backbone=backbone, dropout=dropout / 2), vocabulary
+    )
+
+
+def trained_on_jax(num_processes: int, process_id: int, port: str, dropout: float) -> dict:
+    steps_per_epoch = -(-IMAGES // BATCH_SIZE)
+    options = TrainingOptions(
+        epochs=STEPS // steps_per_epoch,
+        learning_rate=1e-3,
+        backend="jax",
+        coordinator=f"127.0.0.1:{port}",
+        num_processes=num_processes,
+        process_id=process_id,
+    )
+    model = classifier(dropout)
+    held_out = records(17)  # the last batch is filled up
+    images = {"train": Tokenized(records(IMAGES)), "val": Tokenized(held_out)}
+    jax_fitting.CHILD = ("-m", "tests.recorded_jax_training")
+    with tempfile.TemporaryDirectory() as directory:
+        os.environ["LOSSES"] = os.path.join(directory, "losses.json")
+        run_dir = os.path.join(directory, "run")
+        os.mkdir(run_dir)
+        jax_fitting.fit_in_jax(model, images, BATCH_SIZE, options, run_dir)
+        with open(os.environ["LOSSES"], encoding="utf-8") as file:
+            result = {"losses": json.load(file)}
+        written = [name for _, _, names in os.walk(run_dir) for name in names]
+        if process_id:
+            return {**result, "written": written}
+        with open(os.path.join(run_dir, "metrics.jsonl"), encoding="utf-8") as file:
+            result["epochs"] = [json.loads(line) for line in file]
+    return {
+        **result,
+        "validation": validate(model.logits, held_out, BATCH_SIZE),
+        "probabilities": predict_tokens(model, held_out.tokens, BATCH_SIZE).tolist(),
+        "sum": float(sum(np.abs(weight).sum() for weight in model.logits.get_weights())),
+    }
+
+
+def main() -> None:
+    num_processes, process_id, port, dropout = sys.argv[1:]
+    result = trained_on_jax(int(num_processes), int(process_id), port, float(dropout))
+    if process_id == "0" and float(dropout) == 0:
+        result["tensorflow"] = device_curves.trained(tf.distribute.get_strategy())["losses"]
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

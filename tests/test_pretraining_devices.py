@@ -1,0 +1,34 @@
+"""Pre-training on two devices is pre-training on one."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.test_global_equality import run_python
+
+
+@pytest.fixture(scope="module")
+def results() -> dict:
+    return json.loads(run_python("-m", "tests.pretraining_curves").splitlines()[-1])
+
+
+def test_the_loss_curve_is_the_same(results):
+    one = results["one"]["losses"]
+    assert len(one) == 12
+    assert max(one) - min(one) > 0.05  # a curve, and not a constant
+    np.testing.assert_allclose(results["two"]["losses"], one, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_every_masked_token_counts_once(results, split):
+    """Their means over 26 and 7 sequences, of which neither fills its last batch."""
+    for one, two in zip(results["one"]["epochs"], results["two"]["epochs"], strict=True):
+        assert two[split] == pytest.approx(one[split], abs=1e-5)
+
+
+def test_with_dropout_a_run_goes_on_as_if_at_once(results):
+    at_once, in_two_calls = results["two_dropout"], results["two_dropout_in_two_calls"]
+    assert at_once["losses"] == in_two_calls["losses"]
+    assert at_once["epochs"] == in_two_calls["epochs"]
+    assert np.abs(np.subtract(at_once["losses"], results["two"]["losses"])).max() > 1e-3
