@@ -1,6 +1,7 @@
 """The layers composed: a preprocessor (bytes to ids) and a core (ids to probabilities)."""
 
 import dataclasses
+from typing import Literal
 
 import keras
 import numpy as np
@@ -69,7 +70,7 @@ class Classifier:
     """
 
     input_keys = ("token_ids", "segment_ids", "padding_mask")
-    reads_tokens = True
+    reads_tokens: Literal[True] = True
 
     def __init__(
         self,

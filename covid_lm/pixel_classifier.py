@@ -4,6 +4,7 @@ The same halves as `Classifier`, with pixels where that has tokens; it never see
 """
 
 import dataclasses
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -51,7 +52,7 @@ class PixelPreprocessor(keras.layers.Layer):
 
     reads_filename = False
 
-    def __init__(self, image_size: int = 224, max_pixels: int = 64_000_000, **kwargs):
+    def __init__(self, image_size: int = 224, max_pixels: int = 64_000_000, **kwargs: Any):
         super().__init__(**kwargs)
         self.image_input = ImageInput(image_size=image_size, max_pixels=max_pixels)
 
@@ -96,7 +97,7 @@ class PixelClassifier:
     """
 
     input_keys = ("pixels",)
-    reads_tokens = False
+    reads_tokens: Literal[False] = False
 
     def __init__(
         self,

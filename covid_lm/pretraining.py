@@ -146,7 +146,7 @@ def settle_config(
         else fitting_batch_size(options.backbone, len(sequences["train"]["token_ids"]))
     )
     digests = {
-        split: hashlib.sha256(np.ascontiguousarray(tokens["token_ids"])).hexdigest()
+        split: hashlib.sha256(np.ascontiguousarray(tokens["token_ids"]).data).hexdigest()
         for split, tokens in sequences.items()
     }
     told = {**dataclasses.asdict(options), "batch_size": batch_size}

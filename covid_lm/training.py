@@ -154,7 +154,7 @@ def decode_splits(
     Raises:
         InputError: a split that is needed has no images, or an image can't be decoded.
     """
-    splits = {"train": ("train", "val")}
+    splits: dict[str, tuple[str, ...]] = {"train": ("train", "val")}
     if options.early_stopping == "val":
         splits = {"train": ("train",), "val": ("val",)}
     elif options.early_stopping == "test":

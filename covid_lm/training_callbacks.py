@@ -31,7 +31,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch + 1
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict) -> None:
         if math.isfinite(logs["loss"]):
             return
         if self.on_stop is not None:
@@ -58,7 +58,7 @@ class SaveWithinEpoch(keras.callbacks.Callback):
         self.started = time.monotonic()
         self.due = self.started + SAVE_INTERVAL
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict) -> None:
         now = time.monotonic()
         if now < self.due and not self.termination.requested:
             return

@@ -3,6 +3,8 @@
 Without flags: a tiny model on the embedded phantom data, about a minute on two cores.
 """
 
+from typing import Any
+
 from absl import flags
 
 from covid_lm.backbones.named import BACKBONES, CONVOLUTIONAL_NETWORKS
@@ -77,7 +79,9 @@ def main(argv: list[str]) -> None:
     from covid_lm.training import train
     from covid_lm.training_options import TrainingOptions
 
-    told = {name: FLAGS[name].value for name in TrainingOptions.__dataclass_fields__}
+    told: dict[str, Any] = {
+        name: FLAGS[name].value for name in TrainingOptions.__dataclass_fields__
+    }
     told["dtype"] = FLAGS.dtype or default_dtype(FLAGS.tpu)
     result = train(TrainingOptions(**told))
     print(f"\ntest split\n{summary(result.metrics)}\n")

@@ -8,8 +8,10 @@ from covid_lm.evaluation.protocols import Evaluation
 from covid_lm.pretraining_checkpoint import read_config
 
 # Of a run's options, those that a reader compares by.
-_OPTIONS = ("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed")
-_OPTIONS += ("batch_size", "learning_rate", "early_stopping", "command", "date")
+_OPTIONS = (
+    *("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed"),
+    *("batch_size", "learning_rate", "early_stopping", "command", "date"),
+)
 
 
 def hits(evaluation: Evaluation) -> np.ndarray:
