@@ -31,13 +31,16 @@ class PixelClassifierConfig:
 
     @property
     def layout(self) -> str:
+        """Height and width in pixels, where the token classifier has a layout's name."""
         return f"{self.image_size}x{self.image_size}"
 
     def to_dict(self) -> dict:
+        """What `from_dict` takes, ready for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> "PixelClassifierConfig":
+        """The config from what `to_dict` gave; KeyError or TypeError for anything else."""
         return cls(**{**values, "classes": tuple(values["classes"])})
 
 

@@ -31,6 +31,7 @@ class Layout:
 
     @property
     def files(self) -> tuple[str, ...]:
+        """Names of all its files, in the order of `meta`, `train` and `test`."""
         return (*self.meta, *self.train, self.test)
 
 

@@ -73,6 +73,7 @@ class Slice:
 
     @property
     def centre(self) -> tuple[float, float]:
+        """Centre (y, x) of the body, as fractions of the picture."""
         y, x = self.patient.centre
         return y + self.shift[0], x + self.shift[1]
 
@@ -84,6 +85,7 @@ class Slice:
 
     @property
     def spine_centre(self) -> tuple[float, float]:
+        """Centre (y, x) of the vertebra, as fractions of the picture."""
         y, x = self.centre
         return y + self.patient.body[0] * 0.56, x
 

@@ -70,6 +70,7 @@ class PlannedImage:
 
     @property
     def filename(self) -> str:
+        """The file name with the extension of its format."""
         return self.stem + (".png" if self.container.format == "PNG" else ".jpg")
 
 
