@@ -61,7 +61,7 @@ class Checkpoints:
             arrays[f"best/{index:04}"] = weight
         try:
             with whole_file(path) as staged, open(staged, "wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, allow_pickle=False, **arrays)
         except OSError as error:
             raise RunError(
                 f"{path}: can't be written ({error.strerror}); make room and give the same "

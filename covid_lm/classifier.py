@@ -1,6 +1,7 @@
 """The layers composed: a preprocessor (bytes to ids) and a core (ids to probabilities)."""
 
 import dataclasses
+from typing import Literal
 
 import keras
 import numpy as np
@@ -33,17 +34,21 @@ class ClassifierConfig:
 
     @property
     def training_policy(self) -> str:
+        """The metadata policy of the protocol's training phase."""
         return PROTOCOLS[self.protocol][0]
 
     @property
     def test_policy(self) -> str:
+        """The metadata policy of the protocol's test phase."""
         return PROTOCOLS[self.protocol][1]
 
     def to_dict(self) -> dict:
+        """What `from_dict` takes, ready for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> "ClassifierConfig":
+        """The config from what `to_dict` gave; KeyError or TypeError for anything else."""
         backbone = BackboneConfig(**values["backbone"])
         return cls(**{**values, "backbone": backbone, "classes": tuple(values["classes"])})
 
@@ -69,7 +74,7 @@ class Classifier:
     """
 
     input_keys = ("token_ids", "segment_ids", "padding_mask")
-    reads_tokens = True
+    reads_tokens: Literal[True] = True
 
     def __init__(
         self,

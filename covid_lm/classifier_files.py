@@ -38,6 +38,7 @@ def load_classifier(directory: str) -> Classifier | PixelClassifier:
     Raises:
         InputError: no run there, or one that is damaged.
     """
+    classifier: Classifier | PixelClassifier
     try:
         values = json.loads(read_bytes(os.path.join(directory, "config.json")))["classifier"]
         if "image_size" in values:

@@ -104,7 +104,7 @@ def files_below(root: str) -> list[str]:
         with _store(root) as gfile:
             tree = list(gfile.walk(root))
     else:
-        tree = os.walk(root)
+        tree = list(os.walk(root))
     return sorted(os.path.join(directory, name) for directory, _, names in tree for name in names)
 
 

@@ -1,8 +1,10 @@
 """A BERT with its masked-LM head, as it is pre-trained and as it is saved."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
+import numpy as np
 
 from covid_lm.backbones.bert import build_backbone
 from covid_lm.backbones.checkpoint import load_weights
@@ -37,7 +39,7 @@ class MaskedLanguageModel:
         self,
         config: BackboneConfig,
         vocabulary: tuple[str, ...],
-        word_ids: Sequence[int],
+        word_ids: Sequence[int] | np.ndarray,
         length: int,
         num_masked: int,
         dtype_policy: str = "float32",
@@ -46,7 +48,7 @@ class MaskedLanguageModel:
         self.config = config
         self.vocabulary = vocabulary
         self.backbone = build_backbone(config, dtype=dtype_policy)
-        arguments = {
+        arguments: dict[str, Any] = {
             "activation": config.activation,
             "layer_norm_epsilon": config.layer_norm_epsilon,
             "dtype": dtype_policy,

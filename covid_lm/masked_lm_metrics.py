@@ -4,6 +4,7 @@ Targets are those of `TokenMasking`: int [batch, masked, 2], a word's index and 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -58,7 +59,7 @@ class MaskedTokenMean(keras.metrics.Mean):
         super().update_state(self.function(targets, logits), _is_kind(targets, self.kinds))
 
 
-def _is_kind(targets, kinds: tuple[int, ...]):
+def _is_kind(targets: Any, kinds: tuple[int, ...]) -> Any:
     """float32 [batch, masked], 1 or 0."""
     kind = targets[..., 1]
     return ops.cast(sum(ops.cast(kind == one, "int32") for one in kinds), "float32")

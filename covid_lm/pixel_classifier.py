@@ -4,6 +4,7 @@ The same halves as `Classifier`, with pixels where that has tokens; it never see
 """
 
 import dataclasses
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -30,13 +31,16 @@ class PixelClassifierConfig:
 
     @property
     def layout(self) -> str:
+        """Height and width in pixels, where the token classifier has a layout's name."""
         return f"{self.image_size}x{self.image_size}"
 
     def to_dict(self) -> dict:
+        """What `from_dict` takes, ready for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> "PixelClassifierConfig":
+        """The config from what `to_dict` gave; KeyError or TypeError for anything else."""
         return cls(**{**values, "classes": tuple(values["classes"])})
 
 
@@ -51,7 +55,7 @@ class PixelPreprocessor(keras.layers.Layer):
 
     reads_filename = False
 
-    def __init__(self, image_size: int = 224, max_pixels: int = 64_000_000, **kwargs):
+    def __init__(self, image_size: int = 224, max_pixels: int = 64_000_000, **kwargs: Any):
         super().__init__(**kwargs)
         self.image_input = ImageInput(image_size=image_size, max_pixels=max_pixels)
 
@@ -96,7 +100,7 @@ class PixelClassifier:
     """
 
     input_keys = ("pixels",)
-    reads_tokens = False
+    reads_tokens: Literal[False] = False
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The preprocessor: functional layers 1 to 4 as one, from raw bytes to token ids."""
 
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -35,12 +36,12 @@ class Preprocessor(keras.layers.Layer):
         policy: str = "visible",
         reading: str = "decimal",
         image_size: int = 32,
-        color: str = "rgb",
+        color: Literal["rgb", "luminance"] = "rgb",
         head: int = 256,
         tail: int = 256,
         fixed_length: int = 24,
         max_pixels: int = 64_000_000,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.image_input = ImageInput(image_size=image_size, color=color, max_pixels=max_pixels)

@@ -50,9 +50,9 @@ class EpochEnd(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.started = time.monotonic()
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         seconds = round(time.monotonic() - self.started, 3)
-        line = {"epoch": epoch + 1, "seconds": seconds}
+        line: dict = {"epoch": epoch + 1, "seconds": seconds}
         for split, predictors in self.trivial.items():
             line[split] = _figures(logs, "val_" if split == "val" else "", predictors["unigram"])
         self.history.append(line)
@@ -62,7 +62,8 @@ class EpochEnd(keras.callbacks.Callback):
 
 def _figures(logs: dict, prefix: str, trivial: dict) -> dict[str, float | None]:
     loss = float(logs[f"{prefix}cross_entropy"])
-    figures = {"loss": loss, "perplexity": math.exp(min(loss, 700))}  # within a float's range
+    perplexity = math.exp(min(loss, 700))  # within a float's range
+    figures: dict[str, float | None] = {"loss": loss, "perplexity": perplexity}
     for name in ("accuracy", "image_accuracy", "name_accuracy"):
         figures[name] = None if trivial[name] is None else float(logs[f"{prefix}{name}"])
     return figures

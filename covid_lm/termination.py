@@ -55,7 +55,7 @@ class Termination:
             self._stack.enter_context(self._watched())
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     @contextlib.contextmanager

@@ -33,7 +33,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         # Now, since Keras' JAX trainer takes the variables away while it trains.
         self.rate = float(self.model.optimizer.learning_rate)
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict) -> None:
         if math.isfinite(logs["loss"]):
             return
         if self.on_stop is not None:
@@ -59,7 +59,7 @@ class SaveWithinEpoch(keras.callbacks.Callback):
         self.started = time.monotonic()
         self.due = self.started + SAVE_INTERVAL
 
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict) -> None:
         now = time.monotonic()
         if now < self.due and not self.termination.requested:
             return

@@ -14,8 +14,8 @@ from covid_lm.classifier_files import load_classifier
 from covid_lm.data.covid_ct import covid_ct
 from covid_lm.data.folder import folder
 from covid_lm.errors import InputError
-from covid_lm.evaluation.evaluate import evaluate_run
 from covid_lm.run_directory import staged_run
+from covid_lm.run_evaluation import evaluate_run
 from covid_lm.serving.export import export_run
 from covid_lm.serving.publish import publish_version, versions
 from covid_lm.training import train

@@ -15,8 +15,8 @@ from covid_lm.classifier_files import load_classifier
 from covid_lm.data.folder import folder
 from covid_lm.data.tokens import decode_records
 from covid_lm.errors import InputError, RunError
-from covid_lm.evaluation.evaluate import evaluate_run
 from covid_lm.evaluation.protocols import predict_tokens
+from covid_lm.run_evaluation import evaluate_run
 from covid_lm.serving.export import export_difference
 from covid_lm.training import decode_splits, train
 from covid_lm.training_options import TrainingOptions, fitting_batch_size

@@ -7,6 +7,7 @@ that does nothing else.
 
 import importlib
 import json
+from typing import Any
 
 from absl import flags
 
@@ -49,7 +50,9 @@ def main(argv: list[str]) -> None:
 def _options() -> Options:
     from covid_lm.backbones.named import backbone_config
 
-    given = {name: FLAGS[name].value for name in ("backbones", "batch_sizes", "dtypes")}
+    given: dict[str, Any] = {
+        name: FLAGS[name].value for name in ("backbones", "batch_sizes", "dtypes")
+    }
     given = {name: tuple(values) for name, values in given.items() if values is not None}
     for name in given.get("backbones", ()):
         backbone_config(name)

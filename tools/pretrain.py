@@ -6,6 +6,8 @@ Hugging Face transformers loads. Give --dataset several times to use several dat
 --name goes on after the last whole epoch.
 """
 
+from typing import Any
+
 from absl import flags
 
 from covid_lm.backbones.named import BACKBONES
@@ -54,7 +56,7 @@ def main(argv: list[str]) -> None:
     from covid_lm.pretraining_options import PretrainingOptions
 
     renamed = {"datasets": "dataset", "data_dirs": "data_dir"}
-    values = {
+    values: dict[str, Any] = {
         name: FLAGS[renamed.get(name, name)].value
         for name in PretrainingOptions.__dataclass_fields__
     }

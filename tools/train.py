@@ -5,6 +5,7 @@ KERAS_BACKEND=jax in the environment, the training itself runs on Keras' JAX bac
 """
 
 import os
+from typing import Any
 
 from absl import flags
 
@@ -49,7 +50,7 @@ def main(argv: list[str]) -> None:
     from covid_lm.training_options import TrainingOptions
 
     fields = [name for name in TrainingOptions.__dataclass_fields__ if name != "backend"]
-    told = {name: FLAGS[name].value for name in fields}
+    told: dict[str, Any] = {name: FLAGS[name].value for name in fields}
     told["dtype"] = FLAGS.dtype or default_dtype(FLAGS.tpu)
     options = TrainingOptions(**told, backend=BACKEND)
     if options.process_id:

@@ -76,7 +76,7 @@ def near_pairs(thumbnails: np.ndarray) -> list[tuple[int, int, float]]:
     if len(vectors) >= _MIN_IMAGES_FOR_MEAN:
         own = _standardized(vectors - vectors.mean(axis=0))
     signs = perceptual_hash(own.reshape(-1, *thumbnails.shape[1:])) * 2.0 - 1  # [n, 64]
-    pairs = []
+    pairs: list[tuple] = []
     for start in range(0, len(vectors), _BLOCK):
         rows = slice(start, start + _BLOCK)
         distance = (signs.shape[1] - signs[rows] @ signs[start:].T) / 2

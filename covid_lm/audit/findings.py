@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from covid_lm.audit.checks import FILE, Check
 from covid_lm.audit.intervals import holm
-from covid_lm.audit.probes import ProbeResult
+from covid_lm.audit.probes import Marker, ProbeResult
 
 SEVERITIES = ("high", "medium", "low", "info")
 LEAKAGE_CLASSES = {
@@ -144,7 +144,7 @@ def _probe_finding(
     )
 
 
-def marker_text(marker, classes: Sequence[str]) -> str:
+def marker_text(marker: Marker, classes: Sequence[str]) -> str:
     """What a marker says and where: at most the two classes where it is most and least true."""
     order = sorted(range(len(classes)), key=lambda k: -marker.class_shares[k])
     most, least = order[0], order[-1]

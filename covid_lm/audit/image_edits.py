@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -34,7 +35,7 @@ def without_metadata(payload: bytes) -> bytes:
     return as_png(rgb_pixels(payload))
 
 
-def _png_chunks(payload: bytes):
+def _png_chunks(payload: bytes) -> Iterator[bytes]:
     position = len(_PNG_SIGNATURE)
     while position + 12 <= len(payload):
         (length,) = struct.unpack(">I", payload[position : position + 4])
@@ -44,7 +45,7 @@ def _png_chunks(payload: bytes):
         position = end
 
 
-def _jpeg_segments(payload: bytes):
+def _jpeg_segments(payload: bytes) -> Iterator[bytes]:
     position = 2
     while position + 4 <= len(payload) and payload[position] == 0xFF:
         marker = payload[position + 1]
@@ -66,7 +67,7 @@ def rgb_pixels(payload: bytes) -> np.ndarray:
     Raises:
         OSError: no image.
     """
-    image = Image.open(io.BytesIO(payload))
+    image: Image.Image = Image.open(io.BytesIO(payload))
     image.load()
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(gray_levels(image))

@@ -158,7 +158,9 @@ def _predict_edits(
     """
     names = [encoded_filename(record) for record in records]
     renamed = {edit.name: edited_names(names, edit.rename, seed) for edit in EDITS}
-    parts = {policy: {edit.name: [] for edit in EDITS} for policy in policies}
+    parts: dict[str, dict[str, list]] = {
+        policy: {edit.name: [] for edit in EDITS} for policy in policies
+    }
     starts = range(0, len(records), BATCH_SIZE)
     for start in tqdm.tqdm(starts, desc="checking the model", disable=not progress):
         batch = slice(start, start + BATCH_SIZE)

@@ -9,7 +9,7 @@ from covid_lm.audit.data_audit import AuditReport, ProbeRow
 from covid_lm.audit.findings import LEAKAGE_CLASSES, Finding
 from covid_lm.audit.observations import Observation
 from covid_lm.audit.pixel_features import gray_levels
-from covid_lm.audit.probes import FOLDS
+from covid_lm.audit.probes import FOLDS, ProbeResult
 from covid_lm.audit.report import count_line, dependence_line, split_lines
 from covid_lm.data.records import ImageRecord
 from covid_lm.html_page import bullet_list, data_uri, escaped, html_page, table
@@ -104,7 +104,7 @@ def _probe_section(probes: Sequence[ProbeRow]) -> str:
     if not probes:
         return ""
     header = ("probe", "AUC", "", "95% interval", "accuracy", "p", "corrected", "test split")
-    rows = [_probe_row(row) for row in probes if row.result]
+    rows = [_probe_row(row, row.result) for row in probes if row.result]
     return (
         f'<h2>Probes</h2><p class="dim">Scored out of fold ({FOLDS} folds, no patient on both '
         "sides of any); intervals and permutations over patients. The axis runs from 0 to 1 with "
@@ -113,8 +113,8 @@ def _probe_section(probes: Sequence[ProbeRow]) -> str:
     )
 
 
-def _probe_row(row: ProbeRow) -> list[str]:
-    score, test = row.result.score, row.result.test
+def _probe_row(row: ProbeRow, result: ProbeResult) -> list[str]:
+    score, test = result.score, result.test
     low, high = score.auc_interval
     return [
         escaped(row.check.title),
@@ -122,7 +122,7 @@ def _probe_row(row: ProbeRow) -> list[str]:
         _interval_drawing(score.auc, low, high),
         f"{low:.3f} to {high:.3f}",
         f"{score.accuracy:.3f}",
-        f"{row.result.p_value:.3f}",
+        f"{result.p_value:.3f}",
         f"{row.adjusted_p_value:.3f}",
         f"{test.correct}/{test.n}" if test else "-",
     ]

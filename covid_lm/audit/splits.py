@@ -110,7 +110,7 @@ def _shared(records: Sequence[ImageRecord], keys: Sequence[str | None]) -> list[
         splits = {records[i].split for i in files}
         if len(splits) > 1:
             ordered = tuple(split for split in SPLITS if split in splits)
-            patients = {records[i].patient for i in files} - {None}
+            patients = {p for i in files if (p := records[i].patient) is not None}
             shared.append(SharedSource(key, tuple(files), ordered, tuple(sorted(patients))))
     return shared
 

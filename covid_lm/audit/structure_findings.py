@@ -1,6 +1,6 @@
 """Findings that need no probe: duplicates, shared patients, the splits and odd files."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from scipy import stats
 
@@ -56,7 +56,7 @@ def _test_files(seen: Sequence[Observation]) -> set[int]:
     return {i for i, observation in enumerate(seen) if observation.record.split == "test"}
 
 
-def _paths(seen: Sequence[Observation], files) -> tuple[str, ...]:
+def _paths(seen: Sequence[Observation], files: Collection[int]) -> tuple[str, ...]:
     return tuple(seen[i].record.path for i in sorted(files)[:MAX_EXAMPLES])
 
 
@@ -175,7 +175,7 @@ def _mismatches(seen: Sequence[Observation]) -> Finding | None:
     files = [i for i, o in enumerate(seen) if extension_mismatch(o.record.filename, o.format)]
     if not files:
         return None
-    counts = {}
+    counts: dict[str, int] = {}
     for i in files:
         counts[seen[i].record.split] = counts.get(seen[i].record.split, 0) + 1
     per_split = ", ".join(f"{count} in {split}" for split, count in counts.items())

@@ -4,13 +4,17 @@ The scores of one layer at 512 tokens, 12 heads and batch 8 are 25 million numbe
 pass over them costs as much as a tenth of a dense layer, so the passes are counted here.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops, random
 
+Tensor = Any  # the backends of Keras have no type in common
 RANDOM_MINIMUM = -(2**31)
 MASKED = -1e9
 
 
-def mask_bias(padding_mask, dtype: str):
+def mask_bias(padding_mask: Tensor, dtype: str) -> Tensor:
     """What is added to the scores.
 
     Args:
@@ -23,7 +27,7 @@ def mask_bias(padding_mask, dtype: str):
     return (1 - ops.cast(padding_mask, dtype)) * MASKED
 
 
-def keep_mask(shape, rate: float, seed):
+def keep_mask(shape: Sequence, rate: float, seed: Any) -> Tensor:
     """Independent draws, true with probability 1 - rate.
 
     A draw needs 16 random bits and not the 32 of a float, so each random integer serves two: its
@@ -47,7 +51,7 @@ def keep_mask(shape, rate: float, seed):
     return ops.concatenate([upper, lower], axis=-1)[..., :length]
 
 
-def dropout(x, rate: float, seed):
+def dropout(x: Tensor, rate: float, seed: Any) -> Tensor:
     """Zeroes each element with probability `rate` and divides the others by 1 - rate."""
     keep = ops.cast(keep_mask(ops.shape(x), rate, seed), x.dtype)
     return x * keep * (1 / (1 - rate))
@@ -84,7 +88,9 @@ def attention(query, key, value, bias):
     return ops.matmul(probabilities(query, key, bias), value)
 
 
-def attention_with_dropout(query, key, value, bias, rate: float, seed):
+def attention_with_dropout(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, rate: float, seed: Any
+) -> Tensor:
     """Attention whose probabilities are dropped at `rate`: what training runs.
 
     The gradient is written out. With O the output and dO its gradient, the softmax's gradient is

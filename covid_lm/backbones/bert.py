@@ -1,8 +1,8 @@
 """BertBackbone, the weights' owner. The one place where keras-nlp is imported."""
 
 import keras
-import keras_nlp
 from keras import ops
+from keras_nlp.models import BertBackbone
 
 from covid_lm.backbones.named import BackboneConfig
 
@@ -15,8 +15,6 @@ def gelu(x):
     """
     return (ops.erf(x * 0.5**0.5) + 1) * 0.5 * x
 
-
-BertBackbone = keras_nlp.models.BertBackbone
 
 ACTIVATIONS = {
     "gelu": gelu,

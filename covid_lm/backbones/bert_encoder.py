@@ -1,10 +1,19 @@
 """What the fast encoders share: a `BertBackbone`'s layers, computed in few and large products."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
-from covid_lm.backbones.attention import attention, attention_with_dropout, dropout, mask_bias
-from covid_lm.backbones.bert import ACTIVATIONS
+from covid_lm.backbones.attention import (
+    Tensor,
+    attention,
+    attention_with_dropout,
+    dropout,
+    mask_bias,
+)
+from covid_lm.backbones.bert import ACTIVATIONS, BertBackbone
 
 
 class BertEncoder(keras.layers.Layer):
@@ -28,12 +37,12 @@ class BertEncoder(keras.layers.Layer):
 
     def __init__(
         self,
-        backbone,
+        backbone: BertBackbone,
         activation: str = "gelu",
         layer_norm_epsilon: float = 1e-12,
         dropout: float | None = None,
         seed: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         kwargs.setdefault("dtype", backbone.dtype_policy)
         super().__init__(**kwargs)
@@ -153,7 +162,7 @@ class InFloat32(keras.layers.Layer):
     embedding would be taken from a cast copy of all of it.
     """
 
-    def __init__(self, function, **kwargs):
+    def __init__(self, function: Callable, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
         self.function = function
 
@@ -164,7 +173,7 @@ class InFloat32(keras.layers.Layer):
         return self.function(*inputs)
 
 
-def normalize(x, gamma, beta, epsilon: float):
+def normalize(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
     """Layer normalization over the last axis, its statistics in float32; x's dtype."""
     dtype = x.dtype
     x = ops.cast(x, "float32")

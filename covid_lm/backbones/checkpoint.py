@@ -72,6 +72,7 @@ def load_weights(directory: str | os.PathLike, backbone: BertBackbone) -> Loaded
         _require_fit(file, own_names, known[place])
     _require_agreement(file, names)
     for place, target in assigned.items():
+        assert target.variable is not None  # as it is outside the masked-LM head
         target.variable.assign(_read(file, names[place][0], target))
     masked_lm_head = None
     if has_head:
@@ -128,7 +129,7 @@ def _open(directory: str) -> TensorFile:
 
 def _names_by_place(file: TensorFile) -> dict[str, list[str]]:
     """Canonical name -> the file's own names for it: several where weights are tied."""
-    names = {}
+    names: dict[str, list[str]] = {}
     for name in sorted(file.specs):
         place = name_table.canonical_name(name)
         if place is not None:

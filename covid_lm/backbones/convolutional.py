@@ -18,7 +18,9 @@ _NETWORKS = {
 assert tuple(_NETWORKS) == CONVOLUTIONAL_NETWORKS
 
 
-def pooled_features(name: str, pixels, weights: str | None, dtype_policy: str):
+def pooled_features(
+    name: str, pixels: keras.KerasTensor, weights: str | None, dtype_policy: str
+) -> keras.KerasTensor:
     """The network's globally averaged features.
 
     Args:

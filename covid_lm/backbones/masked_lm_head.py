@@ -1,6 +1,7 @@
 """BERT's masked-LM head, over the words that can be asked for."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,11 +34,11 @@ class MaskedLmHead(keras.layers.Layer):
 
     def __init__(
         self,
-        token_embedding,
-        word_ids: Sequence[int],
+        token_embedding: keras.layers.Layer,
+        word_ids: Sequence[int] | np.ndarray,
         activation: str = "gelu",
         layer_norm_epsilon: float = 1e-12,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.token_embedding = token_embedding
@@ -46,7 +47,7 @@ class MaskedLmHead(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.decoder = InFloat32(self._decoder_rows, name="decoder")
 
-    def build(self, input_shape) -> None:
+    def build(self, input_shape: tuple) -> None:
         vocabulary_size, width = self.token_embedding.embeddings.shape
         self.transform_kernel = self.add_weight(
             shape=(width, width),
@@ -88,7 +89,7 @@ class MaskedLmHead(keras.layers.Layer):
         """The variables by the keys of `LoadedWeights.masked_lm_head`."""
         return {key: getattr(self, key) for key in MASKED_LM_HEAD}
 
-    def compute_output_spec(self, x) -> keras.KerasTensor:
+    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
         return keras.KerasTensor((*x.shape[:-1], len(self.word_ids)), "float32")
 
     def get_config(self) -> dict:

@@ -6,6 +6,7 @@ The canonical name is the original release's without its scopes `bert/` and `cls
 
 import dataclasses
 import re
+from collections.abc import Collection
 
 import keras
 import numpy as np
@@ -93,7 +94,7 @@ def is_transposed(name: str) -> bool:
 
     The name alone tells, and must: most kernels of a BERT are square.
     """
-    return name.endswith(".weight") and canonical_name(name).endswith("/kernel")
+    return name.endswith(".weight") and (canonical_name(name) or "").endswith("/kernel")
 
 
 def hugging_face_name(place: str) -> str:
@@ -145,7 +146,7 @@ def masked_lm_targets(backbone: BertBackbone) -> dict[str, Target]:
     }
 
 
-def layer_count(canonical_names: set[str]) -> int:
+def layer_count(canonical_names: Collection[str]) -> int:
     """How many transformer layers the names speak of: the highest index plus one."""
     found = (re.match(r"encoder/layer_(\d+)/", name) for name in canonical_names)
     return max((int(match[1]) + 1 for match in found if match), default=0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 DTYPES = ("float32", "bfloat16")
 
@@ -28,7 +29,7 @@ class Options:
     data_dir: str | None = None
 
 
-SUITE_DEFAULTS = {  # suite: where it departs from the defaults above
+SUITE_DEFAULTS: dict[str, dict[str, Any]] = {  # suite: where it departs from the defaults above
     "preprocessing": {"batch_sizes": (1, 8, 32)},
     "serving": {"backbones": ("rbt3",), "batch_sizes": (1, 8, 32), "dtypes": ("float32",)},
     "soak": {"backbones": ("tiny",)},

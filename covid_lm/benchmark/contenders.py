@@ -4,6 +4,7 @@ Every import of a framework is inside a function: a worker loads the one that it
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def hugging_face(case: Case) -> Step:
     return torch_training_step(case, model, logits, torch.from_numpy(labels).long())
 
 
-def hugging_face_model(config: BackboneConfig, dropout: float):
+def hugging_face_model(config: BackboneConfig, dropout: float) -> Any:
     """A `torch.nn.ModuleDict` of "bert", without a pooler, and "dense" for two classes."""
     import torch
     from transformers import BertModel
@@ -81,7 +82,7 @@ def hugging_face_model(config: BackboneConfig, dropout: float):
     return torch.nn.ModuleDict({"bert": bert, "dense": dense})
 
 
-def hugging_face_config(config: BackboneConfig, dropout: float):
+def hugging_face_config(config: BackboneConfig, dropout: float) -> Any:
     """The transformers `BertConfig` of this shape, with PyTorch's fused attention."""
     from transformers import BertConfig
 
@@ -101,7 +102,7 @@ def hugging_face_config(config: BackboneConfig, dropout: float):
     )
 
 
-def torch_training_step(case: Case, model, logits, labels) -> Step:
+def torch_training_step(case: Case, model: Any, logits: Any, labels: Any) -> Step:
     """Forward, cross-entropy in float32, backward and PyTorch's fused AdamW.
 
     Args:
@@ -130,7 +131,7 @@ def torch_training_step(case: Case, model, logits, labels) -> Step:
     return step
 
 
-def _keras_step(case: Case, config: BackboneConfig, encode) -> Step:
+def _keras_step(case: Case, config: BackboneConfig, encode: Callable) -> Step:
     import keras
     import tensorflow as tf
 

@@ -95,7 +95,7 @@ def hf_mlm_tuned(case: Case) -> Step:
     return torch_training_step(case, model, logits, labels)
 
 
-def _hugging_face(case: Case):
+def _hugging_face(case: Case) -> tuple:
     """A `BertForMaskedLM`, the inputs of its encoder, and `masked_sequences`."""
     import torch
     from transformers import BertForMaskedLM

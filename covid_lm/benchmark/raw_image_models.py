@@ -8,6 +8,7 @@ to its children.
 import dataclasses
 import os
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,7 +46,8 @@ def write_models(directory: str, backbone: str, dtype: str) -> None:
 
 def _write_map_fn_variant(classifier: Classifier, path: str, dtype: str) -> None:
     copy = classifier.serving_copy(dtype)
-    copy.preprocessor().image_input = _decode_by_map_fn
+    decode: Any = _decode_by_map_fn  # a function in place of a layer
+    copy.preprocessor().image_input = decode
     archive = keras.export.ExportArchive()
     for name, (function, specs) in signatures(copy).items():
         archive.add_endpoint(name, function, input_signature=specs)

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import statistics
+from typing import Any
 
 from covid_lm.benchmark.cases import Case, Target
 from covid_lm.benchmark.worker import NEEDS, Worker
@@ -43,7 +44,9 @@ def measure(case: Case, contenders: tuple[str, ...], rounds: int, label: str = "
     """
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(Worker(name, case)) for name in contenders]
-        results = {name: {"seconds": [], "calls": [], "peak_bytes": 0} for name in contenders}
+        results: dict[str, dict[str, Any]] = {
+            name: {"seconds": [], "calls": [], "peak_bytes": 0} for name in contenders
+        }
         for number in range(rounds):
             first = number % len(workers)
             for worker in workers[first:] + workers[:first]:

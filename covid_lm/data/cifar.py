@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from covid_lm.data import cifar_images
-from covid_lm.data.cifar_files import Source, find_source, is_published, read_files
+from covid_lm.data.cifar_files import ImagesZip, Source, find_source, is_published, read_files
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.restricted_pickle import load_pickle
 from covid_lm.data.splits import carve
@@ -58,7 +58,7 @@ def cifar10(data_dir: str) -> ImageDataset:
         InputError: nothing there, or files that are damaged, unsafe or not in CIFAR's format.
     """
     source = find_source("cifar10", data_dir)
-    if source.layout is None:
+    if isinstance(source, ImagesZip):
         records = carve(cifar_images.read_images_zip(source.path), "val", VAL_SHARE, VAL_SEED)
         return ImageDataset("cifar10 (JPEG copies)", cifar_images.CLASSES, records).check()
     return _read("cifar10", "cifar10", source, "labels")
@@ -70,16 +70,18 @@ def cifar100(data_dir: str, coarse: bool = False) -> ImageDataset:
     `data_dir`, names and errors as for `cifar10`.
     """
     name, key = ("cifar100_coarse", "coarse_labels") if coarse else ("cifar100", "fine_labels")
-    return _read(name, "cifar100", find_source("cifar100", data_dir), key)
+    source = find_source("cifar100", data_dir)
+    assert isinstance(source, Source)  # copies as JPEG are known of CIFAR-10 only
+    return _read(name, "cifar100", source, key)
 
 
 def _read(name: str, dataset: str, source: Source, label_key: str) -> ImageDataset:
     verified = is_published(source)
     class_names, batches = _read_batches(source, LABELS[dataset])
-    records = [
+    read = [
         record for filename in batches for record in _records(source, filename, batches[filename])
     ]
-    records = carve(records, "val", VAL_SHARE, VAL_SEED)
+    records = carve(read, "val", VAL_SHARE, VAL_SEED)
     labels = [label for batch in batches.values() for label in batch.labels[label_key]]
     records = tuple(
         record if record.label == label else dataclasses.replace(record, label=label)
@@ -129,8 +131,11 @@ def _read_class_names(
 def _read_pickle(content: bytes, path: str, keys: tuple[str, ...]) -> _Batch:
     stored = load_pickle(content, path)
     pixels = stored.get("data")
-    shape = getattr(pixels, "shape", ())
-    if len(shape) != 2 or shape[1] != NUM_VALUES or pixels.dtype != np.uint8:
+    if not (
+        isinstance(pixels, np.ndarray)
+        and pixels.shape[1:] == (NUM_VALUES,)
+        and pixels.dtype == np.uint8
+    ):
         raise InputError(f"{path}: its data is not uint8 [n, {NUM_VALUES}]; fetch it again")
     labels = {key: _entry(stored, key, path, len(pixels)) for key in keys}
     filenames = _decoded(_entry(stored, "filenames", path, len(pixels)), path)

@@ -31,6 +31,7 @@ class Layout:
 
     @property
     def files(self) -> tuple[str, ...]:
+        """Names of all its files, in the order of `meta`, `train` and `test`."""
         return (*self.meta, *self.train, self.test)
 
 
@@ -80,16 +81,20 @@ LAYOUTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where a data set was found: `path` is an archive or the unpacked folder.
-
-    `layout` is None for the zip of JPEG copies.
-    """
+    """Where a data set was found: `path` is an archive or the unpacked folder."""
 
     path: str
-    layout: Layout | None
+    layout: Layout
 
 
-def find_source(dataset: str, data_dir: str) -> Source:
+@dataclasses.dataclass(frozen=True)
+class ImagesZip:
+    """Where the zip of CIFAR-10's JPEG copies was found."""
+
+    path: str
+
+
+def find_source(dataset: str, data_dir: str) -> Source | ImagesZip:
     """What to read: the Python version before the binary one, an archive before its folder.
 
     Args:
@@ -99,14 +104,13 @@ def find_source(dataset: str, data_dir: str) -> Source:
     Raises:
         InputError: nothing there, with the address and the layouts; or a link out of `data_dir`.
     """
-    archives = {layout.archive: layout for layout in LAYOUTS[dataset]}
-    if dataset == "cifar10":
-        archives[IMAGES_ZIP] = None
+    layouts = {layout.archive: layout for layout in LAYOUTS[dataset]}
+    archives = (*layouts, IMAGES_ZIP) if dataset == "cifar10" else tuple(layouts)
     if os.path.isfile(data_dir):
         name = os.path.basename(data_dir)
         if name not in archives:
             raise InputError(f"{data_dir}: not one of {', '.join(archives)}; give it that name")
-        return Source(data_dir, archives[name])
+        return Source(data_dir, layouts[name]) if name in layouts else ImagesZip(data_dir)
 
     for layout in LAYOUTS[dataset]:
         archive = os.path.join(data_dir, layout.archive)
@@ -119,7 +123,7 @@ def find_source(dataset: str, data_dir: str) -> Source:
             return Source(data_dir, layout)
     images = os.path.join(data_dir, IMAGES_ZIP)
     if IMAGES_ZIP in archives and os.path.isfile(images):
-        return Source(refuse_link_out(images, data_dir), None)
+        return ImagesZip(refuse_link_out(images, data_dir))
     unpacked = " or ".join(_described(layout) for layout in LAYOUTS[dataset])
     raise InputError(
         f"{data_dir}: no {dataset} here; --data_dir must hold {' or '.join(archives)}, or unpacked "
@@ -137,7 +141,7 @@ def is_published(source: Source) -> bool:
         InputError: an archive of the published size with another MD5 sum.
     """
     layout = source.layout
-    if layout is None or os.path.isdir(source.path):
+    if os.path.isdir(source.path):
         return False
     if os.path.getsize(source.path) != layout.num_bytes:
         return False

@@ -39,7 +39,7 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
             f"{data_dir}: {len(classes)} class folder(s) found; one folder per class is needed"
         )
     files = _files_by_class(data_dir, roots, classes)
-    records = [
+    records = tuple(
         ImageRecord(
             filename=os.path.basename(path),
             label=classes.index(class_name),
@@ -49,11 +49,11 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
         )
         for (split, class_name), paths in files.items()
         for path in paths
-    ]
+    )
     for split, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
         if split not in roots:
             records = carve(records, split, share, seed)
-    return ImageDataset("folder", tuple(classes), tuple(records)).check()
+    return ImageDataset("folder", tuple(classes), records).check()
 
 
 def _files_by_class(

@@ -2,6 +2,7 @@
 number decide alone: a run that was interrupted goes on as if it had not been."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -45,7 +46,7 @@ class MaskedTokens:
         """Batches an epoch."""
         return -(-len(self.tokens["token_ids"]) // batch_size)
 
-    def _batches(self, batch_size: int, shuffle: bool):
+    def _batches(self, batch_size: int, shuffle: bool) -> Callable[[tf.Tensor], tf.data.Dataset]:
         """A function from an epoch's number to its batches."""
         with tf.device("CPU"):
             tokens = {name: tf.constant(array) for name, array in self.tokens.items()}

@@ -21,6 +21,9 @@ class Lesion(NamedTuple):
     opacity: float
 
 
+Coordinates = np.ndarray | np.floating
+
+
 @dataclasses.dataclass(frozen=True)
 class Patient:
     """What the slices of one patient share: the anatomy, all in fractions of the picture."""
@@ -70,6 +73,7 @@ class Slice:
 
     @property
     def centre(self) -> tuple[float, float]:
+        """Centre (y, x) of the body, as fractions of the picture."""
         y, x = self.patient.centre
         return y + self.shift[0], x + self.shift[1]
 
@@ -81,6 +85,7 @@ class Slice:
 
     @property
     def spine_centre(self) -> tuple[float, float]:
+        """Centre (y, x) of the vertebra, as fractions of the picture."""
         y, x = self.centre
         return y + self.patient.body[0] * 0.56, x
 
@@ -133,8 +138,8 @@ def sample_slice(
 
 
 def ellipse_depth(
-    y: np.ndarray,
-    x: np.ndarray,
+    y: Coordinates,
+    x: Coordinates,
     centre: tuple[float, float],
     radii: tuple[float, float],
     power: float = 2.0,
@@ -149,7 +154,7 @@ def ellipse_depth(
     return (1 - (v**power + u**power) ** (1 / power)) * min(radii)
 
 
-def _mediastinum_depth(chest: Slice, y, x):
+def _mediastinum_depth(chest: Slice, y: Coordinates, x: Coordinates) -> np.ndarray:
     patient = chest.patient
     centre_y, centre_x = chest.centre
     heart_scale = 0.55 + 0.6 * chest.level
@@ -173,7 +178,7 @@ def _mediastinum_depth(chest: Slice, y, x):
     return depth
 
 
-def lung_depth(chest: Slice, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+def lung_depth(chest: Slice, y: Coordinates, x: Coordinates) -> np.ndarray:
     """Depth below the lungs' surface at relative positions; positive inside the lungs.
 
     `y` and `x` are float arrays that broadcast together, fractions of the height and the width.

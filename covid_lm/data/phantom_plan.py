@@ -70,6 +70,7 @@ class PlannedImage:
 
     @property
     def filename(self) -> str:
+        """The file name with the extension of its format."""
         return self.stem + (".png" if self.container.format == "PNG" else ".jpg")
 
 
@@ -90,7 +91,7 @@ def _slice_counts(total: int, rng: np.random.Generator) -> list[int]:
 def _containers(total: int, rng: np.random.Generator) -> list[Container]:
     design = list(itertools.product(_ENCODERS, _MODES, _SIZES))
     order = itertools.cycle(rng.permutation(len(design)))
-    chosen = (design[i] for i in itertools.islice(order, total))
+    chosen = (design[int(i)] for i in itertools.islice(order, total))
     return [Container(*encoder, mode, *size) for encoder, mode, size in chosen]
 
 

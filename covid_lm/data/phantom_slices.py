@@ -71,10 +71,16 @@ class _Canvas:
     def cover(self, depth: np.ndarray) -> np.ndarray:
         return np.clip(0.5 + depth / self.edge, 0, 1)
 
-    def lay(self, intensity, cover: np.ndarray) -> None:
+    def lay(self, intensity: float | np.ndarray, cover: np.ndarray) -> None:
         self.picture += (intensity - self.picture) * cover
 
-    def ellipse(self, intensity, centre, radii, power=2.0) -> None:
+    def ellipse(
+        self,
+        intensity: float,
+        centre: tuple[float, float],
+        radii: tuple[float, float],
+        power: float = 2.0,
+    ) -> None:
         spans = []
         for middle, radius, pixels in zip(centre, radii, self.picture.shape, strict=True):
             first = max(int((middle - radius) * pixels) - 2, 0)

@@ -34,7 +34,8 @@ def load_pickle(data: bytes, path: str) -> dict[str, Any]:
     try:
         for opcode, argument, _ in pickletools.genops(data):
             # The unpickler allocates this many entries, though six bytes can ask for 2**32.
-            if opcode.name in ("PUT", "LONG_BINPUT") and argument > len(data):
+            writes = opcode.name in ("PUT", "LONG_BINPUT")
+            if writes and isinstance(argument, int) and argument > len(data):
                 raise pickle.UnpicklingError(f"memo entry {argument}")
         content = _Unpickler(data, path).load()
         if not isinstance(content, dict):
@@ -69,7 +70,7 @@ class _Unpickler(pickle.Unpickler):
 
 class _Array:
     def __init__(self, *arguments: Any) -> None:
-        self.value = None
+        self.value: np.ndarray | None = None
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, is_fortran, data = state
@@ -91,7 +92,7 @@ class _Dtype:
 class _Encoded:
     """Python 3 writes bytes into old protocols as text and the call that encodes it."""
 
-    def __new__(cls, text: str, encoding: str) -> bytes:
+    def __new__(cls, text: str, encoding: str) -> Any:
         if encoding != "latin1":
             raise pickle.UnpicklingError(f"bytes as {encoding!r}")
         return text.encode("latin1")

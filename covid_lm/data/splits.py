@@ -38,7 +38,7 @@ def at_most(dataset: ImageDataset, max_images: int | None) -> ImageDataset:
     """
     if max_images is None:
         return dataset
-    kept = set()
+    kept: set[str] = set()
     for split in ("train", "val"):
         records = dataset.split(split)
         if len(records) <= max_images:

@@ -119,7 +119,7 @@ class DecodedRecords:
     @property
     def digest(self) -> str:
         """The same for the same pixels, names and labels in the same order, else another."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.pixels))
+        digest = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
         for record in self.records:
             digest.update(b"%d %s\0" % (record.label, encoded_filename(record)))
         return digest.hexdigest()[:16]

@@ -34,9 +34,9 @@ def unlabelled_images(
     of each split are looked at.
     """
     held_out = {_digest(record) for dataset in datasets for record in dataset.split("test")}
-    kept, left_out = {}, []
-    for split in ("train", "val"):
-        kept[split] = []
+    kept: dict[str, list[ImageRecord]] = {"train": [], "val": []}
+    left_out: list[ImageRecord] = []
+    for split in kept:
         for dataset in datasets:
             for record in at_most(dataset, max_images).split(split):
                 (left_out if _digest(record) in held_out else kept[split]).append(record)

@@ -62,12 +62,13 @@ def tar_gz_members(path: str, wanted: Collection[str]) -> Iterator[tuple[str, by
                 is_special = not (member.isreg() or member.isdir())
                 _refuse_unsafe(path, member.name, is_special, member.size)
                 name = posixpath.normpath(member.name)
-                if name not in wanted or member.isdir():
+                file = archive.extractfile(member)  # None for a folder
+                if name not in wanted or file is None:
                     continue
                 if name in seen:
                     raise InputError(f"{path}: holds {name} twice; fetch it again")
                 seen.add(name)
-                yield name, archive.extractfile(member).read()
+                yield name, file.read()
             while stream.read(2**20):
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile):

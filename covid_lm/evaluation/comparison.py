@@ -1,10 +1,12 @@
 """Two models on the same images."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from statsmodels.stats import contingency_tables
 
 
-def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> dict:
+def mcnemar(correct_a: np.ndarray | Sequence[bool], correct_b: np.ndarray | Sequence[bool]) -> dict:
     """McNemar's exact test of two models being right equally often.
 
     Only images that one of them alone gets right tell them apart: under the hypothesis each is a

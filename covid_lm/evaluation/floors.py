@@ -8,7 +8,7 @@ a position is no column.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -21,6 +21,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from covid_lm.data.tokens import TokenizedRecords
 
+Floor = Literal["logistic_regression", "random_forest"]
+FLOORS: tuple[Floor, ...] = get_args(Floor)
 FOLDS = 5
 INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-5, 1))
 NUM_TREES = 500
@@ -28,7 +30,7 @@ _NUMBER = -1  # in a column of words: here stands a number
 
 
 def floor_probabilities(
-    kind: Literal["logistic_regression", "random_forest"],
+    kind: Floor,
     train: TokenizedRecords,
     test: TokenizedRecords,
     num_classes: int,
@@ -56,7 +58,7 @@ def floor_probabilities(
     Raises:
         ValueError: no such kind, or not a patient for each training sequence.
     """
-    if kind not in ("logistic_regression", "random_forest"):
+    if kind not in FLOORS:
         raise ValueError(f"kind {kind!r}: choose logistic_regression or random_forest")
     groups = _groups(patients, len(train.labels))
     columns, asked = (

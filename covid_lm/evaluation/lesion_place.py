@@ -21,7 +21,7 @@ PLACES = ("no lesion", "none in the kept rows", "some in the kept rows", "all in
 def kept_rows() -> np.ndarray:
     """Rows of which the paper's layout keeps a pixel beside the `fixed` name's 24, bool [32]."""
     preprocessor = Preprocessor(built_in_vocabulary(), policy="fixed", **LAYOUTS["paper"])
-    return token_positions(preprocessor, b"").kept().any(axis=(0, 2))
+    return np.asarray(token_positions(preprocessor, b"").kept().any(axis=(0, 2)))
 
 
 def lesion_places(filenames: Sequence[str], num_images: int, kept: np.ndarray) -> np.ndarray:

@@ -120,7 +120,8 @@ def _ratio(part: int, whole: int) -> float | None:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    return None if any(value is None for value in values) else float(np.mean(values))
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def _counted(

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Sequence
 
-from matplotlib import colormaps
+from matplotlib import color_sequences
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from covid_lm.backbones.named import BACKBONES
@@ -76,7 +77,7 @@ def figure_2(records: Sequence[dict], path: str) -> None:
     figure = Figure(figsize=(9.6 * len(datasets), 4.4), layout="constrained")
     panels = figure.subplots(1, len(datasets), squeeze=False)[0]
     for panel, dataset in zip(panels, datasets, strict=True):
-        panel.set_prop_cycle(color=colormaps["tab20"].colors)
+        panel.set_prop_cycle(color=color_sequences["tab20"])
         for record in records:
             if record["dataset"] == dataset:
                 _draw(panel, record)
@@ -90,7 +91,7 @@ def figure_2(records: Sequence[dict], path: str) -> None:
         figure.savefig(staged)
 
 
-def _draw(panel, record: dict) -> None:
+def _draw(panel: Axes, record: dict) -> None:
     epochs = [line for line in record["epochs"] if "val_accuracy" in line]
     if not epochs:
         return

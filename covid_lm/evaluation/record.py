@@ -1,15 +1,18 @@
 """The record of a run: small enough to be kept with the code, and all that the tables need."""
 
+import json
 import os
 
 import numpy as np
 
 from covid_lm.evaluation.protocols import Evaluation
-from covid_lm.pretraining_config import read_config
+from covid_lm.file_system import read_bytes
 
 # Of a run's options, those that a reader compares by.
-_OPTIONS = ("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed")
-_OPTIONS += ("batch_size", "learning_rate", "early_stopping", "command", "date")
+_OPTIONS = (
+    *("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed"),
+    *("batch_size", "learning_rate", "early_stopping", "command", "date"),
+)
 
 
 def hits(evaluation: Evaluation) -> np.ndarray:
@@ -63,7 +66,11 @@ def _weights(directory: str | None) -> str:
     if directory is None:
         return "random"
     run_dir = os.path.join(os.path.dirname(os.path.abspath(directory)), "run")
-    return "masked-token" if read_config(run_dir) else "pretrained"
+    try:
+        config = json.loads(read_bytes(os.path.join(run_dir, "config.json")))
+    except (OSError, ValueError):
+        return "pretrained"
+    return "masked-token" if "pretraining" in config else "pretrained"
 
 
 def _machine(machine: dict | None) -> str | None:

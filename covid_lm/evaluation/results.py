@@ -60,7 +60,9 @@ def results_table(records: Sequence[dict]) -> str:
                 title += " (stopped by the test split)"
             time = f"{record['seconds'] / 60:.0f}" if first and record.get("seconds") else ""
             lines.append(_line(_model(record) if first else "", title, record["seed"], row, time))
-    floors = next((record["floors"] for record in records if "floors" in record), {})
+    floors: dict[str, dict] = next(
+        (record["floors"] for record in records if "floors" in record), {}
+    )
     for name, row in floors.items():
         lines.append(_line(name.replace("_", " "), "floor: the same tokens", 0, row, ""))
     if records:

@@ -8,13 +8,11 @@ import numpy as np
 from covid_lm.classifier import Classifier
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.tokens import DecodedRecords, decode_records
-from covid_lm.evaluation.floors import floor_probabilities
+from covid_lm.evaluation.floors import FLOORS, floor_probabilities
 from covid_lm.evaluation.name_alone import headline, name_length_tree
 from covid_lm.evaluation.protocols import Evaluation, record_metrics
 from covid_lm.file_system import whole_file
 from covid_lm.pixel_classifier import PixelClassifier
-
-FLOORS = ("logistic_regression", "random_forest")
 
 
 def split_metrics(
@@ -60,7 +58,7 @@ def floor_rows(
     train = training.tokenize(classifier.preprocessor(config.training_policy))
     test = _decoded(classifier, records).tokenize(classifier.preprocessor())
     patients = [record.patient for record in training.records]
-    rows = {}
+    rows: dict[str, dict] = {}
     for kind in FLOORS:
         probabilities = floor_probabilities(
             kind, train, test, len(config.classes), classifier.vocabulary, patients

@@ -1,6 +1,7 @@
 """Functional layer 7, Output (paper, section 3.1): the class label."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,7 +15,7 @@ class ClassOutput(keras.layers.Layer):
         classes: label names in the order of the probabilities.
     """
 
-    def __init__(self, classes: Sequence[str], **kwargs):
+    def __init__(self, classes: Sequence[str], **kwargs: Any):
         super().__init__(**kwargs)
         self.classes = tuple(classes)
 

@@ -1,5 +1,7 @@
 """Functional layer 6, Feature extraction (paper, section 3.1, equation 2)."""
 
+from typing import Any
+
 import keras
 
 from covid_lm.layers.whole_blocks import in_whole_blocks
@@ -17,7 +19,7 @@ class FeatureExtraction(keras.layers.Layer):
         dropout: the paper's 0.05 (section 4.1).
     """
 
-    def __init__(self, num_classes: int, dropout: float = 0.05, **kwargs):
+    def __init__(self, num_classes: int, dropout: float = 0.05, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.dropout = dropout
@@ -29,10 +31,10 @@ class FeatureExtraction(keras.layers.Layer):
             name="dense",
         )
 
-    def build(self, input_shape) -> None:
+    def build(self, input_shape: tuple) -> None:
         self.dense.build(input_shape)
 
-    def call(self, embedding, training: bool | None = None):
+    def call(self, embedding: Any, training: bool | None = None) -> Any:
         """[batch, hidden_dim] to float32 logits [batch, num_classes]."""
         if training:
             logits = self.dense(self.dropout_layer(embedding, training=training))
@@ -40,7 +42,9 @@ class FeatureExtraction(keras.layers.Layer):
             logits = self.dense(in_whole_blocks(embedding))[: keras.ops.shape(embedding)[0]]
         return keras.ops.cast(logits, "float32")
 
-    def compute_output_spec(self, embedding, training: bool | None = None) -> keras.KerasTensor:
+    def compute_output_spec(
+        self, embedding: Any, training: bool | None = None
+    ) -> keras.KerasTensor:
         return keras.KerasTensor((*embedding.shape[:-1], self.num_classes), "float32")
 
     def get_config(self) -> dict:

@@ -1,5 +1,7 @@
 """Functional layer 1, Input (paper, section 3.1), the file name, under a metadata policy."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -25,7 +27,7 @@ class FileNameInput(keras.layers.Layer):
     """
 
     def __init__(
-        self, policy: str = "visible", fixed_length: int = 24, max_length: int = 1024, **kwargs
+        self, policy: str = "visible", fixed_length: int = 24, max_length: int = 1024, **kwargs: Any
     ):
         super().__init__(**kwargs)
         if policy not in POLICIES:

@@ -1,6 +1,7 @@
 """Functional layer 4, Encoder (paper, section 3.1): symbols to vocabulary ids."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -48,7 +49,7 @@ class TokenEncoder(keras.layers.Layer):
         reading: how a channel value is read, `decimal` or `latin1` (see `symbol_token_ids`).
     """
 
-    def __init__(self, vocabulary: Sequence[str], reading: str = "decimal", **kwargs):
+    def __init__(self, vocabulary: Sequence[str], reading: str = "decimal", **kwargs: Any):
         super().__init__(**kwargs)
         if reading not in READINGS:
             raise ValueError(f"reading {reading!r}: choose one of {', '.join(READINGS)}")

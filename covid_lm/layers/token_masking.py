@@ -1,6 +1,7 @@
 """The masked-token objective's corruption of a sequence (paper, section 3.2, equation 1)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -35,12 +36,12 @@ class TokenMasking(keras.layers.Layer):
 
     def __init__(
         self,
-        word_ids: Sequence[int],
+        word_ids: Sequence[int] | np.ndarray,
         mask_id: int,
         vocabulary_size: int,
         num_masked: int,
         rate: float = 0.15,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.word_ids = np.asarray(word_ids, np.int32)

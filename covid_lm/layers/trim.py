@@ -1,5 +1,7 @@
 """Functional layer 3, Trim (paper, section 3.1): a sequence of fixed length."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -19,7 +21,7 @@ class Trim(keras.layers.Layer):
     No green value survives. A longer name pushes out blue and the middle [SEP] too.
     """
 
-    def __init__(self, head: int = 256, tail: int = 256, **kwargs):
+    def __init__(self, head: int = 256, tail: int = 256, **kwargs: Any):
         super().__init__(**kwargs)
         if head < 1 or tail < 0:
             raise ValueError(f"head={head}, tail={tail}: head must be >= 1 and tail >= 0")

@@ -70,4 +70,4 @@ _FACTS = {
 
 def dataset_facts(name: str | None) -> DatasetFacts:
     """The facts of a data set by its name; all unknown for one that isn't the package's own."""
-    return _FACTS.get(name, DatasetFacts())
+    return _FACTS.get(name or "", DatasetFacts())

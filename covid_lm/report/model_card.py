@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from covid_lm.audit.splits import SplitSummary
 from covid_lm.classifier import Classifier
+from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.report.dataset_facts import UNKNOWN, DatasetFacts, dataset_facts
 from covid_lm.report.measures import (
     counts_text,
@@ -19,7 +20,10 @@ from covid_lm.report.tripod import checklist
 
 
 def model_card(
-    classifier: Classifier, metrics: dict, run: dict, splits: Sequence[SplitSummary]
+    classifier: Classifier | PixelClassifier,
+    metrics: dict,
+    run: dict,
+    splits: Sequence[SplitSummary],
 ) -> str:
     """The card as Markdown.
 
@@ -72,7 +76,7 @@ def _fields(values: dict[str, object]) -> list[str]:
     ]
 
 
-def _model_details(classifier: Classifier, run: dict) -> list[str]:
+def _model_details(classifier: Classifier | PixelClassifier, run: dict) -> list[str]:
     config = classifier.config
     tokens = classifier.reads_tokens
     reading = (
@@ -145,7 +149,7 @@ def _evaluation_data(metrics: dict) -> list[str]:
             "Images": row.get("n"),
             "Patients": row.get("num_patients"),
             "Left out because not decodable (missing data)": row.get("invalid", row.get("skipped")),
-            "Held out": held_out.get(metrics.get("early_stopping")),
+            "Held out": held_out.get(metrics.get("early_stopping", "")),
             "Differs from the training data in": "nothing known but the split",
         }
     )
@@ -164,7 +168,7 @@ def _training_data(
         for summary in splits
     ]
     stopping = run.get("early_stopping")
-    trained = {"val": "train", "test": "train and val", "none": "train and val"}.get(stopping)
+    trained = {"val": "train", "test": "train and val", "none": "train and val"}.get(stopping or "")
     fields = {
         "Source": facts.source,
         "Dates": facts.dates,
@@ -204,7 +208,7 @@ def _figures(metrics: dict) -> list[str]:
     return _table(header, cells)
 
 
-def _caveats(classifier: Classifier, metrics: dict, run: dict) -> list[str]:
+def _caveats(classifier: Classifier | PixelClassifier, metrics: dict, run: dict) -> list[str]:
     lines = [
         *warnings(metrics),
         "One seed, one split, no external data: other seeds and hospitals may differ.",

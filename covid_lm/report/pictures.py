@@ -49,7 +49,7 @@ def seen_picture(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
         uint8 [height, width, 3].
     """
     lit = np.where(kept.transpose(1, 2, 0), 40 + pixels * (215 / 255), 0)  # [h, w, channels]
-    dropped = ~kept.any(axis=0)[..., np.newaxis]
+    dropped = np.expand_dims(~kept.any(axis=0), -1)
     return _bytes(np.where(dropped, DARK * _gray(pixels), np.broadcast_to(lit, rgb(pixels).shape)))
 
 

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -23,7 +24,7 @@ _COLOURS = {
 _TEXT, _BLUE, _RED, _AMBER, _DIM = _COLOURS
 # Lines differ by more than their colour.
 _LINES = ((_BLUE, "-", 2.2), (_RED, "--", 1.6), (_AMBER, "-.", 1.6), (_TEXT, ":", 1.8))
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "covid_lm",
     "text.parse_math": False,
@@ -164,9 +165,8 @@ def _svg(figure: Figure, name: str, alternative: str) -> str:
     absent = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, metadata=absent)
     drawing = buffer.getvalue()
-    opening = re.search(r"<svg[^>]*>", drawing)
-    view_box = re.search(r'viewBox="[^"]*"', opening.group()).group()
-    drawing = drawing[opening.end() :]
+    opening, drawing = drawing[drawing.index("<svg") :].split(">", maxsplit=1)
+    (view_box,) = re.findall(r'viewBox="[^"]*"', opening)
     drawing = re.sub(r"<defs>\s*<style.*?</defs>", "", drawing, count=1, flags=re.DOTALL)
     drawing = drawing.replace("xlink:href", "href")
     drawing = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawing)

@@ -9,6 +9,7 @@ from covid_lm.data.tokens import DecodedRecords, encoded_filename
 from covid_lm.evaluation.integrated_gradients import Attribution, integrated_gradients
 from covid_lm.evaluation.token_positions import TokenPositions, token_positions
 from covid_lm.html_page import elided, escaped
+from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.report.mistakes import answer_text, surest_right, worst_mistakes
 from covid_lm.report.pictures import (
     AGAINST,
@@ -28,7 +29,7 @@ _NO_TOKENS = (
 )
 
 
-def visible_section(classifier: Classifier, images: DecodedRecords) -> str:
+def visible_section(classifier: Classifier | PixelClassifier, images: DecodedRecords) -> str:
     """The picture as the model gets it: with the shortest name of the split and the longest."""
     heading = '<h2 id="visible">What the model can see</h2>'
     if not classifier.reads_tokens:
@@ -68,7 +69,7 @@ def kept_text(positions: TokenPositions) -> str:
 
 
 def attribution_section(
-    classifier: Classifier, images: DecodedRecords, probabilities: np.ndarray
+    classifier: Classifier | PixelClassifier, images: DecodedRecords, probabilities: np.ndarray
 ) -> str:
     """Integrated gradients drawn over the worst mistakes and the surest right answers."""
     heading = '<h2 id="attribution">What answers rest on</h2>'

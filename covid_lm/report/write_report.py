@@ -5,6 +5,7 @@ import numpy as np
 from covid_lm.classifier import Classifier
 from covid_lm.data.tokens import DecodedRecords
 from covid_lm.html_page import escaped, html_page
+from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.report.confusion import confusion_section
 from covid_lm.report.measures import headline_section, protocol_section, settings_section
 from covid_lm.report.mistakes import mistakes_section
@@ -43,7 +44,7 @@ a { color: var(--bar); } h3 { margin-top: 1rem; }
 
 def write_report(
     path: str,
-    classifier: Classifier,
+    classifier: Classifier | PixelClassifier,
     images: DecodedRecords,
     predictions: dict[str, np.ndarray],
     metrics: dict,
@@ -76,7 +77,7 @@ def write_report(
 
 
 def report_html(
-    classifier: Classifier,
+    classifier: Classifier | PixelClassifier,
     images: DecodedRecords,
     predictions: dict[str, np.ndarray],
     metrics: dict,
@@ -126,7 +127,8 @@ def _navigation() -> str:
 
 
 def _learning_section(epochs: list[dict], metrics: dict) -> str:
-    plots = learning_curves(epochs, _MONITORED.get(metrics.get("early_stopping"), "monitored"))
+    stopping = metrics.get("early_stopping", "none")
+    plots = learning_curves(epochs, _MONITORED.get(stopping, "monitored"))
     body = _plots(plots) if plots else "<p>unknown: no epoch was logged.</p>"
     return f'<h2 id="learning">Learning curve</h2>{body}'
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -109,7 +109,7 @@ def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
     images = decode_records(sample_records(run_dir), preprocessor.image_input)
     tokens = images.tokenize(preprocessor).tokens
     probabilities = predict_tokens(classifier, tokens)
-    extra = {}
+    extra: dict[str, dict | str] = {}
     for filename in ("config.json", "metrics.json", "README.md"):
         extra[filename] = read_bytes(os.path.join(run_dir, filename)).decode()
     extra["model_card.md"] = extra.pop("README.md")
@@ -156,7 +156,9 @@ def export_difference(
     return float(np.max(np.abs(np.concatenate(answers) - probabilities)))
 
 
-def run_saved_model(path: str, records: Sequence[ImageRecord], batch_size: int = 32):
+def run_saved_model(
+    path: str, records: Sequence[ImageRecord], batch_size: int = 32
+) -> Iterator[dict[str, tf.Tensor]]:
     """Yields `serving_default`'s answers, batch by batch, for records read from the data set."""
     model = tf.saved_model.load(path)
     serve = model.signatures["serving_default"]

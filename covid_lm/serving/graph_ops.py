@@ -48,7 +48,8 @@ def signature_ops(model: SavedModel) -> set[str]:
             for signature in meta_graph.signature_def.values()
             for output in signature.outputs.values()
         ]
-        seen_nodes, seen_functions = set(), set()
+        seen_nodes: set[str] = set()
+        seen_functions: set[str] = set()
         while waiting:
             node = waiting.pop()
             ops.add(node.op)

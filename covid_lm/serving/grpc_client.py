@@ -51,6 +51,7 @@ class GrpcClient(ModelClient):
         self._timeout = timeout
 
     def signature(self) -> Signature:
+        """As `ModelClient.signature`, over gRPC."""
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -62,6 +63,7 @@ class GrpcClient(ModelClient):
         return Signature(frozenset(signature.inputs), frozenset(signature.outputs))
 
     def predict(self, inputs: dict[str, list[bytes]]) -> Answers:
+        """As `ModelClient.predict`, over gRPC."""
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
 

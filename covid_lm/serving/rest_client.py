@@ -35,6 +35,7 @@ class RestClient(ModelClient):
         self._timeout = timeout
 
     def signature(self) -> Signature:
+        """As `ModelClient.signature`, over REST."""
         answer = self._request(f"{self._url}/metadata")
         try:
             signature = answer["metadata"]["signature_def"]["signature_def"][SIGNATURE]
@@ -43,6 +44,7 @@ class RestClient(ModelClient):
             raise RequestFailed(f"it has no {SIGNATURE} signature") from None
 
     def predict(self, inputs: dict[str, list[bytes]]) -> Answers:
+        """As `ModelClient.predict`, over REST."""
         columns = {name: [_base64(value) for value in values] for name, values in inputs.items()}
         body = {"signature_name": SIGNATURE, "inputs": columns}
         answer = self._request(f"{self._url}:predict", json.dumps(body).encode())

@@ -66,9 +66,9 @@ def evaluate_run(
         report["lesion_place"] = accuracy_by_lesion_place(
             evaluation.own_probabilities, evaluation.records, EMBEDDED[dataset_name]
         )
-    if floors:
+    if floors and classifier.reads_tokens:
         report["floors"] = floor_rows(classifier, dataset, evaluation.records)
-    if other is not None:
+    if compare is not None and other is not None:
         answers = evaluate_protocols(other, evaluation.records)
         report["comparison"] = _compare(evaluation, compare, answers)
     run = read_run(os.path.join(model_dir, "run"))

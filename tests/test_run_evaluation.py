@@ -12,10 +12,10 @@ from covid_lm.data.folder import folder
 from covid_lm.data.records import ImageRecord
 from covid_lm.data.tokens import decode_records, decoded_chunks
 from covid_lm.errors import InputError
-from covid_lm.evaluation.evaluate import evaluate_run
 from covid_lm.evaluation.protocols import evaluate_protocols
 from covid_lm.evaluation.results import read_records, results_table
 from covid_lm.layers.image_input import ImageInput
+from covid_lm.run_evaluation import evaluate_run
 from covid_lm.training import train
 from covid_lm.training_options import TrainingOptions
 
