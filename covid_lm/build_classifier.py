@@ -5,6 +5,7 @@ from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS
 from covid_lm.backbones.selection import select_backbone
 from covid_lm.classifier import Classifier, ClassifierConfig
 from covid_lm.pixel_classifier import PixelClassifier, PixelClassifierConfig
+from covid_lm.protocols import layout_trim
 from covid_lm.training_options import TrainingOptions
 
 
@@ -36,6 +37,7 @@ def _token_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Cla
         backbone=backbone,
         protocol=options.protocol,
         layout=options.layout,
+        **layout_trim(options.layout),
         dtype=options.dtype,
         weights=options.weights,
     )

@@ -112,10 +112,8 @@ class Classifier:
                 vocabulary=self.vocabulary,
                 policy=policy,
                 reading=config.reading,
-                head=config.head,
-                tail=config.tail,
                 fixed_length=config.fixed_length,
-                **LAYOUTS[config.layout],
+                **{**LAYOUTS[config.layout], "head": config.head, "tail": config.tail},
             )
         return self._preprocessors[policy]
 

@@ -27,6 +27,9 @@ class Preprocessor(keras.layers.Layer):
         head, tail: positions kept (`Trim`).
         fixed_length: [MASK]s under the `fixed` policy.
         max_pixels: images that claim more are not valid, and not allocated.
+        further_sizes: of smaller copies of the picture (`ImageInput`).
+        order: of a plane's values (`Concatenation`).
+        levels: how many channel values are told apart (`TokenEncoder`).
     """
 
     def __init__(
@@ -40,14 +43,19 @@ class Preprocessor(keras.layers.Layer):
         tail: int = 256,
         fixed_length: int = 24,
         max_pixels: int = 64_000_000,
+        further_sizes: Sequence[int] = (),
+        order: str = "rows",
+        levels: int = 256,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.image_input = ImageInput(image_size=image_size, color=color, max_pixels=max_pixels)
+        self.image_input = ImageInput(
+            image_size=image_size, color=color, max_pixels=max_pixels, further_sizes=further_sizes
+        )
         self.file_name_input = FileNameInput(policy=policy, fixed_length=fixed_length)
-        self.concatenation = Concatenation()
+        self.concatenation = Concatenation(order=order, sizes=self.image_input.sizes)
         self.trim = Trim(head=head, tail=tail)
-        self.token_encoder = TokenEncoder(vocabulary=vocabulary, reading=reading)
+        self.token_encoder = TokenEncoder(vocabulary=vocabulary, reading=reading, levels=levels)
 
     @property
     def reads_filename(self) -> bool:
@@ -91,4 +99,7 @@ class Preprocessor(keras.layers.Layer):
             "tail": self.trim.tail,
             "fixed_length": self.file_name_input.fixed_length,
             "max_pixels": self.image_input.max_pixels,
+            "further_sizes": self.image_input.further_sizes,
+            "order": self.concatenation.order,
+            "levels": self.token_encoder.levels,
         }

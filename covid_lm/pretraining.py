@@ -143,7 +143,7 @@ def settle_config(
     batch_size = options.batch_size or (
         stored["pretraining"]["batch_size"]
         if stored
-        else fitting_batch_size(backbone, len(sequences["train"]["token_ids"]))
+        else fitting_batch_size(options.backbone, *sequences["train"]["token_ids"].shape)
     )
     digests = {
         split: hashlib.sha256(np.ascontiguousarray(tokens["token_ids"])).hexdigest()

@@ -7,7 +7,7 @@ from absl import flags
 
 from covid_lm.backbones.named import BACKBONES, CONVOLUTIONAL_NETWORKS
 from covid_lm.data import DATASETS
-from covid_lm.protocols import AUGMENTATIONS, LAYOUTS, PROTOCOLS, SCHEDULES
+from covid_lm.protocols import AUGMENTATIONS, LAYOUT_HELP, LAYOUTS, PROTOCOLS, SCHEDULES
 
 
 def define_training_flags() -> None:
@@ -53,7 +53,7 @@ def _define_model_flags() -> None:
         list(PROTOCOLS),
         "How the file name enters in training and test; `fixed` and `absent` are the honest ones.",
     )
-    flags.DEFINE_enum("layout", "paper", list(LAYOUTS), "32x32 RGB trimmed, or 22x22 gray whole.")
+    flags.DEFINE_enum("layout", "paper", list(LAYOUTS), LAYOUT_HELP)
     flags.DEFINE_integer(
         "image_size",
         None,

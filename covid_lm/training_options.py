@@ -8,6 +8,7 @@ import re
 
 from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS, backbone_config
 from covid_lm.errors import InputError
+from covid_lm.protocols import layout_trim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +146,8 @@ def global_batch_size(options: TrainingOptions, num_images: int, num_replicas: i
         InputError: the batch size asked for can't be divided so.
     """
     if options.batch_size is None:
-        fitting = fitting_batch_size(options.backbone, num_images)
+        length = sum(layout_trim(options.layout).values())
+        fitting = fitting_batch_size(options.backbone, num_images, length)
         return math.ceil(fitting / num_replicas) * num_replicas
     if options.batch_size % num_replicas:
         raise InputError(

@@ -25,7 +25,7 @@ def training_set(
         return images.tokenize(preprocessor)
     augmentation = token_dropout = None
     if arguments is not None:
-        augmentation = Augmentation(preprocessor.image_input.image_size, **arguments)
+        augmentation = Augmentation(preprocessor.image_input.sizes, **arguments)
     if options.token_dropout:
         encoder = preprocessor.token_encoder
         token_dropout = TokenDropout(
