@@ -23,6 +23,7 @@ def build_classifier(
         classes=classes,
         backbone_name=options.backbone,
         image_size=options.image_size or 224,
+        views=options.views,
         dtype=options.dtype,
         weights=options.weights,
     )
@@ -38,6 +39,7 @@ def _token_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Cla
         protocol=options.protocol,
         layout=options.layout,
         **layout_trim(options.layout),
+        views=options.views,
         dtype=options.dtype,
         weights=options.weights,
     )

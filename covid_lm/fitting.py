@@ -35,8 +35,8 @@ def fit(
     """Fits the logits; leaves the weights of the epoch with the lowest validation loss.
 
     The training split is read under the training policy, the one that is monitored under the test
-    policy. Goes on from the newest checkpoint in `run_dir`, if there is one; on one CPU device with
-    the same numbers, bit for bit, as if it had never stopped.
+    policy, in one view. Goes on from the newest checkpoint in `run_dir`, if there is one; on one
+    CPU device with the same numbers, bit for bit, as if it had never stopped.
 
     Raises:
         RunError: the loss became non-finite, or a checkpoint can't be written.
@@ -47,7 +47,7 @@ def fit(
     compile_for_run(model, options, training.steps(batch_size))
     monitored = None
     if options.early_stopping != "none":
-        monitored = images[options.early_stopping].tokenize(classifier.preprocessor())
+        monitored = images[options.early_stopping].tokenize(classifier.preprocessor(views=1))
     checkpoints = Checkpoints(os.path.join(run_dir, "checkpoints"), model)
     progress = checkpoints.restore()
     if progress.epoch or progress.step:

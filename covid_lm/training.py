@@ -53,6 +53,7 @@ DECISIVE = (
     "label_smoothing",
     "augment",
     "token_dropout",
+    "views",
     "dtype",
     "early_stopping",
     "seed",

@@ -9,12 +9,17 @@ import re
 from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS, backbone_config
 from covid_lm.errors import InputError
 from covid_lm.protocols import layout_trim
+from covid_lm.recipes import RECIPES
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """What `tools/train.py` is told; the defaults are the paper's where it gives any."""
+    """What `tools/train.py` is told; the defaults are the paper's where it gives any.
 
+    `recipe` only names where values came from: `recipes.with_recipe` puts them in.
+    """
+
+    recipe: str = "paper"
     dataset: str = "phantom"
     data_dir: str | None = None
     backbone: str = "tiny"
@@ -30,6 +35,7 @@ class TrainingOptions:
     label_smoothing: float = 0.0
     augment: str = "none"
     token_dropout: float = 0.0
+    views: int = 1
     dtype: str = "float32"
     early_stopping: str = "val"
     seed: int = 0
@@ -100,12 +106,20 @@ class TrainingOptions:
         return f"python tools/train.py{self.flags()}"
 
     def flags(self, *left_out: str) -> str:
-        """What differs from the defaults, as a command's flags, each with a space before it."""
+        """What differs from the defaults, as a command's flags, each with a space before it.
+
+        The recipe's values are spelled out beside its name: they may be others one day.
+        """
         placeholders = {"data_dir": "DIR", "weights": "WEIGHTS_DIR", "gcp_project": "PROJECT"}
         words = [""]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value == field.default or field.name in ("name", "output_dir", *left_out):
+            in_recipe = RECIPES[self.recipe].get(field.name, field.default)
+            if value == field.default == in_recipe or field.name in (
+                "name",
+                "output_dir",
+                *left_out,
+            ):
                 continue
             value = placeholders.get(field.name, value)
             words.append(f"--{field.name}" if value is True else f"--{field.name}={value}")

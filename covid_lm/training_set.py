@@ -19,7 +19,7 @@ def training_set(
     Args:
         images: of the training split, as `training_image_input` decodes them.
     """
-    preprocessor = classifier.preprocessor(classifier.config.training_policy)
+    preprocessor = classifier.preprocessor(classifier.config.training_policy, views=1)
     arguments = AUGMENTATIONS.get(options.augment)
     if arguments is None and not options.token_dropout:
         return images.tokenize(preprocessor)

@@ -6,7 +6,7 @@ Without flags: a tiny model on the embedded phantom data, about a minute on two 
 from absl import flags
 
 from covid_lm.command_line import run_tool
-from covid_lm.training_flags import define_training_flags
+from covid_lm.training_flags import define_training_flags, told_flags
 
 FLAGS = flags.FLAGS
 define_training_flags()
@@ -39,8 +39,8 @@ def main(argv: list[str]) -> None:
     from covid_lm.training import train
     from covid_lm.training_options import TrainingOptions
 
-    told = {name: FLAGS[name].value for name in TrainingOptions.__dataclass_fields__}
-    told["dtype"] = FLAGS.dtype or default_dtype(FLAGS.tpu)
+    told = told_flags()
+    told["dtype"] = told["dtype"] or default_dtype(FLAGS.tpu)
     result = train(TrainingOptions(**told))
     print(f"\ntest split\n{summary(result.metrics)}\n")
     if FLAGS.early_stopping == "test":
