@@ -5,6 +5,7 @@ from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS
 from covid_lm.backbones.selection import select_backbone
 from covid_lm.classifier import Classifier, ClassifierConfig
 from covid_lm.pixel_classifier import PixelClassifier, PixelClassifierConfig
+from covid_lm.protocols import layout_trim
 from covid_lm.training_options import TrainingOptions
 
 
@@ -22,6 +23,7 @@ def build_classifier(
         classes=classes,
         backbone_name=options.backbone,
         image_size=options.image_size or 224,
+        views=options.views,
         dtype=options.dtype,
         weights=options.weights,
     )
@@ -30,12 +32,16 @@ def build_classifier(
 
 def _token_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Classifier:
     backbone, vocabulary = select_backbone(options.backbone, options.weights)
+    trim = layout_trim(options.layout)
     config = ClassifierConfig(
         classes=classes,
         backbone_name=options.backbone,
         backbone=backbone,
         protocol=options.protocol,
         layout=options.layout,
+        head=trim["head"],
+        tail=trim["tail"],
+        views=options.views,
         dtype=options.dtype,
         weights=options.weights,
     )

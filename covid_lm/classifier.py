@@ -1,7 +1,7 @@
 """The layers composed: a preprocessor (bytes to ids) and a core (ids to probabilities)."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, cast
 
 import keras
 import numpy as np
@@ -11,8 +11,8 @@ from covid_lm.backbones.bert import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
 from covid_lm.backbones.named import BackboneConfig
 from covid_lm.layers.feature_extraction import FeatureExtraction
-from covid_lm.preprocessor import Preprocessor
-from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS, PROTOCOLS
+from covid_lm.preprocessor import MIRRORED, Preprocessor
+from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS, PROTOCOLS, Layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,7 @@ class ClassifierConfig:
     tail: int = 256
     reading: str = "decimal"
     fixed_length: int = 24
+    views: int = 1
     dropout: float = 0.05
     dtype: str = "float32"
     weights: str | None = None
@@ -66,7 +67,8 @@ class Classifier:
             where a `serving_copy` has fewer rows than words; None where they are the same.
 
     The three models take `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length],
-    and share every weight.
+    and share every weight. With `config.views` of 2, core and embedding take `mirrored_token_ids`
+    too and give the mean over both views; logits are of one view in any case.
 
     Args:
         dtype_policy: Keras policy of weights and arithmetic; the one of `config.dtype`, in which
@@ -85,7 +87,7 @@ class Classifier:
         self.config = config
         self.vocabulary = vocabulary
         self.embedding_rows: np.ndarray | None = None
-        self._preprocessors: dict[str, Preprocessor] = {}
+        self._preprocessors: dict[tuple[str, int], Preprocessor] = {}
         policy = dtype_policy or DTYPE_POLICIES[config.dtype]
         self.backbone = build_backbone(config.backbone, dtype=policy)
         encoder = ClsEncoder(
@@ -106,23 +108,34 @@ class Classifier:
         logits = head(embedding)
         self.embedding = keras.Model(inputs, embedding, name="embedding")
         self.logits = keras.Model(inputs, logits, name="logits")
-        self.core = keras.Model(inputs, keras.ops.softmax(logits), name="core")
+        probabilities = keras.ops.softmax(logits)
+        if config.views == 2:
+            mirrored = {**inputs, "token_ids": keras.Input((length,), dtype="int32", name=MIRRORED)}
+            inputs = {**inputs, MIRRORED: mirrored["token_ids"]}
+            embedding = (embedding + self.embedding(mirrored)) / 2
+            probabilities = (probabilities + keras.ops.softmax(self.logits(mirrored))) / 2
+            self.embedding = keras.Model(inputs, embedding, name="embedding_of_views")
+        self.core = keras.Model(inputs, probabilities, name="core")
 
-    def preprocessor(self, policy: str | None = None) -> Preprocessor:
-        """The preprocessor under a metadata policy, by default the one of the test phase."""
+    def preprocessor(self, policy: str | None = None, views: int | None = None) -> Preprocessor:
+        """The preprocessor under a metadata policy, by default the one of the test phase.
+
+        Args:
+            views: 1 for what `logits` take; what core and embedding take unless given.
+        """
         config = self.config
-        policy = policy or config.test_policy
-        if policy not in self._preprocessors:
-            self._preprocessors[policy] = Preprocessor(
+        key = (policy or config.test_policy, views or config.views)
+        if key not in self._preprocessors:
+            layout = {**LAYOUTS[config.layout], "head": config.head, "tail": config.tail}
+            self._preprocessors[key] = Preprocessor(
                 vocabulary=self.vocabulary,
-                policy=policy,
+                policy=key[0],
+                views=key[1],
                 reading=config.reading,
-                head=config.head,
-                tail=config.tail,
                 fixed_length=config.fixed_length,
-                **LAYOUTS[config.layout],
+                **cast(Layout, layout),
             )
-        return self._preprocessors[policy]
+        return self._preprocessors[key]
 
     def serving_copy(self, dtype: str) -> "Classifier":
         """A copy that holds the embedding rows that tokens can reach, and nothing of the others.
@@ -143,8 +156,12 @@ class Classifier:
         return copy
 
     def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What the models take, of what the preprocessor gives."""
-        inputs = {key: preprocessed[key] for key in self.input_keys}
+        """What core and embedding take, of what the preprocessor gives."""
+        keys = (*self.input_keys, MIRRORED) if self.config.views == 2 else self.input_keys
+        inputs = {key: preprocessed[key] for key in keys}
         if self.embedding_rows is not None:
-            inputs["token_ids"] = tf.gather(tf.constant(self.embedding_rows), inputs["token_ids"])
+            rows = tf.constant(self.embedding_rows)
+            for key in keys:
+                if key in ("token_ids", MIRRORED):
+                    inputs[key] = tf.gather(rows, inputs[key])
         return inputs

@@ -111,7 +111,10 @@ def _run_fold(
     rest = np.setdiff1d(np.arange(len(images.training.records)), held_out)
     training = training_set(classifier, images.training.rows(rest), options)
     asked = images.held_out.rows(held_out).tokenize(classifier.preprocessor())
-    batch_size = global_batch_size(options.backbone, options.batch_size, len(rest), num_replicas=1)
+    length = asked.tokens["token_ids"].shape[1] if classifier.reads_tokens else 0
+    batch_size = global_batch_size(
+        options.backbone, options.batch_size, len(rest), num_replicas=1, length=length
+    )
     compile_for_run(classifier.logits, options, training.steps(batch_size))
     probabilities, losses = [], []
     for epoch in range(options.epochs):

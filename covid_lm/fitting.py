@@ -35,16 +35,15 @@ def fit(
     """Fits the logits; leaves the weights of the epoch with the lowest validation loss.
 
     The training split is read under the training policy, the one that is monitored under the test
-    policy. Goes on from the newest checkpoint in `run_dir`, if there is one; on one CPU device with
-    the same numbers, bit for bit, as if it had never stopped.
+    policy, in one view. Goes on from the newest checkpoint in `run_dir`, if there is one; on one
+    CPU device with the same numbers, bit for bit, as if it had never stopped.
 
     Raises:
         RunError: the loss became non-finite, or a checkpoint can't be written.
         Terminated: SIGTERM came, and the run is saved.
     """
     model = classifier.logits
-    splits = tokenized_splits(classifier, images, options)
-    training, monitored = splits["training"], splits.get("monitored")
+    training, monitored = tokenized_splits(classifier, images, options)
     compile_for_run(model, options, training.steps(batch_size))
     checkpoints = Checkpoints(os.path.join(run_dir, "checkpoints"), model)
     progress = checkpoints.restore()

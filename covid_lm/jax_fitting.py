@@ -21,6 +21,7 @@ from covid_lm.classifier import Classifier, ClassifierConfig
 from covid_lm.data.tokens import DecodedRecords, TokenizedRecords
 from covid_lm.errors import InputError, RunError
 from covid_lm.fitting import compile_for_run
+from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.run_directory import write_json
 from covid_lm.training_options import TrainingOptions
 from covid_lm.training_splits import tokenized_splits
@@ -56,7 +57,7 @@ class JaxJob:
         write_json(os.path.join(directory, "job.json"), dataclasses.asdict(self))
         for name, split in splits.items():
             path = os.path.join(directory, f"{name}.npz")
-            np.savez(path, labels=split.labels, **split.tokens)
+            np.savez(path, allow_pickle=False, labels=split.labels, **split.tokens)
 
     @classmethod
     def read(cls, directory: str) -> tuple["JaxJob", dict[str, TokenizedRecords]]:
@@ -75,7 +76,7 @@ class JaxJob:
 
 
 def fit_in_jax(
-    classifier: Classifier,
+    classifier: Classifier | PixelClassifier,
     images: dict[str, DecodedRecords],
     batch_size: int,
     options: TrainingOptions,
@@ -91,9 +92,14 @@ def fit_in_jax(
             have read, different things.
         RunError: the loss became non-finite, or a process was lost.
     """
+    assert classifier.reads_tokens  # the options see to it
     model = classifier.logits
-    splits = tokenized_splits(classifier, images, options)
-    compile_for_run(model, options, splits["training"].steps(batch_size))
+    training, monitored = tokenized_splits(classifier, images, options)
+    assert isinstance(training, TokenizedRecords)  # the options see to it
+    splits = {"training": training}
+    if monitored is not None:
+        splits["monitored"] = monitored
+    compile_for_run(model, options, training.steps(batch_size))
     checkpoints = Checkpoints(os.path.join(run_dir, "checkpoints"), model)
     progress = checkpoints.restore()
     if progress.epoch:
@@ -141,7 +147,8 @@ def _run_child(directory: str) -> None:
             status = child.wait()
         finally:
             child.kill()  # of no effect on one that has ended
-            child.stdin.close()
+            if child.stdin is not None:
+                child.stdin.close()
         errors.seek(0)
         said = errors.read()
     if status in KINDS and said:

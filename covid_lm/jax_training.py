@@ -95,7 +95,7 @@ def _digest(job: JaxJob, splits: dict[str, TokenizedRecords]) -> "hashlib._Hash"
     digest = hashlib.sha256(json.dumps([told, sorted(splits)]).encode())
     for name in sorted(splits):
         for array in (*splits[name].tokens.values(), splits[name].labels):
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
     return digest
 
 

@@ -46,10 +46,12 @@ def settle_config(
     batch_size = options.batch_size
     if batch_size is None and stored:
         batch_size = stored["pretraining"]["batch_size"]
-    num_images = len(sequences["train"]["token_ids"])
-    batch_size = global_batch_size(options.backbone, batch_size, num_images, num_replicas)
+    num_images, length = sequences["train"]["token_ids"].shape
+    batch_size = global_batch_size(
+        options.backbone, batch_size, num_images, num_replicas, length=length
+    )
     digests = {
-        split: hashlib.sha256(np.ascontiguousarray(tokens["token_ids"])).hexdigest()
+        split: hashlib.sha256(np.ascontiguousarray(tokens["token_ids"]).data).hexdigest()
         for split, tokens in sequences.items()
     }
     told = {**dataclasses.asdict(options), "batch_size": batch_size}

@@ -23,6 +23,7 @@ from covid_lm.fitting import fit
 from covid_lm.jax_fitting import fit_in_jax
 from covid_lm.machine import machine
 from covid_lm.pixel_classifier import PixelClassifier
+from covid_lm.protocols import layout_trim
 from covid_lm.report.run_pages import run_model_card, write_run_report
 from covid_lm.run_directory import (
     read_run,
@@ -57,6 +58,7 @@ DECISIVE = (
     "label_smoothing",
     "augment",
     "token_dropout",
+    "views",
     "dtype",
     "early_stopping",
     "seed",
@@ -199,8 +201,10 @@ def _batch_size(options: TrainingOptions, training: DecodedRecords, num_replicas
     kind = "devices"
     if options.backend == "jax":
         num_replicas, kind = options.num_processes, "processes"
+    length = sum(layout_trim(options.layout).values())
+    num_images = len(training.records)
     return global_batch_size(
-        options.backbone, options.batch_size, len(training.records), num_replicas, kind
+        options.backbone, options.batch_size, num_images, num_replicas, kind, length
     )
 
 

@@ -9,6 +9,7 @@ import re
 from covid_lm.backbones.costs import activation_bytes
 from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS, backbone_config
 from covid_lm.errors import InputError
+from covid_lm.recipes import RECIPES
 
 BACKENDS = ("tensorflow", "jax")
 NOT_REPEATED = ("name", "output_dir", "backend", "process_id")  # in a run's `command` as flags
@@ -19,10 +20,12 @@ class TrainingOptions:
     """What `tools/train.py` is told; the defaults are the paper's where it gives any.
 
     Attributes:
+        recipe: only names where values came from: `recipes.with_recipe` puts them in.
         backend: Keras' for the training itself, KERAS_BACKEND; all else is TensorFlow's.
         process_id: which of `num_processes` this one is; process 0 evaluates and exports.
     """
 
+    recipe: str = "paper"
     dataset: str = "phantom"
     data_dir: str | None = None
     max_images: int | None = None
@@ -39,6 +42,7 @@ class TrainingOptions:
     label_smoothing: float = 0.0
     augment: str = "none"
     token_dropout: float = 0.0
+    views: int = 1
     dtype: str = "float32"
     early_stopping: str = "val"
     seed: int = 0
@@ -145,7 +149,10 @@ class TrainingOptions:
         return f"{backend}python tools/train.py{self.flags()}"
 
     def flags(self, *left_out: str) -> str:
-        """What differs from the defaults, as a command's flags, each with a space before it."""
+        """What differs from the defaults, as a command's flags, each with a space before it.
+
+        The recipe's values are spelled out beside its name: they may be others one day.
+        """
         placeholders = {
             "data_dir": "DIR",
             "weights": "WEIGHTS_DIR",
@@ -155,7 +162,8 @@ class TrainingOptions:
         words = [""]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value == field.default or field.name in (*NOT_REPEATED, *left_out):
+            in_recipe = RECIPES[self.recipe].get(field.name, field.default)
+            if value == field.default == in_recipe or field.name in (*NOT_REPEATED, *left_out):
                 continue
             value = placeholders.get(field.name, value)
             words.append(f"--{field.name}" if value is True else f"--{field.name}={value}")
@@ -200,19 +208,25 @@ def check_tpu_flags(
 
 
 def global_batch_size(
-    backbone: str, batch_size: int | None, num_images: int, num_replicas: int, kind: str = "devices"
+    backbone: str,
+    batch_size: int | None,
+    num_images: int,
+    num_replicas: int,
+    kind: str = "devices",
+    length: int = 512,
 ) -> int:
     """Images a step over all devices, or hosts, the same number on each.
 
     Args:
         batch_size: the one asked for; None for a fitting one.
         kind: of the replicas, for the message.
+        length: of the sequences.
 
     Raises:
         InputError: the batch size asked for can't be divided so.
     """
     if batch_size is None:
-        fitting = fitting_batch_size(backbone, num_images)
+        fitting = fitting_batch_size(backbone, num_images, length)
         return math.ceil(fitting / num_replicas) * num_replicas
     if batch_size % num_replicas:
         raise InputError(

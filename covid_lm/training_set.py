@@ -19,13 +19,13 @@ def training_set(
     Args:
         images: of the training split, as `training_image_input` decodes them.
     """
-    preprocessor = classifier.preprocessor(classifier.config.training_policy)
+    preprocessor = classifier.preprocessor(classifier.config.training_policy, views=1)
     arguments = AUGMENTATIONS.get(options.augment)
     if arguments is None and not options.token_dropout:
         return images.tokenize(preprocessor)
     augmentation = token_dropout = None
     if arguments is not None:
-        augmentation = Augmentation(preprocessor.image_input.image_size, **arguments)
+        augmentation = Augmentation(preprocessor.image_input.sizes, **arguments)
     if options.token_dropout:
         encoder = preprocessor.token_encoder
         token_dropout = TokenDropout(

@@ -21,7 +21,7 @@ def decode_splits(
     Raises:
         InputError: a split that is needed has no images, or an image can't be decoded.
     """
-    splits = {"train": ("train", "val")}
+    splits: dict[str, tuple[str, ...]] = {"train": ("train", "val")}
     if options.early_stopping == "val":
         splits = {"train": ("train",), "val": ("val",)}
     elif options.early_stopping == "test":
@@ -48,12 +48,13 @@ def tokenized_splits(
     classifier: Classifier | PixelClassifier,
     images: dict[str, DecodedRecords],
     options: TrainingOptions,
-) -> dict[str, TokenizedRecords | AugmentedRecords]:
-    """The split to train on ("training") and, unless none is, the one to stop by ("monitored")."""
-    splits = {"training": training_set(classifier, images["train"], options)}
-    if options.early_stopping != "none":
-        splits["monitored"] = images[options.early_stopping].tokenize(classifier.preprocessor())
-    return splits
+) -> tuple[TokenizedRecords | AugmentedRecords, TokenizedRecords | None]:
+    """The split to train on and, unless none is, the one to stop by."""
+    training = training_set(classifier, images["train"], options)
+    if options.early_stopping == "none":
+        return training, None
+    tested = classifier.preprocessor(views=1)
+    return training, images[options.early_stopping].tokenize(tested)
 
 
 def _print_skipped(decoded: DecodedRecords) -> None:

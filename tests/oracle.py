@@ -7,13 +7,20 @@ import numpy as np
 
 
 def oracle_sequence(
-    pixels: np.ndarray, name: bytes, vocabulary: list[str], policy: str, reading: str = "decimal"
+    pixels: np.ndarray | list[int],
+    name: bytes,
+    vocabulary: list[str],
+    policy: str,
+    reading: str = "decimal",
+    head: int = 256,
+    tail: int = 256,
 ) -> dict[str, list[int]]:
     """Token ids, segment ids and padding mask of one image, as lists of 512.
 
     Args:
-        pixels: uint8 [height, width, channels], already resized.
+        pixels: uint8 [height, width, channels], already resized; or values in their order.
     """
+    length = head + tail
     unknown = vocabulary.index("[UNK]")
 
     def word_id(word: str) -> int:
@@ -28,22 +35,46 @@ def oracle_sequence(
         "fixed": [word_id("[MASK]")] * 24,
         "absent": [],
     }[policy]
-    image = []
-    for channel in range(pixels.shape[2]):
-        for row in range(pixels.shape[0]):
-            for column in range(pixels.shape[1]):
-                image.append(value_id(int(pixels[row, column, channel])))
+    values = pixels if isinstance(pixels, list) else plane_values(pixels)
+    image = [value_id(value) for value in values]
     first = [word_id("[CLS]"), *image, word_id("[SEP]")]
     second = [*characters, word_id("[SEP]")]
     token_ids = first + second
     segment_ids = [0] * len(first) + [1] * len(second)
-    if len(token_ids) > 512:
-        token_ids = token_ids[:256] + token_ids[-256:]
-        segment_ids = segment_ids[:256] + segment_ids[-256:]
+    if len(token_ids) > length:
+        token_ids = token_ids[:head] + token_ids[-tail:]
+        segment_ids = segment_ids[:head] + segment_ids[-tail:]
     used = len(token_ids)
-    padding = 512 - used
+    padding = length - used
     return {
         "token_ids": token_ids + [word_id("[PAD]")] * padding,
         "segment_ids": segment_ids + [0] * padding,
         "padding_mask": [1] * used + [0] * padding,
     }
+
+
+def plane_values(pixels: np.ndarray) -> list[int]:
+    """Plane after plane, row by row."""
+    values = []
+    for channel in range(pixels.shape[2]):
+        for row in range(pixels.shape[0]):
+            for column in range(pixels.shape[1]):
+                values.append(int(pixels[row, column, channel]))
+    return values
+
+
+def hilbert_places(side: int) -> list[tuple[int, int]]:
+    """Rows and columns along Hilbert's curve, drawn by its rewriting rules (as a turtle would)."""
+    rules = {"A": "+BF-AFA-FB+", "B": "-AF+BFB+FA-"}
+    way = "A"
+    for _ in range(side.bit_length() - 1):
+        way = "".join(rules.get(step, step) for step in way)
+    row, column, down, right = 0, 0, 0, 1
+    places = [(row, column)]
+    for step in way:
+        if step == "F":
+            row, column = row + down, column + right
+            places.append((row, column))
+        elif step in "+-":  # a quarter turn to the right, or to the left
+            down, right = (right, -down) if step == "+" else (-right, down)
+    return places

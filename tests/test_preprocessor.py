@@ -1,17 +1,20 @@
 """The whole preprocessor against the oracle, position by position."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from covid_lm.backbones.vocabulary import built_in_vocabulary
+from covid_lm.evaluation.token_positions import token_positions
 from covid_lm.layers.file_name_input import POLICIES
 from covid_lm.preprocessor import Preprocessor
 from covid_lm.protocols import LAYOUTS
 from tests.conftest import encode, random_picture
 from tests.layers import encoded_images
-from tests.oracle import oracle_sequence
+from tests.oracle import hilbert_places, oracle_sequence, plane_values
 
 VOCABULARY = list(built_in_vocabulary())
 NAMES = {
@@ -35,22 +38,62 @@ def luminance(pixels: np.ndarray) -> np.ndarray:
     return (weighted >> 16).astype(np.uint8)[..., None]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("policy", POLICIES)
-def test_every_position_equals_the_oracle(policy, layout):
-    preprocessor = Preprocessor(VOCABULARY, policy=policy, **LAYOUTS[layout])
-    output = preprocessor(tf.constant(SOURCES), tf.constant(list(NAMES.values())))
-    assert output["valid"].numpy().all()
-    # Resizing may differ from Pillow's by one level; tokens are compared on the same pixels.
-    size = LAYOUTS[layout]["image_size"]
+@functools.cache
+def resized_by_us(size: int) -> np.ndarray:
+    """Resizing may differ from Pillow's by one level; tokens are compared on the same pixels."""
     pixels = Preprocessor(VOCABULARY, image_size=size).image_input(tf.constant(SOURCES))["pixels"]
-    for row, (source, name) in enumerate(zip(SOURCES, NAMES.values(), strict=True)):
-        resized = pixels[row].numpy()
-        assert np.abs(resized.astype(int) - encoded_images.resized(source, (size, size))).max() <= 1
-        image = luminance(resized) if layout == "gray22" else resized
-        expected = oracle_sequence(image, name, VOCABULARY, policy)
-        for key in KEYS:
-            np.testing.assert_array_equal(output[key][row], expected[key], err_msg=f"{name} {key}")
+    for row, source in enumerate(SOURCES):
+        difference = pixels[row].numpy().astype(int) - encoded_images.resized(source, (size, size))
+        assert np.abs(difference).max() <= 1
+    return pixels.numpy()
+
+
+def values_of(layout: str) -> list[list[int]]:
+    """The values of every source in the layout's order, from what the layouts are said to be."""
+    if layout == "paper":
+        return [plane_values(pixels) for pixels in resized_by_us(32)]
+    sides = {"scales": (19, 11), "gray16": (16,), "hilbert16": (16,)}.get(layout, (22,))
+    pictures = [luminance(resized_by_us(side)) for side in sides]
+    rows = []
+    for row in range(len(SOURCES)):
+        if layout == "hilbert16":
+            values = [int(pictures[0][row, y, x, 0]) for y, x in hilbert_places(16)]
+        else:
+            values = [value for picture in pictures for value in plane_values(picture[row])]
+        rows.append([v // 8 * 8 + 4 if layout == "levels32" else v for v in values])
+    return rows
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_position_equals_the_oracle(layout):
+    half = 144 if layout in ("gray16", "hilbert16") else 256
+    rows = values_of(layout)
+    for policy in POLICIES if layout == "paper" else ("visible", "fixed"):
+        preprocessor = Preprocessor(VOCABULARY, policy=policy, **LAYOUTS[layout])
+        output = preprocessor(tf.constant(SOURCES), tf.constant(list(NAMES.values())))
+        assert output["valid"].numpy().all()
+        for row, (values, name) in enumerate(zip(rows, NAMES.values(), strict=True)):
+            expected = oracle_sequence(values, name, VOCABULARY, policy, head=half, tail=half)
+            for key in KEYS:
+                np.testing.assert_array_equal(output[key][row], expected[key], f"{policy} {name}")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_whole_picture_is_never_trimmed_under_the_honest_policies(layout):
+    for policy in ("fixed", "absent"):
+        preprocessor = Preprocessor(VOCABULARY, policy=policy, **LAYOUTS[layout])
+        height, width = preprocessor.image_input.sheet_size
+        kept = token_positions(preprocessor, b"").kept()
+        sizes = preprocessor.image_input.sizes
+        whole = sum(h * w for h, w in sizes)
+        assert kept.shape[1:] == (height, width)
+        assert (kept.sum() == whole) == (layout != "paper")
+
+
+def test_levels_leave_fewer_words():
+    encoder = Preprocessor(VOCABULARY, **LAYOUTS["levels32"]).token_encoder
+    words = [VOCABULARY[token_id] for token_id in encoder.image_token_ids]
+    assert sorted(map(int, words)) == list(range(4, 256, 8))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1637, 1225)], ids=str)
@@ -118,8 +161,9 @@ def test_short_sequences_are_padded():
         np.testing.assert_array_equal(output[key][0], expected[key])
 
 
-def test_config_round_trip():
-    config = Preprocessor(VOCABULARY, policy="fixed", **LAYOUTS["gray22"]).get_config()
+@pytest.mark.parametrize("layout", ["levels32", "scales", "hilbert16"])
+def test_config_round_trip(layout):
+    config = Preprocessor(VOCABULARY, policy="fixed", **LAYOUTS[layout]).get_config()
     again = keras.layers.deserialize(keras.layers.serialize(Preprocessor.from_config(config)))
     assert again.get_config() == config
     image = tf.constant(SOURCES[:2])

@@ -95,7 +95,7 @@ def test_evaluation_of_the_finished_run_repeats_its_figures(finished, image_fold
 
 def test_a_second_run_gets_the_next_version(finished, image_folder):
     _, directory = finished
-    changes = {"protocol": "fixed", "layout": "gray22", "dtype": "bfloat16", "epochs": 1}
+    changes = {"protocol": "fixed", "layout": "scales", "dtype": "bfloat16", "epochs": 1}
     again = train(options(image_folder, directory, tensorboard=True, **changes))
     logs = directory / "run-1" / "run" / "tensorboard"
     events = tf.data.TFRecordDataset([os.path.join(logs, name) for name in os.listdir(logs)])
@@ -105,7 +105,9 @@ def test_a_second_run_gets_the_next_version(finished, image_folder):
     assert list(again.metrics["protocols"]) == ["fixed"]
     assert again.export_difference < 0.02
     classifier = load_classifier(str(directory / "run-1" / "run"))
-    assert classifier.config.layout == "gray22"
+    assert classifier.config.layout == "scales"
+    report = (directory / "run-1" / "run" / "report.html").read_text()
+    assert "Left: the image resized to 19x19 and 11x11." in report
 
 
 @pytest.mark.parametrize(
@@ -212,3 +214,5 @@ def test_batch_size_fits_data_and_memory():
     assert 1 <= fitting_batch_size("roberta-wwm-ext-large", 10**6) < 512
     assert fitting_batch_size("resnet50", 425) == 16
     assert fitting_batch_size("resnet50", 10**6) == 64
+    longest, shorter = (fitting_batch_size("rbtl3", 10**6, length) for length in (512, 64))
+    assert shorter > longest

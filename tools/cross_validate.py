@@ -7,7 +7,7 @@ can be chosen; test images are not read.
 from absl import flags
 
 from covid_lm.command_line import run_tool
-from covid_lm.training_flags import define_training_flags
+from covid_lm.training_flags import define_training_flags, told_flags
 
 FLAGS = flags.FLAGS
 define_training_flags()
@@ -21,9 +21,8 @@ def main(argv: list[str]) -> None:
     from covid_lm.evaluation.fold_figures import fold_table
     from covid_lm.training_options import TrainingOptions
 
-    names = [name for name in TrainingOptions.__dataclass_fields__ if name in FLAGS]
-    told = {name: FLAGS[name].value for name in names}
-    told |= {"dtype": FLAGS.dtype or "float32", "early_stopping": "none"}
+    told = told_flags()
+    told |= {"dtype": told["dtype"] or "float32", "early_stopping": "none"}
     report = cross_validate(TrainingOptions(**told), FLAGS.folds, FLAGS.max_folds, FLAGS.output)
     print(f"\n{fold_table(report)}")
     if FLAGS.output:

@@ -13,7 +13,7 @@ from absl import flags
 from covid_lm.backbones.named import BACKBONES
 from covid_lm.command_line import define_tpu_flags, run_tool
 from covid_lm.data import DATASETS
-from covid_lm.protocols import LAYOUTS, PROTOCOLS
+from covid_lm.protocols import LAYOUT_HELP, LAYOUTS, PROTOCOLS
 
 FLAGS = flags.FLAGS
 flags.DEFINE_multi_enum(
@@ -32,7 +32,7 @@ flags.DEFINE_string(
 flags.DEFINE_enum(
     "protocol", "paper", list(PROTOCOLS), "How the file name enters: as in training, see train.py."
 )
-flags.DEFINE_enum("layout", "paper", list(LAYOUTS), "32x32 RGB trimmed, or 22x22 gray whole.")
+flags.DEFINE_enum("layout", "paper", list(LAYOUTS), LAYOUT_HELP)
 flags.DEFINE_float("mask_rate", 0.15, "Share of each sequence's words to mask.")
 flags.DEFINE_integer("epochs", 8, "Epochs to train, those of an interrupted run among them.")
 flags.DEFINE_integer("batch_size", None, "Images a step; fit for the machine unless given.")

@@ -5,12 +5,11 @@ KERAS_BACKEND=jax in the environment, the training itself runs on Keras' JAX bac
 """
 
 import os
-from typing import Any
 
 from absl import flags
 
 from covid_lm.command_line import define_tpu_flags, run_tool
-from covid_lm.training_flags import define_training_flags
+from covid_lm.training_flags import define_training_flags, told_flags
 
 # What trains; `run_tool` gives all else to TensorFlow.
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
@@ -49,9 +48,8 @@ def main(argv: list[str]) -> None:
     from covid_lm.training import train, train_along
     from covid_lm.training_options import TrainingOptions
 
-    fields = [name for name in TrainingOptions.__dataclass_fields__ if name != "backend"]
-    told: dict[str, Any] = {name: FLAGS[name].value for name in fields}
-    told["dtype"] = FLAGS.dtype or default_dtype(FLAGS.tpu)
+    told = told_flags()
+    told["dtype"] = told["dtype"] or default_dtype(FLAGS.tpu)
     options = TrainingOptions(**told, backend=BACKEND)
     if options.process_id:
         train_along(options)

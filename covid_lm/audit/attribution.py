@@ -29,7 +29,8 @@ def attribution_shares(classifier: Classifier, tokens: dict) -> np.ndarray:
 
     The input is a token's embedding, the gradient that of the predicted class's logit less the
     mean logit. Token and position embeddings are summed, so the gradient by the token's is the
-    gradient by the position's, which needs one image at a time and no look inside the encoder.
+    gradient by the position's, which needs one image at a time and no look inside the encoder. Of
+    two views the first counts.
 
     Args:
         tokens: `token_ids`, `segment_ids`, `padding_mask`, int32 [batch, length].
@@ -43,7 +44,10 @@ def attribution_shares(classifier: Classifier, tokens: dict) -> np.ndarray:
     ids = np.asarray(tokens["token_ids"])
     shares = np.zeros((len(ids), len(KINDS)))
     for index in range(len(ids)):
-        one = {key: tf.convert_to_tensor(value)[index : index + 1] for key, value in tokens.items()}
+        one = {
+            key: tf.convert_to_tensor(tokens[key])[index : index + 1]
+            for key in classifier.input_keys
+        }
         gradient = _position_gradient(classifier, one)[: ids.shape[1]]
         weight = np.abs(np.sum(gradient * embeddings[ids[index]], axis=1))
         for kind in range(len(KINDS)):

@@ -6,11 +6,12 @@ Under 15 minutes on two cores, of which suite `scale` is four.
 import dataclasses
 import importlib
 import statistics
+from typing import Any
 
 from covid_lm.benchmark import SUITES
 from covid_lm.benchmark.cases import SUITE_DEFAULTS, Options
 
-SHORTER = {  # suite: what it is told, in the order of the tables
+SHORTER: dict[str, dict[str, Any]] = {  # suite: what it is told, in the order of the tables
     "encoder": {"batch_sizes": (8,), "rounds": 3},
     "training": {"batch_sizes": (8,), "dtypes": ("bfloat16",), "rounds": 2},
     "preprocessing": {"rounds": 3},
@@ -34,7 +35,8 @@ def run(options: Options) -> dict:
     """
     results = {}
     for suite, shorter in SHORTER.items():
-        told = dataclasses.replace(options, **{**SUITE_DEFAULTS.get(suite, {}), **shorter})
+        changes: dict[str, Any] = {**SUITE_DEFAULTS.get(suite, {}), **shorter}
+        told = dataclasses.replace(options, **changes)
         results[suite] = importlib.import_module(SUITES[suite]).run(told)
     notes = list(dict.fromkeys(note for result in results.values() for note in result["notes"]))
     compared = [result for result in results.values() if "tables" not in result]
@@ -65,7 +67,7 @@ def _rows(suite: str, case: dict) -> list[str]:
         shown = f"{case.get('images', case['batch_size']) / seconds:.2f}"
     memory = f"{case['contenders'][ours]['peak_bytes'] / 1e9:.2f}"
     default = f"{case['backbone']} {case['dtype']} batch {case['batch_size']}"
-    rows = []
+    rows: list[str] = []
     for rival, figure in case["figures"].items():
         first = [case.get("task", suite), case.get("title", default), shown, memory]
         if rival == "ceiling":

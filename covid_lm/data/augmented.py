@@ -78,8 +78,9 @@ def working_image_input(image_input: ImageInput) -> ImageInput:
     def working_side(side: int) -> int:
         return 3 * side if side <= _SMALL_SIDE else max(3 * _SMALL_SIDE, side * 5 // 4)
 
+    height, width = image_input.image_size
     return ImageInput(
-        image_size=tuple(working_side(side) for side in image_input.image_size),
+        image_size=(working_side(height), working_side(width)),
         color=image_input.color,
         max_pixels=image_input.max_pixels,
     )

@@ -79,13 +79,14 @@ class TokenizedRecords:
         """
         count = len(self.labels)
         shape = (self.steps(batch_size), batch_size)
-        rows = np.resize(np.arange(count), shape)
-        weights = (np.arange(rows.size) < count).astype(np.float32).reshape(shape)
+        all_rows = np.resize(np.arange(count), shape)
+        counted = (np.arange(all_rows.size) < count).astype(np.float32).reshape(shape)
         rows, weights = (
-            np.split(array, num_processes, axis=1)[process_id] for array in (rows, weights)
+            np.split(array, num_processes, axis=1)[process_id] for array in (all_rows, counted)
         )
-        weights = tf.data.Dataset.from_tensor_slices(weights)
-        batches = tf.data.Dataset.zip(self._gathered(rows), weights)
+        batches = tf.data.Dataset.zip(
+            self._gathered(rows), tf.data.Dataset.from_tensor_slices(weights)
+        )
         return batches.map(lambda batch, weight: (*batch, weight)).prefetch(tf.data.AUTOTUNE)
 
     def _gathered(self, order: np.ndarray) -> tf.data.Dataset:
@@ -134,9 +135,11 @@ class DecodedRecords:
         """The names as bytes, object [images]."""
         return np.array([encoded_filename(record) for record in self.records], object)
 
-    def rows(self, indices: Sequence[int]) -> "DecodedRecords":
-        """The images at these places, in their order."""
-        return DecodedRecords(self.pixels[indices], tuple(self.records[i] for i in indices))
+    def rows(self, indices: np.ndarray) -> "DecodedRecords":
+        """The images at these places, int [n], in their order."""
+        return DecodedRecords(
+            np.asarray(self.pixels)[indices], tuple(self.records[i] for i in indices)
+        )
 
     def tokenize(self, preprocessor: Preprocessor, batch_size: int = 256) -> TokenizedRecords:
         """Token ids under the preprocessor's policy."""
@@ -164,7 +167,7 @@ class PixelsOnDemand:
         self.records = records
         self.image_input = image_input
         channels = 1 if image_input.color == "luminance" else 3
-        self.shape = (len(records), *image_input.image_size, channels)
+        self.shape = (len(records), *image_input.sheet_size, channels)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """uint8 [height, width, channels]."""

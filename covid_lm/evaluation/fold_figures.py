@@ -11,8 +11,10 @@ from covid_lm.data.records import ImageRecord
 from covid_lm.evaluation.metrics import classification_metrics
 
 # Of `classification_metrics`, what an epoch is chosen by.
-_FIGURES = ("n", "correct", "accuracy", "ci95", "ci95_method", "balanced_accuracy")
-_FIGURES += ("auc", "auc_ci95", "auc_ci95_method", "brier")
+_FIGURES = (
+    *("n", "correct", "accuracy", "ci95", "ci95_method", "balanced_accuracy"),
+    *("auc", "auc_ci95", "auc_ci95_method", "brier"),
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Random changes of training images, each decided by a seed of its own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from covid_lm.layers.image_resize import resize
+from covid_lm.layers.image_sheet import resize_to_sheet, sheet_size
 from covid_lm.layers.token_masking import GENERATOR
 
 
@@ -21,7 +22,7 @@ class Augmentation(keras.layers.Layer):
     all pixels and channels of an image. All draws are uniform, a and b from -1 to 1.
 
     Args:
-        image_size: height and width that come out.
+        sizes: heights and widths of what comes out (`ImageInput.sizes`), on one sheet.
         smallest_crop: share of each side that the smallest part has, above 0 and at most 1.
         flip: whether to mirror.
         contrast, brightness: as above, 0 to 1.
@@ -32,7 +33,7 @@ class Augmentation(keras.layers.Layer):
 
     def __init__(
         self,
-        image_size: tuple[int, int],
+        sizes: Sequence[tuple[int, int]],
         smallest_crop: float = 1.0,
         flip: bool = False,
         contrast: float = 0.0,
@@ -44,7 +45,7 @@ class Augmentation(keras.layers.Layer):
             raise ValueError(f"smallest_crop must be above 0 and at most 1, got {smallest_crop}")
         if not (0 <= contrast <= 1 and 0 <= brightness <= 1):
             raise ValueError(f"contrast and brightness: 0 to 1, got {contrast} and {brightness}")
-        self.image_size = tuple(image_size)
+        self.sizes = tuple((height, width) for height, width in sizes)
         self.smallest_crop = smallest_crop
         self.flip = flip
         self.contrast = contrast
@@ -58,12 +59,14 @@ class Augmentation(keras.layers.Layer):
             seeds: int32 [batch, 2]; the same seed and pixels give the same image.
 
         Returns:
-            uint8 [batch, *image_size, channels].
+            uint8 [batch, *sheet_size, channels].
         """
         return tf.map_fn(
             lambda image: self._change(*image),
             (pixels, seeds),
-            fn_output_signature=tf.TensorSpec([*self.image_size, pixels.shape[-1]], tf.uint8),
+            fn_output_signature=tf.TensorSpec(
+                [*sheet_size(self.sizes), pixels.shape[-1]], tf.uint8
+            ),
         )
 
     def _change(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -71,7 +74,7 @@ class Augmentation(keras.layers.Layer):
         share, top, left, mirror, contrast, brightness = draws
         if self.flip:
             pixels = tf.where(mirror < 0.5, tf.reverse(pixels, axis=[1]), pixels)
-        image = resize(self._crop(pixels, share, top, left), self.image_size)
+        image = resize_to_sheet(self._crop(pixels, share, top, left), self.sizes)
         scale = 1 + self.contrast * (2 * contrast - 1)
         shift = 255 * self.brightness * (2 * brightness - 1)
         values = tf.round(tf.cast(image, tf.float32) * scale + shift)
@@ -90,7 +93,7 @@ class Augmentation(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "image_size": self.image_size,
+            "sizes": self.sizes,
             "smallest_crop": self.smallest_crop,
             "flip": self.flip,
             "contrast": self.contrast,

@@ -1,6 +1,7 @@
 """Image tokens hidden at random in training, so that a model leans on no single one."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,10 +26,10 @@ class TokenDropout(keras.layers.Layer):
     def __init__(
         self,
         rate: float,
-        image_token_ids: Sequence[int],
+        image_token_ids: Sequence[int] | np.ndarray,
         mask_id: int,
         vocabulary_size: int,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.rate = rate

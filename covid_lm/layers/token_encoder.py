@@ -13,12 +13,16 @@ from covid_lm.layers import symbols
 READINGS = ("decimal", "latin1")
 
 
-def symbol_token_ids(vocabulary: Sequence[str], reading: str = "decimal") -> np.ndarray:
+def symbol_token_ids(
+    vocabulary: Sequence[str], reading: str = "decimal", levels: int = 256
+) -> np.ndarray:
     """The vocabulary id of every symbol, int32 [516].
 
     `decimal` reads channel value v as the word `str(v)`; `latin1` as the v-th Latin-1 character,
     lower-cased, [UNK] where the vocabulary has no such word. A name's byte is a lower-cased ASCII
-    character, else [UNK].
+    character, else [UNK]. With fewer than 256 `levels`, that many equal intervals of values, every
+    value is read as the middle one of its interval, the upper of two: a word with a meaning of its
+    own in pretrained weights, unlike an interval's number.
 
     Raises:
         InputError: a channel value has no word of its own (`decimal`), or a special token is
@@ -34,7 +38,9 @@ def symbol_token_ids(vocabulary: Sequence[str], reading: str = "decimal") -> np.
             "use another vocabulary or, for channel values, the latin1 reading"
         )
     characters = [chr(code).lower() for code in range(256)]
-    values = [str(value) for value in range(256)] if reading == "decimal" else characters
+    width = 256 // levels
+    middles = [value // width * width + width // 2 for value in range(256)]
+    values = [str(v) if reading == "decimal" else characters[v] for v in middles]
     name = [character if character.isascii() else "[UNK]" for character in characters]
     words = [*values, *name, "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
     return np.array([ids.get(word, ids["[UNK]"]) for word in words], np.int32)  # [516]
@@ -47,15 +53,25 @@ class TokenEncoder(keras.layers.Layer):
     Args:
         vocabulary: the words; a word's index is its id.
         reading: how a channel value is read, `decimal` or `latin1` (see `symbol_token_ids`).
+        levels: how many values are told apart, a divisor of 256.
     """
 
-    def __init__(self, vocabulary: Sequence[str], reading: str = "decimal", **kwargs: Any):
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        reading: str = "decimal",
+        levels: int = 256,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
+        if levels < 1 or 256 % levels:
+            raise ValueError(f"levels must divide 256, got {levels}")
         if reading not in READINGS:
             raise ValueError(f"reading {reading!r}: choose one of {', '.join(READINGS)}")
         self.vocabulary = tuple(vocabulary)
         self.reading = reading
-        self._token_ids = symbol_token_ids(vocabulary, reading)
+        self.levels = levels
+        self._token_ids = symbol_token_ids(vocabulary, reading, levels)
 
     @property
     def reachable_token_ids(self) -> np.ndarray:
@@ -87,4 +103,5 @@ class TokenEncoder(keras.layers.Layer):
             **super().get_config(),
             "vocabulary": list(self.vocabulary),
             "reading": self.reading,
+            "levels": self.levels,
         }

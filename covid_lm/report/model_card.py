@@ -97,6 +97,7 @@ def _model_details(classifier: Classifier | PixelClassifier, run: dict) -> list[
             "Parameters": f"{classifier.logits.count_params():,}",
             "Weights at the start": run.get("weights") or "random",
             "Layout": config.layout,
+            "Views averaged": config.views,
             "Arithmetic": run.get("dtype"),
             "Preparation": "decoded, alpha dropped, resized bilinearly with antialias",
             "Code": "covid_lm, Apache-2.0",
@@ -182,6 +183,8 @@ def _training_data(
         "Epochs at most": run.get("epochs"),
         "Batch size": run.get("batch_size"),
         "Learning rate": run.get("learning_rate"),
+        "Schedule": run.get("schedule"),
+        "Augmentation": run.get("augment"),
         "Seed": run.get("seed"),
     }
     counts = _table(["split", "images", "patients", *map(_plain, classes)], rows)

@@ -37,7 +37,7 @@ def augmented() -> AugmentedRecords:
     return AugmentedRecords(
         decode_records(RECORDS, working_image_input(image_input)),
         PREPROCESSOR,
-        Augmentation(image_input.image_size, smallest_crop=0.7, flip=True, brightness=0.1),
+        Augmentation(image_input.sizes, smallest_crop=0.7, flip=True, brightness=0.1),
         TokenDropout(0.1, encoder.image_token_ids, VOCABULARY.index("[MASK]"), len(VOCABULARY)),
     )
 

@@ -6,6 +6,7 @@ from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.evaluation.integrated_gradients import Attribution
 from covid_lm.evaluation.token_positions import token_positions
 from covid_lm.preprocessor import Preprocessor
+from covid_lm.protocols import LAYOUTS
 from covid_lm.report.token_sections import kept_text, name_characters, sums_text
 
 
@@ -18,6 +19,8 @@ def test_kept_values_are_counted_by_plane():
     assert kept_text(positions(b"n" * 20)) == (
         "255 of 1024 red, 0 of 1024 green, 234 of 1024 blue values; 20 positions for the name"
     )
+    scales = positions(b"n" * 20, **LAYOUTS["scales"])
+    assert kept_text(scales) == "482 of 482 luminance values; 20 positions for the name"
 
 
 def test_sums_by_kind_of_token():

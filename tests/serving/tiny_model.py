@@ -9,7 +9,7 @@ from covid_lm.classifier import Classifier, ClassifierConfig
 CLASSES = ("cat", "dog", "ship")
 
 
-def tiny_classifier(protocol: str = "masked", layout: str = "paper") -> Classifier:
+def tiny_classifier(protocol: str = "masked", layout: str = "paper", views: int = 1) -> Classifier:
     """One layer, 64 wide, three classes; weights large enough for answers to differ clearly."""
     keras.utils.set_random_seed(7)
     # Words that no image or name can become, as most of a pretrained vocabulary's are.
@@ -20,6 +20,7 @@ def tiny_classifier(protocol: str = "masked", layout: str = "paper") -> Classifi
         backbone=BackboneConfig(1, 64, 1, 64, vocabulary_size=len(vocabulary)),
         protocol=protocol,
         layout=layout,
+        views=views,
     )
     classifier = Classifier(config, vocabulary)
     for variable in classifier.logits.trainable_variables:
