@@ -53,18 +53,26 @@ def train(directory: str) -> None:
     compile_for_training(model, job.learning_rate, jit_compile=True)
     checkpoints = Checkpoints(os.path.join(job.run_dir, "checkpoints"), model)
     progress = _start(checkpoints, os.path.join(directory, "start"))
+    scorer = _scorer(model)
     while progress.epoch < job.epochs and not progress.stopped:
         progress = _train_epoch(model, splits["training"], job, checkpoints, progress)
         validation = {}
         if "monitored" in splits:
-            validation = validate(model, splits["monitored"], job)
+            validation = validate(scorer, splits["monitored"], job)
         progress = progress.epoch_finished(validation)
         if job.process_id == 0:
             _keep(checkpoints, progress, job)
 
 
-def validate(model: keras.Model, split: TokenizedRecords, job: JaxJob) -> dict[str, float]:
+def validate(scorer: keras.Model, split: TokenizedRecords, job: JaxJob) -> dict[str, float]:
     """`val_loss` and `val_accuracy` over all examples of all processes' shares, none twice."""
+    batches = split.once(job.batch_size, job.process_id, job.num_processes)
+    figures = scorer.evaluate(batches, verbose=0, return_dict=True)
+    return {name: float(figures[name]) for name in ("val_loss", "val_accuracy")}
+
+
+def _scorer(model: keras.Model) -> keras.Model:
+    """The same model, compiled to be evaluated on batches with weights."""
     scorer = keras.Model(model.inputs, model.outputs[0])
     scorer.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -74,9 +82,7 @@ def validate(model: keras.Model, split: TokenizedRecords, job: JaxJob) -> dict[s
         ],
         jit_compile=True,
     )
-    batches = split.once(job.batch_size, job.process_id, job.num_processes)
-    figures = scorer.evaluate(batches, verbose=0, return_dict=True)
-    return {name: float(figures[name]) for name in ("val_loss", "val_accuracy")}
+    return scorer
 
 
 def _digest(job: JaxJob, splits: dict[str, TokenizedRecords]) -> "hashlib._Hash":

@@ -81,7 +81,7 @@ def test_two_processes_train_as_one_does(dropout):
         assert ours["val_accuracy"] == theirs["val_accuracy"]
 
 
-def test_jax_trains_as_tensorflow_does():
+def test_jax_trains_as_tensorflow_does_with_summed_embedding_gradients():
     (one,) = curves(1, 0.0)
     assert_close(one["losses"], one["tensorflow"])
 
