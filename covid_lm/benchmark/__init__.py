@@ -5,4 +5,5 @@ SUITES = {  # name: module with `run(options)`, imported when its suite is asked
     "training": "covid_lm.benchmark.training",
     "preprocessing": "covid_lm.benchmark.preprocessing",
     "serving": "covid_lm.benchmark.serving",
+    "scale": "covid_lm.benchmark.scale",
 }

@@ -27,6 +27,11 @@ class Options:
 SUITE_DEFAULTS = {  # suite: where it departs from the defaults above
     "preprocessing": {"batch_sizes": (1, 8, 32)},
     "serving": {"backbones": ("rbt3",), "batch_sizes": (1, 8, 32), "dtypes": ("float32",)},
+    "scale": {
+        "backbones": ("tiny", "minilm-l6", "rbt3"),
+        "batch_sizes": (1, 8, 32),
+        "rounds": 1,
+    },
 }
 
 
