@@ -45,7 +45,7 @@ def require_divisible(batch_size: int) -> None:
     if batch_size % devices:
         raise InputError(
             f"--batch_size={batch_size}: must be a multiple of {devices}, the number of devices of "
-            f"{jax.process_count()} process(es)"
+            "all processes"
         )
 
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+import jax
 import keras
 import numpy as np
 import tensorflow as tf
@@ -149,10 +150,19 @@ def _end_with_parent() -> None:
 def main() -> None:
     """Ends at once on an error: an orderly exit would wait for the other processes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # What JAX's libraries print is not for the reader of a result.
+    sys.stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     try:
         train(sys.argv[1])
     except (InputError, RunError) as error:
         end_at_once(str(error), error.exit_status)
+    except jax.errors.JaxRuntimeError as error:
+        end_at_once(
+            f"JAX failed ({str(error).splitlines()[0][:160]}); if another process has ended, start "
+            "all of them again: they go on after the last whole epoch",
+            RunError.exit_status,
+        )
 
 
 if __name__ == "__main__":

@@ -95,6 +95,7 @@ def test_the_command_names_no_host():
     [
         ("print('x.py: one: two', file=sys.stderr); sys.exit(2)", InputError, "one: two"),
         ("print('x.py: three', file=sys.stderr); sys.exit(1)", RunError, "three"),
+        ("raise KeyError", RunError, "training on JAX ended with status 1; see above"),
         ("sys.exit(7)", RunError, "training on JAX ended with status 7; see above"),
     ],
 )
