@@ -9,6 +9,7 @@ host of its own, and the children train as one.
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -151,8 +152,10 @@ def _run_child(directory: str) -> None:
                 child.stdin.close()
         errors.seek(0)
         said = errors.read()
-    if status in KINDS and said:
-        raise KINDS[status](said.strip().splitlines()[-1].partition(": ")[2])
-    if status:
-        print(said, file=sys.stderr)
-        raise RunError(f"training on JAX ended with status {status}; see above")
+    if not status:
+        return
+    message = re.search(r"^\S+\.py: (.+)\s*\Z", said, re.MULTILINE)
+    if status in KINDS and message:
+        raise KINDS[status](message[1])
+    print(said, file=sys.stderr)
+    raise RunError(f"training on JAX ended with status {status}; see above")

@@ -33,9 +33,10 @@ def join_processes(coordinator: str | None, num_processes: int, process_id: int)
                 f"meet the others ({str(error).splitlines()[0][:120]}); start all of them within "
                 f"{WAIT_SECONDS} s, with the same address"
             ) from None
-    # Every process makes its own share of each batch.
-    distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
-    keras.distribution.set_distribution(distribution)
+    if jax.device_count() > 1:  # a mesh of one device would only cost a second compilation
+        # Every process makes its own share of each batch.
+        distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+        keras.distribution.set_distribution(distribution)
 
 
 def require_divisible(batch_size: int) -> None:
@@ -44,7 +45,7 @@ def require_divisible(batch_size: int) -> None:
     if batch_size % devices:
         raise InputError(
             f"--batch_size={batch_size}: must be a multiple of {devices}, the number of devices of "
-            f"{jax.process_count()} process(es)"
+            "all processes"
         )
 
 

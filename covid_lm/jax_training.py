@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 
+import jax
 import keras
 import numpy as np
 import tensorflow as tf
@@ -62,18 +63,26 @@ def train(directory: str) -> None:
     )
     checkpoints = Checkpoints(os.path.join(job.run_dir, "checkpoints"), model)
     progress = _start(checkpoints, os.path.join(directory, "start"))
+    scorer = _scorer(model)
     while progress.epoch < job.epochs and not progress.stopped:
         progress = _train_epoch(model, splits["training"], job, checkpoints, progress)
         validation = {}
         if "monitored" in splits:
-            validation = validate(model, splits["monitored"], job)
+            validation = validate(scorer, splits["monitored"], job)
         progress = progress.epoch_finished(validation)
         if job.process_id == 0:
             _keep(checkpoints, progress, job)
 
 
-def validate(model: keras.Model, split: TokenizedRecords, job: JaxJob) -> dict[str, float]:
+def validate(scorer: keras.Model, split: TokenizedRecords, job: JaxJob) -> dict[str, float]:
     """`val_loss` and `val_accuracy` over all examples of all processes' shares, none twice."""
+    batches = split.once(job.batch_size, job.process_id, job.num_processes)
+    figures = scorer.evaluate(batches, verbose=0, return_dict=True)
+    return {name: float(figures[name]) for name in ("val_loss", "val_accuracy")}
+
+
+def _scorer(model: keras.Model) -> keras.Model:
+    """The same model, compiled to be evaluated on batches with weights."""
     scorer = keras.Model(model.inputs, model.outputs[0])
     scorer.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -83,9 +92,7 @@ def validate(model: keras.Model, split: TokenizedRecords, job: JaxJob) -> dict[s
         ],
         jit_compile=True,
     )
-    batches = split.once(job.batch_size, job.process_id, job.num_processes)
-    figures = scorer.evaluate(batches, verbose=0, return_dict=True)
-    return {name: float(figures[name]) for name in ("val_loss", "val_accuracy")}
+    return scorer
 
 
 def _digest(job: JaxJob, splits: dict[str, TokenizedRecords]) -> "hashlib._Hash":
@@ -152,10 +159,19 @@ def _end_with_parent() -> None:
 def main() -> None:
     """Ends at once on an error: an orderly exit would wait for the other processes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # What JAX's libraries print is not for the reader of a result.
+    sys.stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     try:
         train(sys.argv[1])
     except (InputError, RunError) as error:
         end_at_once(str(error), error.exit_status)
+    except jax.errors.JaxRuntimeError as error:
+        end_at_once(
+            f"JAX failed ({str(error).splitlines()[0][:160]}); if another process has ended, start "
+            "all of them again: they go on after the last whole epoch",
+            RunError.exit_status,
+        )
 
 
 if __name__ == "__main__":

@@ -89,7 +89,8 @@ def resumed_config(staged: str, run: dict, decisive: Sequence[str]) -> dict:
     if not _checkpoints(staged):
         return run
     try:
-        before = json.loads(read_bytes(os.path.join(staged, "config.json")))["run"]
+        stored = json.loads(read_bytes(os.path.join(staged, "config.json")))
+        before = {"backend": "tensorflow", **stored["run"]}  # older runs had no choice
     except (OSError, ValueError, KeyError):
         raise InputError(f"{staged}: its config.json is damaged; remove the directory") from None
     changes = [

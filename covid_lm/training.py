@@ -185,7 +185,7 @@ def _run_config(
     """What the run is told, and what came of it."""
     devices = describe(strategy)
     if options.backend == "jax":
-        devices = f"{options.num_processes} process(es) of JAX"
+        devices = f"{options.num_processes} process{'es' * (options.num_processes > 1)} of JAX"
     return {
         **dataclasses.asdict(options),
         "batch_size": _batch_size(options, training, strategy.num_replicas_in_sync),

@@ -31,7 +31,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch + 1
         # Now, since Keras' JAX trainer takes the variables away while it trains.
-        self.rate = float(self.model.optimizer.learning_rate)
+        self.rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
         if math.isfinite(logs["loss"]):

@@ -17,7 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from covid_lm import jax_fitting
+from covid_lm.backbones.bert_encoder import BertEncoder
 from covid_lm.classifier import Classifier
+from covid_lm.data.tokens import TokenizedRecords
 from covid_lm.evaluation.protocols import predict_tokens
 from covid_lm.fitting import validate
 from covid_lm.training_options import TrainingOptions
@@ -56,8 +58,10 @@ def trained_on_jax(num_processes: int, process_id: int, port: str, dropout: floa
         process_id=process_id,
     )
     model = classifier(dropout)
-    held_out = records(17)  # the last batch is filled up
-    images = {"train": Tokenized(records(IMAGES)), "val": Tokenized(held_out)}
+    training = records(IMAGES)
+    tokens = {key: value[:17] for key, value in training.tokens.items()}
+    monitored = TokenizedRecords(tokens, training.labels[:17])  # its last batch is filled up
+    images = {"train": Tokenized(training), "val": Tokenized(monitored)}
     jax_fitting.CHILD = ("-m", "tests.recorded_jax_training")
     with tempfile.TemporaryDirectory() as directory:
         os.environ["LOSSES"] = os.path.join(directory, "losses.json")
@@ -73,16 +77,33 @@ def trained_on_jax(num_processes: int, process_id: int, port: str, dropout: floa
             result["epochs"] = [json.loads(line) for line in file]
     return {
         **result,
-        "validation": validate(model.logits, held_out, BATCH_SIZE),
-        "probabilities": predict_tokens(model, held_out.tokens, BATCH_SIZE).tolist(),
+        "validation": validate(model.logits, monitored, BATCH_SIZE),
+        "probabilities": predict_tokens(model, monitored.tokens, BATCH_SIZE).tolist(),
         "sum": float(sum(np.abs(weight).sum() for weight in model.logits.get_weights())),
     }
+
+
+def embed_with_summed_gradients(self, token_ids, segment_ids):
+    """`BertEncoder._embed` with gradients that Keras on TensorFlow can't take for sparse ones.
+
+    Of sparse ones its AdamW adds up the squares of a row's single gradients, and not the square of
+    their sum, as JAX, PyTorch and the definition have it.
+    """
+    tokens, segments = (
+        keras.ops.take(embedding.embeddings * 1.0, ids, axis=0)
+        for embedding, ids in (
+            (self.backbone.token_embedding, token_ids),
+            (self.backbone.segment_embedding, segment_ids),
+        )
+    )
+    return self._add_positions(tokens + segments)
 
 
 def main() -> None:
     num_processes, process_id, port, dropout = sys.argv[1:]
     result = trained_on_jax(int(num_processes), int(process_id), port, float(dropout))
     if process_id == "0" and float(dropout) == 0:
+        BertEncoder._embed = embed_with_summed_gradients
         result["tensorflow"] = device_curves.trained(tf.distribute.get_strategy())["losses"]
     print(json.dumps(result))
 

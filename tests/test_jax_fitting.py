@@ -18,7 +18,7 @@ def jax_installed(monkeypatch):
 
 def test_a_job_is_read_as_it_was_written(tmp_path):
     config = ClassifierConfig(("a", "b"), "1x64", BackboneConfig(1, 64, 1, 256))
-    job = JaxJob(config, 8, 3, 1e-4, 5, "host:1", 2, 1, "/run")
+    job = JaxJob(config, 8, 3, 1e-4, "cosine", 0.01, 0.1, 5, "host:1", 2, 1, "/run")
     tokens = {"token_ids": np.arange(6, dtype=np.int32).reshape(2, 3)}
     splits = {"training": TokenizedRecords(tokens, np.array([1, 0], np.int32))}
     job.write(str(tmp_path), splits)
@@ -95,6 +95,7 @@ def test_the_command_names_no_host():
     [
         ("print('x.py: one: two', file=sys.stderr); sys.exit(2)", InputError, "one: two"),
         ("print('x.py: three', file=sys.stderr); sys.exit(1)", RunError, "three"),
+        ("raise KeyError", RunError, "training on JAX ended with status 1; see above"),
         ("sys.exit(7)", RunError, "training on JAX ended with status 7; see above"),
     ],
 )

@@ -142,6 +142,15 @@ def test_the_batch_size_of_the_run_is_kept(finished, sequences):
     assert settle(finished, sequences, batch_size=None, epochs=7) == 8
 
 
+def test_a_batch_size_that_fits_the_images_and_the_devices(sequences, tmp_path):
+    chosen = options("moved", tmp_path, batch_size=None)
+    for devices in (1, 3):
+        assert settle_config(chosen, sequences, str(tmp_path), devices) == devices
+    with pytest.raises(InputError) as error:
+        settle_config(options("moved", tmp_path), sequences, str(tmp_path), num_replicas=3)
+    assert str(error.value) == "--batch_size=8: must be a multiple of 3, the number of devices"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -257,6 +266,7 @@ def test_the_table_shows_the_model_beside_the_trivial_predictors(finished):
         ({"learning_rate": float("nan")}, "--learning_rate=nan: must be above 0"),
         ({"seed": -1}, "--seed=-1: must be at least 0"),
         ({"name": "../up"}, "--name=../up: letters"),
+        ({"tpu_zone": "us-a"}, "--tpu_zone=us-a: only with --tpu"),
         ({"data_dirs": ()}, "--data_dir: given 0 time(s), but needed once for each --dataset but "),
         ({"data_dirs": ("absent",)}, "absent: no such directory"),
         ({"backbone": "huge"}, "--backbone=huge: no such backbone"),

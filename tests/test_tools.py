@@ -44,6 +44,7 @@ def test_help_answers_without_importing_tensorflow(path):
         ("train", ["--dataset=mnist"], "train.py: flag --dataset=mnist: value should be one of"),
         ("train", ["--unknown"], "train.py: Unknown command line flag 'unknown'"),
         ("train", ["--batch_size=0"], "train.py: --batch_size=0: must be at least 1"),
+        ("train", ["--num_processes=2", "--coordinator=h:1"], "train.py: --num_processes=2: only"),
         ("train", ["--dataset=folder"], "train.py: --dataset=folder: needs --data_dir"),
         ("pretrain", ["--dataset=mnist"], "pretrain.py: flag --dataset=mnist: value should be one"),
         ("pretrain", ["--mask_rate=1"], "pretrain.py: --mask_rate=1.0: must be above 0 and below"),

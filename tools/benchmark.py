@@ -1,8 +1,8 @@
 """Measures covid_lm beside its alternatives in one run, and prints ratios with their spread.
 
 The rivals are optional: pip install 'covid_lm[bench]' brings PyTorch and transformers. About 15
-minutes a suite on two cores, longer for `training`, which has pre-training too; run it on a machine
-that does nothing else.
+minutes a suite on two cores, longer for `training`, which has pre-training too, and 4 for `scale`,
+which has no rivals; run it on a machine that does nothing else.
 """
 
 import importlib
@@ -19,9 +19,18 @@ from covid_lm.errors import InputError
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("suite", "encoder", SUITES, "What to measure.")
 flags.DEFINE_string("json", None, "File to write all figures to, round by round.")
-flags.DEFINE_integer("rounds", 5, "Turns that each contender gets in each case.", lower_bound=1)
-flags.DEFINE_list("backbones", None, "rbt3,minilm-l6 unless given; suite serving: rbt3.")
-flags.DEFINE_list("batch_sizes", None, "8,1 unless given; preprocessing and serving: 1,8,32.")
+flags.DEFINE_integer(
+    "rounds",
+    None,
+    "Turns that each contender gets in each case, 5 unless given; suite scale: 1.",
+    lower_bound=1,
+)
+flags.DEFINE_list(
+    "backbones",
+    None,
+    "rbt3,minilm-l6 unless given; suite serving: rbt3; suite scale: tiny,minilm-l6,rbt3.",
+)
+flags.DEFINE_list("batch_sizes", None, "8,1 unless given; preprocessing, serving, scale: 1,8,32.")
 flags.DEFINE_list(
     "dtypes", None, "Arithmetic (bfloat16: mixed), both unless given; suite serving: float32."
 )
@@ -64,9 +73,10 @@ def _options() -> Options:
             raise InputError(f"--dtypes={dtype}: choose from {', '.join(DTYPES)}")
     if sizes:
         given["batch_sizes"] = tuple(map(int, sizes))
+    if FLAGS.rounds is not None:
+        given["rounds"] = FLAGS.rounds
     return Options(
         **{**SUITE_DEFAULTS.get(FLAGS.suite, {}), **given},
-        rounds=FLAGS.rounds,
         threads=FLAGS.threads,
         tasks=tuple(FLAGS.task),
         minutes=FLAGS.minutes,

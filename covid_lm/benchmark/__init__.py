@@ -6,4 +6,6 @@ SUITES = {  # name: module with `run(options)`, imported when its suite is asked
     "preprocessing": "covid_lm.benchmark.preprocessing",
     "serving": "covid_lm.benchmark.serving",
     "soak": "covid_lm.benchmark.soak",
+    "scale": "covid_lm.benchmark.scale",
+    "all": "covid_lm.benchmark.all_suites",
 }

@@ -33,6 +33,11 @@ SUITE_DEFAULTS: dict[str, dict[str, Any]] = {  # suite: where it departs from th
     "preprocessing": {"batch_sizes": (1, 8, 32)},
     "serving": {"backbones": ("rbt3",), "batch_sizes": (1, 8, 32), "dtypes": ("float32",)},
     "soak": {"backbones": ("tiny",)},
+    "scale": {
+        "backbones": ("tiny", "minilm-l6", "rbt3"),
+        "batch_sizes": (1, 8, 32),
+        "rounds": 1,
+    },
 }
 
 

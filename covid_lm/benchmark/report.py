@@ -12,8 +12,19 @@ def table(result: dict) -> str:
         result: {"machine", "suite", "notes", "cases": [{"backbone", "dtype", "batch_size",
             "contenders", "figures", "targets"}, ...]}. Suites on raw images also give "unit" and
             each case's "title" and "images", those of a step; a case of concurrent callers has
-            "latencies".
+            "latencies". A suite with "tables" of its own, Markdown, is shown by these.
     """
+    lines = ["\n\n".join(result["tables"])] if "tables" in result else _compared(result)
+    load = result["machine"]["load_average"]
+    if load > QUIET_LOAD:
+        lines.append(
+            f"not a quiet machine: load average {load:.1f} at the start. Contenders suffer "
+            "unequally from that (PyTorch's threads most), so repeat before quoting a figure."
+        )
+    return "\n".join(lines + result["notes"])
+
+
+def _compared(result: dict) -> list[str]:
     lines = [
         f"{result['suite']}: medians over the rounds; in brackets lowest and highest ratio",
         f"{'':39}{result.get('unit', 'sequences/s'):>12}{'peak GB':>9}   covid_lm is",
@@ -33,13 +44,7 @@ def table(result: dict) -> str:
         if "ceiling" in case["figures"]:
             lines.append(_ceiling(case))
         lines += [_target(target) for target in case["targets"]]
-    load = result["machine"]["load_average"]
-    if load > QUIET_LOAD:
-        lines.append(
-            f"not a quiet machine: load average {load:.1f} at the start. Contenders suffer "
-            "unequally from that (PyTorch's threads most), so repeat before quoting a figure."
-        )
-    return "\n".join(lines + result["notes"])
+    return lines
 
 
 def _ceiling(case: dict) -> str:
