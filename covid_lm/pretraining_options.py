@@ -3,10 +3,10 @@
 import dataclasses
 import math
 import os
-import re
 
 from covid_lm.errors import InputError
 from covid_lm.protocols import PROTOCOLS
+from covid_lm.run_name import check_run_name
 
 EMBEDDED = "phantom"  # the data set that lies nowhere
 
@@ -54,8 +54,8 @@ class PretrainingOptions:
             raise InputError(f"--learning_rate={self.learning_rate}: must be above 0")
         if self.seed < 0:
             raise InputError(f"--seed={self.seed}: must be at least 0")
-        if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
-            raise InputError(f"--name={self.name}: letters, digits and _.+- only, please")
+        if self.name is not None:
+            check_run_name(self.name)
 
     @property
     def sources(self) -> list[tuple[str, str | None]]:

@@ -4,12 +4,12 @@ import dataclasses
 import importlib.util
 import math
 import os
-import re
 
 from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS, backbone_config
 from covid_lm.errors import InputError
 from covid_lm.protocols import layout_trim
 from covid_lm.recipes import RECIPES
+from covid_lm.run_name import check_run_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +54,8 @@ class TrainingOptions:
         if self.epochs < 1:
             raise InputError(f"--epochs={self.epochs}: must be at least 1")
         self._check_optimization()
-        if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
-            raise InputError(f"--name={self.name}: letters, digits and _.+- only, please")
+        if self.name is not None:
+            check_run_name(self.name)
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise InputError("--tensorboard: needs pip install 'covid_lm[tensorboard]'")
         self._check_tpu()

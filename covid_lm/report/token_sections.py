@@ -6,7 +6,7 @@ import numpy as np
 
 from covid_lm.classifier import Classifier
 from covid_lm.data.tokens import DecodedRecords, encoded_filename
-from covid_lm.evaluation.integrated_gradients import Attribution, integrated_gradients
+from covid_lm.evaluation.integrated_gradients import Attribution, mean_integrated_gradients
 from covid_lm.evaluation.token_positions import TokenPositions, token_positions
 from covid_lm.html_page import elided, escaped
 from covid_lm.report.mistakes import answer_text, surest_right, worst_mistakes
@@ -106,7 +106,7 @@ def _attributed(
     preprocessor = classifier.preprocessor()
     alone = DecodedRecords(pixels[np.newaxis], (record,)).tokenize(preprocessor)
     answer = int(np.argmax(probabilities))
-    attribution = integrated_gradients(classifier, alone.tokens, answer)
+    attribution = mean_integrated_gradients(classifier, alone.tokens, answer)
     positions = token_positions(preprocessor, encoded_filename(record))
     scale = float(np.abs(attribution.tokens).max())
     overlay = attribution_picture(pixels, positions.on_planes(attribution.tokens), scale)
