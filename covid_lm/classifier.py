@@ -117,6 +117,11 @@ class Classifier:
             self.embedding = keras.Model(inputs, embedding, name="embedding_of_views")
         self.core = keras.Model(inputs, probabilities, name="core")
 
+    @property
+    def members(self) -> tuple["Classifier", ...]:
+        """Those that an answer is the mean of: itself."""
+        return (self,)
+
     def preprocessor(self, policy: str | None = None, views: int | None = None) -> Preprocessor:
         """The preprocessor under a metadata policy, by default the one of the test phase.
 

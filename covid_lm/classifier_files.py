@@ -3,6 +3,7 @@
 import json
 import os
 
+from covid_lm.averaged_classifier import AnyClassifier, AveragedClassifier
 from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
 from covid_lm.classifier import Classifier, ClassifierConfig
 from covid_lm.errors import InputError
@@ -13,7 +14,7 @@ from covid_lm.run_directory import write_json
 WEIGHTS_FILE = os.path.join("checkpoints", "best.weights.h5")
 
 
-def save_weights(classifier: Classifier | PixelClassifier, directory: str) -> None:
+def save_weights(classifier: AnyClassifier, directory: str) -> None:
     """Writes the weights below a run's directory, beside and then renamed."""
     path = os.path.join(directory, WEIGHTS_FILE)
     make_directories(os.path.dirname(path))
@@ -21,7 +22,7 @@ def save_weights(classifier: Classifier | PixelClassifier, directory: str) -> No
         classifier.logits.save_weights(staged)
 
 
-def save_config(classifier: Classifier | PixelClassifier, directory: str, run: dict) -> None:
+def save_config(classifier: AnyClassifier, directory: str, run: dict) -> None:
     """Writes `config.json`, the classifier's config and what `run` tells, and any vocabulary."""
     config = {"classifier": classifier.config.to_dict(), "run": run}
     write_json(os.path.join(directory, "config.json"), config)
@@ -29,7 +30,7 @@ def save_config(classifier: Classifier | PixelClassifier, directory: str, run: d
         write_vocabulary(classifier.vocabulary, os.path.join(directory, "vocab.txt"))
 
 
-def load_classifier(directory: str) -> Classifier | PixelClassifier:
+def load_classifier(directory: str) -> AnyClassifier:
     """Rebuilds the classifier of a finished run.
 
     Args:
@@ -38,14 +39,14 @@ def load_classifier(directory: str) -> Classifier | PixelClassifier:
     Raises:
         InputError: no run there, or one that is damaged.
     """
-    classifier: Classifier | PixelClassifier
+    classifier: AnyClassifier
     try:
         values = json.loads(read_bytes(os.path.join(directory, "config.json")))["classifier"]
-        if "image_size" in values:
-            classifier = PixelClassifier(PixelClassifierConfig.from_dict(values))
+        if "members" in values:
+            members = [_untrained(member, directory) for member in values["members"]]
+            classifier = AveragedClassifier(members)
         else:
-            vocabulary = read_vocabulary(os.path.join(directory, "vocab.txt"))
-            classifier = Classifier(ClassifierConfig.from_dict(values), vocabulary)
+            classifier = _untrained(values, directory)
     except FileNotFoundError:
         raise InputError(f"{directory}: no finished run (no config.json in it)") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -57,3 +58,11 @@ def load_classifier(directory: str) -> Classifier | PixelClassifier:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be loaded ({str(error).splitlines()[0]})") from None
     return classifier
+
+
+def _untrained(values: dict, directory: str) -> Classifier | PixelClassifier:
+    """A classifier without its weights, of what its config's `to_dict` gave."""
+    if "image_size" in values:
+        return PixelClassifier(PixelClassifierConfig.from_dict(values))
+    vocabulary = read_vocabulary(os.path.join(directory, "vocab.txt"))
+    return Classifier(ClassifierConfig.from_dict(values), vocabulary)

@@ -128,6 +128,11 @@ class PixelClassifier:
             self.embedding = keras.Model(inputs, embedding, name="embedding_of_views")
         self.core = keras.Model(inputs, probabilities, name="core")
 
+    @property
+    def members(self) -> tuple["PixelClassifier", ...]:
+        """Those that an answer is the mean of: itself."""
+        return (self,)
+
     def preprocessor(
         self, policy: str | None = None, views: int | None = None
     ) -> PixelPreprocessor:

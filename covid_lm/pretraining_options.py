@@ -3,11 +3,11 @@
 import dataclasses
 import math
 import os
-import re
 
 from covid_lm.data import EMBEDDED
 from covid_lm.errors import InputError
 from covid_lm.protocols import PROTOCOLS
+from covid_lm.run_name import check_run_name
 from covid_lm.training_options import check_tpu_flags
 
 
@@ -61,8 +61,8 @@ class PretrainingOptions:
         if self.seed < 0:
             raise InputError(f"--seed={self.seed}: must be at least 0")
         check_tpu_flags(self.tpu, self.tpu_zone, self.gcp_project, self.tpu_timeout)
-        if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
-            raise InputError(f"--name={self.name}: letters, digits and _.+- only, please")
+        if self.name is not None:
+            check_run_name(self.name)
 
     @property
     def sources(self) -> list[tuple[str, str | None]]:

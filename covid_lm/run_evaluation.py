@@ -2,7 +2,7 @@
 
 import os
 
-from covid_lm.classifier import Classifier
+from covid_lm.averaged_classifier import AnyClassifier
 from covid_lm.classifier_files import load_classifier
 from covid_lm.data import EMBEDDED, load_dataset
 from covid_lm.data.records import ImageDataset
@@ -12,7 +12,6 @@ from covid_lm.evaluation.lesion_place import accuracy_by_lesion_place
 from covid_lm.evaluation.protocols import Evaluation, evaluate_protocols
 from covid_lm.evaluation.record import hits, run_record
 from covid_lm.evaluation.split_metrics import floor_rows, split_metrics
-from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.report.run_pages import write_run_report
 from covid_lm.run_directory import read_run, write_json
 from covid_lm.serving.export import export_difference
@@ -93,7 +92,7 @@ def _check_folders(**paths: str | None) -> None:
 
 def _load_model(
     model: str, dataset: ImageDataset, flag: str = "model"
-) -> tuple[str, str, Classifier | PixelClassifier]:
+) -> tuple[str, str, AnyClassifier]:
     model_dir, version_dir = resolve_model(model, flag)
     classifier = load_classifier(os.path.join(model_dir, "run"))
     if dataset.classes != classifier.config.classes:

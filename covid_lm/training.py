@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import os
 import tempfile
 import time
 
@@ -17,23 +16,15 @@ from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import at_most
 from covid_lm.data.tokens import DecodedRecords
 from covid_lm.distribution import choose_strategy, describe
-from covid_lm.evaluation.protocols import Evaluation, evaluate_protocols
-from covid_lm.evaluation.split_metrics import split_metrics, write_predictions
+from covid_lm.evaluation.protocols import evaluate_protocols
+from covid_lm.evaluation.split_metrics import split_metrics
+from covid_lm.finished_run import TrainingResult, finish_run
 from covid_lm.fitting import fit
 from covid_lm.jax_fitting import fit_in_jax
 from covid_lm.machine import machine
 from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.protocols import layout_trim
-from covid_lm.report.run_pages import run_model_card, write_run_report
-from covid_lm.run_directory import (
-    read_run,
-    resumed_config,
-    staged_run,
-    write_json,
-    write_samples,
-    write_text,
-)
-from covid_lm.serving.export import export_classifier
+from covid_lm.run_directory import resumed_config, staged_run
 from covid_lm.termination import Termination
 from covid_lm.training_options import TrainingOptions, global_batch_size
 from covid_lm.training_splits import decode_splits
@@ -63,17 +54,6 @@ DECISIVE = (
     "early_stopping",
     "seed",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingResult:
-    """A finished run: where it is, the content of its `metrics.json`, the proof of its export."""
-
-    model_dir: str
-    version_dir: str
-    metrics: dict
-    export_difference: float
-    seconds: float
 
 
 def train(
@@ -114,18 +94,8 @@ def train(
             "early_stopping": options.early_stopping,
             "seconds": round(time.monotonic() - started, 1),
         }
-        card = _write_results(staged, classifier, dataset, evaluation, metrics)
-        # Before the run is named as done: what is broken off here is gone on with, too.
-        version_dir, difference = export_classifier(
-            classifier,
-            options.model_dir,
-            evaluation.records,
-            evaluation.own_probabilities,
-            {
-                "config.json": {"classifier": classifier.config.to_dict(), "run": run},
-                "metrics.json": metrics,
-                "model_card.md": card,
-            },
+        version_dir, difference = finish_run(
+            classifier, dataset, evaluation, metrics, staged, options.model_dir
         )
     seconds = time.monotonic() - started
     return TrainingResult(options.model_dir, version_dir, metrics, difference, seconds)
@@ -158,25 +128,6 @@ def _prepare(
     keras.utils.set_random_seed(options.seed)
     classifier = build_classifier(options, dataset.classes)
     return dataset, classifier, decode_splits(classifier, dataset, options)
-
-
-def _write_results(
-    run_dir: str,
-    classifier: Classifier | PixelClassifier,
-    dataset: ImageDataset,
-    evaluation: Evaluation,
-    metrics: dict,
-) -> str:
-    """Writes what was found and its pages; returns the model card."""
-    write_json(os.path.join(run_dir, "metrics.json"), metrics)
-    write_predictions(os.path.join(run_dir, "predictions.csv"), evaluation, dataset.classes)
-    write_samples(evaluation.records, run_dir)
-    run = read_run(run_dir)
-    card = run_model_card(classifier, dataset, metrics, run)
-    write_text(os.path.join(run_dir, "README.md"), card)
-    report_path = os.path.join(run_dir, "report.html")
-    write_run_report(report_path, classifier, evaluation, metrics, run)
-    return card
 
 
 def _run_config(

@@ -10,6 +10,7 @@ from covid_lm.backbones.costs import activation_bytes
 from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS, backbone_config
 from covid_lm.errors import InputError
 from covid_lm.recipes import RECIPES
+from covid_lm.run_name import check_run_name
 
 BACKENDS = ("tensorflow", "jax")
 NOT_REPEATED = ("name", "output_dir", "backend", "process_id")  # in a run's `command` as flags
@@ -65,8 +66,8 @@ class TrainingOptions:
             if value is not None and value < 1:
                 raise InputError(f"--{flag}={value}: must be at least 1")
         self._check_optimization()
-        if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
-            raise InputError(f"--name={self.name}: letters, digits and _.+- only, please")
+        if self.name is not None:
+            check_run_name(self.name)
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise InputError("--tensorboard: needs pip install 'covid_lm[tensorboard]'")
         check_tpu_flags(self.tpu, self.tpu_zone, self.gcp_project, self.tpu_timeout)

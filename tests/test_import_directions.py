@@ -12,7 +12,7 @@ ORDER = (
     ("command_line", "file_system", "html_page", "cloud_tpu", "machine"),
     ("layers",),
     ("backbones", "preprocessor", "masked_lm_metrics"),
-    ("data", "classifier", "pixel_classifier", "masked_lm"),
+    ("data", "classifier", "pixel_classifier", "averaged_classifier", "masked_lm"),
     ("run_directory", "classifier_files"),
     ("evaluation",),
     ("serving",),

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from covid_lm.averaged_classifier import TokenClassifier
 from covid_lm.classifier import Classifier
 
 KINDS = ("image", "name", "special")
@@ -24,13 +25,13 @@ def token_kinds(tokens: dict, separator_id: int) -> np.ndarray:
     return kinds
 
 
-def attribution_shares(classifier: Classifier, tokens: dict) -> np.ndarray:
+def attribution_shares(classifier: TokenClassifier, tokens: dict) -> np.ndarray:
     """Shares of the absolute gradient x input over the kinds of tokens.
 
     The input is a token's embedding, the gradient that of the predicted class's logit less the
     mean logit. Token and position embeddings are summed, so the gradient by the token's is the
     gradient by the position's, which needs one image at a time and no look inside the encoder. Of
-    two views the first counts.
+    two views the first counts; of an average, the mean over its members.
 
     Args:
         tokens: `token_ids`, `segment_ids`, `padding_mask`, int32 [batch, length].
@@ -38,6 +39,11 @@ def attribution_shares(classifier: Classifier, tokens: dict) -> np.ndarray:
     Returns:
         float [batch, 3], in the order of `KINDS`; rows add up to 1, or to 0 without any gradient.
     """
+    shares = [_own_shares(member, tokens) for member in classifier.members if member.reads_tokens]
+    return np.mean(shares, axis=0)
+
+
+def _own_shares(classifier: Classifier, tokens: dict) -> np.ndarray:
     kinds = token_kinds(tokens, classifier.vocabulary.index("[SEP]"))
     table = classifier.backbone.token_embedding.embeddings
     embeddings = keras.ops.convert_to_numpy(table).astype(np.float32)

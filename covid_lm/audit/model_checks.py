@@ -21,7 +21,7 @@ from covid_lm.audit.model_findings import (
     model_lines,
 )
 from covid_lm.audit.observations import Observation
-from covid_lm.classifier import Classifier
+from covid_lm.averaged_classifier import TokenClassifier
 from covid_lm.classifier_files import load_classifier
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.tokens import encoded_filename
@@ -139,14 +139,14 @@ def edited_names(names: Sequence[bytes], rename: str, seed: int) -> list[bytes]:
 
 
 def _tokens(
-    classifier: Classifier, policy: str, images: list[bytes], names: list[bytes]
+    classifier: TokenClassifier, policy: str, images: list[bytes], names: list[bytes]
 ) -> dict[str, tf.Tensor]:
     tokens = classifier.preprocessor(policy)(tf.constant(images), tf.constant(names))
     return {key: value for key, value in tokens.items() if key != "valid"}
 
 
 def _predict_edits(
-    classifier: Classifier,
+    classifier: TokenClassifier,
     records: Sequence[ImageRecord],
     policies: Sequence[str],
     seed: int,
@@ -220,7 +220,7 @@ def _area(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, see
 
 
 def _attribution(
-    classifier: Classifier, records: Sequence[ImageRecord], policies: Sequence[str]
+    classifier: TokenClassifier, records: Sequence[ImageRecord], policies: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """Mean share of each kind of token, by policy."""
     shares = {}

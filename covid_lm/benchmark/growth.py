@@ -1,6 +1,7 @@
 """How a training step's time grows with the images of a batch, with tokens and with layers."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def growth_series(threads: int) -> dict[str, dict[int, Case]]:
     }
 
 
-def exponent(values: dict[int, float]) -> float:
+def exponent(values: Mapping[int, float]) -> float:
     """The p of value = c * size**p that fits best: least squares of the logarithms."""
     slope, _ = np.polyfit(np.log(list(values)), np.log(list(values.values())), 1)
     return float(slope)

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from covid_lm.averaged_classifier import AveragedClassifier
 from covid_lm.classifier import Classifier
 
 TOLERANCE = 0.01
@@ -47,6 +48,27 @@ class Attribution:
     def error(self) -> float:
         """By how much the tokens' sum misses the change of the margin; 0 for exact integrals."""
         return abs(float(self.tokens.sum()) - (self.margin - self.baseline_margin))
+
+
+def mean_integrated_gradients(
+    classifier: Classifier | AveragedClassifier, tokens: dict[str, np.ndarray], target: int
+) -> Attribution:
+    """The mean of the members' attributions, of which the mean of their margins is the sum.
+
+    For one that is no average, its own; arguments as `integrated_gradients`'.
+    """
+    parts = [
+        integrated_gradients(member, tokens, target)
+        for member in classifier.members
+        if member.reads_tokens
+    ]
+    return Attribution(
+        tokens=np.mean([part.tokens for part in parts], axis=0),
+        target=target,
+        margin=float(np.mean([part.margin for part in parts])),
+        baseline_margin=float(np.mean([part.baseline_margin for part in parts])),
+        points=sum(part.points for part in parts),
+    )
 
 
 def integrated_gradients(

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from covid_lm.classifier import Classifier, ClassifierConfig
+from covid_lm.averaged_classifier import AnyClassifier, AveragedClassifierConfig
+from covid_lm.classifier import ClassifierConfig
 from covid_lm.data.records import ImageRecord
 from covid_lm.data.tokens import decoded_chunks
 from covid_lm.errors import InputError
 from covid_lm.evaluation.metrics import classification_metrics
 from covid_lm.layers.file_name_input import POLICIES
-from covid_lm.pixel_classifier import PixelClassifier, PixelClassifierConfig
+from covid_lm.pixel_classifier import PixelClassifierConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Evaluation:
         return next(iter(self.predictions.values()))
 
 
-def test_policies(config: ClassifierConfig | PixelClassifierConfig) -> dict[str, str]:
+def test_policies(
+    config: ClassifierConfig | PixelClassifierConfig | AveragedClassifierConfig,
+) -> dict[str, str]:
     """Row name to test policy; the run's own protocol first.
 
     A model trained on names, or on their lengths, is also tested under every other policy. One
@@ -50,9 +53,7 @@ def test_policies(config: ClassifierConfig | PixelClassifierConfig) -> dict[str,
     return rows
 
 
-def predict_tokens(
-    classifier: Classifier | PixelClassifier, tokens: dict, batch_size: int = 32
-) -> np.ndarray:
+def predict_tokens(classifier: AnyClassifier, tokens: dict, batch_size: int = 32) -> np.ndarray:
     """Probabilities, float32 [n, classes], of what the preprocessor gave."""
     return predict_in_batches(classifier.core, tokens, batch_size)
 
@@ -75,7 +76,7 @@ def predict_in_batches(model: keras.Model, tokens: dict, batch_size: int) -> np.
 
 
 def evaluate_protocols(
-    classifier: Classifier | PixelClassifier,
+    classifier: AnyClassifier,
     records: Sequence[ImageRecord],
     skip_invalid: bool = False,
 ) -> Evaluation:

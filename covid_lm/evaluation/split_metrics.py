@@ -5,18 +5,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from covid_lm.classifier import Classifier
+from covid_lm.averaged_classifier import AnyClassifier, TokenClassifier
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.tokens import DecodedRecords, decode_records
 from covid_lm.evaluation.floors import FLOORS, floor_probabilities
 from covid_lm.evaluation.name_alone import headline, name_length_tree
 from covid_lm.evaluation.protocols import Evaluation, record_metrics
 from covid_lm.file_system import whole_file
-from covid_lm.pixel_classifier import PixelClassifier
 
 
 def split_metrics(
-    classifier: Classifier | PixelClassifier,
+    classifier: AnyClassifier,
     dataset: ImageDataset,
     split: str,
     evaluation: Evaluation,
@@ -43,7 +42,7 @@ def split_metrics(
 
 
 def floor_rows(
-    classifier: Classifier, dataset: ImageDataset, records: Sequence[ImageRecord]
+    classifier: TokenClassifier, dataset: ImageDataset, records: Sequence[ImageRecord]
 ) -> dict[str, dict]:
     """Metrics of a logistic regression and a random forest on the tokens that the model sees.
 
@@ -67,7 +66,7 @@ def floor_rows(
     return rows
 
 
-def _decoded(classifier: Classifier, records: Sequence[ImageRecord]) -> DecodedRecords:
+def _decoded(classifier: TokenClassifier, records: Sequence[ImageRecord]) -> DecodedRecords:
     return decode_records(records, classifier.preprocessor().image_input, skip_invalid=True)
 
 

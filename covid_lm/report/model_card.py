@@ -6,8 +6,7 @@ What nobody told the run is "unknown", in those words.
 from collections.abc import Sequence
 
 from covid_lm.audit.splits import SplitSummary
-from covid_lm.classifier import Classifier
-from covid_lm.pixel_classifier import PixelClassifier
+from covid_lm.averaged_classifier import AnyClassifier
 from covid_lm.report.dataset_facts import UNKNOWN, DatasetFacts, dataset_facts
 from covid_lm.report.measures import (
     counts_text,
@@ -20,7 +19,7 @@ from covid_lm.report.tripod import checklist
 
 
 def model_card(
-    classifier: Classifier | PixelClassifier,
+    classifier: AnyClassifier,
     metrics: dict,
     run: dict,
     splits: Sequence[SplitSummary],
@@ -76,7 +75,7 @@ def _fields(values: dict[str, object]) -> list[str]:
     ]
 
 
-def _model_details(classifier: Classifier | PixelClassifier, run: dict) -> list[str]:
+def _model_details(classifier: AnyClassifier, run: dict) -> list[str]:
     config = classifier.config
     tokens = classifier.reads_tokens
     reading = (
@@ -211,7 +210,7 @@ def _figures(metrics: dict) -> list[str]:
     return _table(header, cells)
 
 
-def _caveats(classifier: Classifier | PixelClassifier, metrics: dict, run: dict) -> list[str]:
+def _caveats(classifier: AnyClassifier, metrics: dict, run: dict) -> list[str]:
     lines = [
         *warnings(metrics),
         "One seed, one split, no external data: other seeds and hospitals may differ.",

@@ -1,18 +1,17 @@
 """The pages of a run: its report, and its model card."""
 
 from covid_lm.audit.splits import split_summaries
-from covid_lm.classifier import Classifier
+from covid_lm.averaged_classifier import AnyClassifier
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.tokens import DecodedRecords, PixelsOnDemand
 from covid_lm.evaluation.protocols import Evaluation
-from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.report.model_card import model_card
 from covid_lm.report.write_report import write_report
 
 
 def write_run_report(
     path: str,
-    classifier: Classifier | PixelClassifier,
+    classifier: AnyClassifier,
     evaluation: Evaluation,
     metrics: dict,
     run: dict,
@@ -34,7 +33,7 @@ def write_run_report(
 
 
 def run_model_card(
-    classifier: Classifier | PixelClassifier, dataset: ImageDataset, metrics: dict, run: dict
+    classifier: AnyClassifier, dataset: ImageDataset, metrics: dict, run: dict
 ) -> str:
     """The model card of a run in Markdown; arguments as `write_run_report`'s."""
     splits = split_summaries(dataset.records, len(dataset.classes))

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from covid_lm.classifier import Classifier
+from covid_lm.averaged_classifier import AnyClassifier, TokenClassifier
 from covid_lm.data.tokens import DecodedRecords, encoded_filename
-from covid_lm.evaluation.integrated_gradients import Attribution, integrated_gradients
+from covid_lm.evaluation.integrated_gradients import Attribution, mean_integrated_gradients
 from covid_lm.evaluation.token_positions import TokenPositions, token_positions
 from covid_lm.html_page import elided, escaped
-from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.report.mistakes import answer_text, surest_right, worst_mistakes
 from covid_lm.report.pictures import (
     AGAINST,
@@ -29,7 +28,7 @@ _NO_TOKENS = (
 )
 
 
-def visible_section(classifier: Classifier | PixelClassifier, images: DecodedRecords) -> str:
+def visible_section(classifier: AnyClassifier, images: DecodedRecords) -> str:
     """The picture as the model gets it: with the shortest name of the split and the longest."""
     heading = '<h2 id="visible">What the model can see</h2>'
     if not classifier.reads_tokens:
@@ -72,7 +71,7 @@ def kept_text(positions: TokenPositions) -> str:
 
 
 def attribution_section(
-    classifier: Classifier | PixelClassifier, images: DecodedRecords, probabilities: np.ndarray
+    classifier: AnyClassifier, images: DecodedRecords, probabilities: np.ndarray
 ) -> str:
     """Integrated gradients drawn over the worst mistakes and the surest right answers."""
     heading = '<h2 id="attribution">What answers rest on</h2>'
@@ -101,13 +100,13 @@ def _legend(colour: tuple[int, int, int], text: str) -> str:
 
 
 def _attributed(
-    classifier: Classifier, images: DecodedRecords, index: int, probabilities: np.ndarray
+    classifier: TokenClassifier, images: DecodedRecords, index: int, probabilities: np.ndarray
 ) -> str:
     record, pixels = images.records[index], images.pixels[index]
     preprocessor = classifier.preprocessor()
     alone = DecodedRecords(pixels[np.newaxis], (record,)).tokenize(preprocessor)
     answer = int(np.argmax(probabilities))
-    attribution = integrated_gradients(classifier, alone.tokens, answer)
+    attribution = mean_integrated_gradients(classifier, alone.tokens, answer)
     positions = token_positions(preprocessor, encoded_filename(record))
     scale = float(np.abs(attribution.tokens).max())
     overlay = attribution_picture(pixels, positions.on_planes(attribution.tokens), scale)

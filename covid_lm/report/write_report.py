@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from covid_lm.classifier import Classifier
+from covid_lm.averaged_classifier import AnyClassifier
 from covid_lm.data.tokens import DecodedRecords
 from covid_lm.html_page import escaped, html_page
-from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.report.confusion import confusion_section
 from covid_lm.report.measures import headline_section, protocol_section, settings_section
 from covid_lm.report.mistakes import mistakes_section
@@ -44,7 +43,7 @@ a { color: var(--bar); } h3 { margin-top: 1rem; }
 
 def write_report(
     path: str,
-    classifier: Classifier | PixelClassifier,
+    classifier: AnyClassifier,
     images: DecodedRecords,
     predictions: dict[str, np.ndarray],
     metrics: dict,
@@ -77,7 +76,7 @@ def write_report(
 
 
 def report_html(
-    classifier: Classifier | PixelClassifier,
+    classifier: AnyClassifier,
     images: DecodedRecords,
     predictions: dict[str, np.ndarray],
     metrics: dict,

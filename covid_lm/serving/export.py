@@ -8,15 +8,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from covid_lm.averaged_classifier import AnyClassifier
 from covid_lm.backbones.vocabulary import write_vocabulary
-from covid_lm.classifier import Classifier
 from covid_lm.classifier_files import load_classifier
 from covid_lm.data.records import ImageRecord
 from covid_lm.data.tokens import decode_records, raw_batches
 from covid_lm.errors import RunError
 from covid_lm.evaluation.protocols import predict_tokens
 from covid_lm.file_system import read_bytes
-from covid_lm.pixel_classifier import PixelClassifier
 from covid_lm.run_directory import sample_records, write_text
 from covid_lm.serving.graph_ops import forbidden_ops
 from covid_lm.serving.publish import publish_version
@@ -42,7 +41,7 @@ allowed_batch_sizes: 32
 
 
 def export_classifier(
-    classifier: Classifier | PixelClassifier,
+    classifier: AnyClassifier,
     directory: str,
     records: Sequence[ImageRecord],
     probabilities: np.ndarray,
@@ -117,7 +116,7 @@ def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
 
 
 def write_saved_model(
-    classifier: Classifier | PixelClassifier,
+    classifier: AnyClassifier,
     path: str,
     extra: dict[str, dict | str],
     dtype: str = "float32",
