@@ -6,6 +6,7 @@ from covid_lm.evaluation.protocols import Evaluation
 
 # Of a run's options, those that a reader compares by.
 _OPTIONS = ("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed")
+_OPTIONS += ("recipe", "augment", "schedule", "views")
 _OPTIONS += ("batch_size", "learning_rate", "early_stopping", "command", "date")
 
 
