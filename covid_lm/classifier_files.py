@@ -49,7 +49,7 @@ def load_classifier(directory: str) -> AnyClassifier:
             classifier = _untrained(values, directory)
     except FileNotFoundError:
         raise InputError(f"{directory}: no finished run (no config.json in it)") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{directory}/config.json: damaged ({error})") from None
     path = os.path.join(directory, WEIGHTS_FILE)
     try:

@@ -12,7 +12,7 @@ from covid_lm.file_system import read_bytes
 _OPTIONS = (
     *("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed"),
     *("batch_size", "learning_rate", "early_stopping", "command", "date"),
-    *("recipe", "augment", "views"),
+    *("recipe", "augment", "schedule", "views"),
 )
 
 

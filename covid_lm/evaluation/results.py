@@ -156,7 +156,8 @@ def _order(record: dict) -> tuple:
         record.get("layout") or "",
         record.get("image_size") or 0,
         protocols.index(record["protocol"]),
-        record["seed"],
+        record.get("recipe") or "",
+        str(record["seed"]),  # of an average, its members'
         record["name"],
     )
 
@@ -164,7 +165,8 @@ def _order(record: dict) -> tuple:
 def _model(record: dict) -> str:
     size = f" {record['image_size']}x{record['image_size']}" if record.get("image_size") else ""
     layout = f" {record['layout']}" if record.get("layout", "paper") != "paper" else ""
-    return f"{record['backbone']}{size}{layout}, {record['weights']} weights"
+    recipe = "" if record.get("recipe") in (None, "paper") else f", {record['recipe']} recipe"
+    return f"{record['backbone']}{size}{layout}, {record['weights']} weights{recipe}"
 
 
 def _line(model: str, title: str, seed: int, row: dict, minutes: str) -> str:

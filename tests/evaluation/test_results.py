@@ -74,6 +74,21 @@ def test_rows_stand_by_model_then_protocol_then_seed():
     assert lines[3].startswith("| resnet50 32x32, random weights |")
 
 
+def test_a_recipe_and_an_average_are_told_apart():
+    records = [
+        record("both", seed="0, 1", recipe="honest", layout="gray22"),
+        record("one", seed=0, recipe="honest", layout="gray22"),
+        record("plain", recipe="paper", layout="gray22"),
+    ]
+    lines = results_table(records).splitlines()[2:5]
+    assert [line.split(" | ")[0] for line in lines] == [
+        "| minilm-l6 gray22, pretrained weights, honest recipe",
+        "| minilm-l6 gray22, pretrained weights, honest recipe",
+        "| minilm-l6 gray22, pretrained weights",
+    ]
+    assert [line.split(" | ")[2] for line in lines] == ["0", "0, 1", "0"]
+
+
 def test_other_test_policies_and_floors_stand_below():
     both = {"paper": row("11100000", "masked"), "fixed": row("11000000", "fixed")}
     chosen = record("a", protocol="paper", protocols=both, early_stopping="test")
