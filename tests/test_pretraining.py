@@ -138,12 +138,6 @@ def test_a_new_run_gets_a_fitting_batch_size(tmp_path, sequences):
     assert fitting == fitting_batch_size(chosen.backbone, 24) == 1
 
 
-def test_a_batch_size_is_found_where_none_is_given(sequences, tmp_path):
-    chosen = options("moved", tmp_path, batch_size=None)
-    found = settle_config(chosen, backbone_config(chosen.backbone), sequences, str(tmp_path))
-    assert found == 1  # of 24 images, about 16 steps an epoch or more
-
-
 def test_the_batch_size_of_the_run_is_kept(finished, sequences):
     assert settle(finished, sequences, batch_size=None, epochs=7) == 8
 

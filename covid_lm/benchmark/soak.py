@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
 
 import numpy as np
 
@@ -78,47 +77,9 @@ def soak(directory: str, seconds: float, threads: int) -> dict:
         call; "bytes", resident memory every five seconds; "growth", the median of it in the last
         minute less that in the second, None of a run under three minutes.
     """
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    model = tf.saved_model.load(os.path.join(directory, "export"))
-    images, names = read_images(os.path.join(directory, "images"))
-
-    def ask(image: bytes, name: bytes) -> tuple[bool, bytes]:
-        outputs = model.signatures["serving_default"](
-            image_bytes=tf.constant([image]), filename=tf.constant([name])
-        )
-        return bool(outputs["valid"][0]), outputs["probabilities"].numpy().tobytes()
-
-    expected = {name: ask(image, name) for image, name in zip(images, names, strict=True)}
-    turns = itertools.count()
-    counts = {"bad_calls": 0, "errors": 0, "wrong": 0}
-    latencies: list[float] = []
-    lock = threading.Lock()
+    calls = _Calls(directory, threads)
     ends = time.monotonic() + seconds
-
-    def call_on() -> None:
-        while time.monotonic() < ends:
-            turn = next(turns)
-            bad = turn % BAD_EVERY == BAD_EVERY - 1
-            image, name = images[turn % len(images)], names[turn % len(images)]
-            if bad:
-                image = BAD_IMAGES[turn // BAD_EVERY % len(BAD_IMAGES)]
-            start = time.perf_counter()
-            try:
-                answer: Any = ask(image, name)
-            except tf.errors.OpError:
-                answer = None
-            spent = time.perf_counter() - start
-            right = answer is not None and (not answer[0] if bad else answer == expected[name])
-            with lock:
-                latencies.append(spent)
-                counts["bad_calls"] += bad
-                counts["errors"] += answer is None
-                counts["wrong"] += answer is not None and not right
-
-    callers = [threading.Thread(target=call_on) for _ in range(CALLERS)]
+    callers = [threading.Thread(target=calls.go_on, args=(ends,)) for _ in range(CALLERS)]
     for caller in callers:
         caller.start()
     memory = []
@@ -127,16 +88,64 @@ def soak(directory: str, seconds: float, threads: int) -> dict:
         time.sleep(min(SAMPLE_SECONDS, left))
     for caller in callers:
         caller.join()
-    p50, p99 = np.percentile(latencies, [50, 99])
+    p50, p99 = np.percentile(calls.latencies, [50, 99])
     return {
         "seconds": seconds,
-        "calls": len(latencies),
-        **counts,
+        "calls": len(calls.latencies),
+        **calls.counts,
         "p50": float(p50),
         "p99": float(p99),
         "bytes": memory,
         "growth": _growth(memory),
     }
+
+
+class _Calls:
+    """The export, what it is asked, and what came of it; several threads may `go_on` at once."""
+
+    def __init__(self, directory: str, threads: int):
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        self.model = tf.saved_model.load(os.path.join(directory, "export"))
+        self.images, self.names = read_images(os.path.join(directory, "images"))
+        self.expected = [self.ask(*pair) for pair in zip(self.images, self.names, strict=True)]
+        self.counts = {"bad_calls": 0, "errors": 0, "wrong": 0}
+        self.latencies: list[float] = []
+        self._turns = itertools.count()
+        self._lock = threading.Lock()
+
+    def ask(self, image: bytes, name: bytes) -> tuple[bool, bytes]:
+        """Whether the image is valid, and the bytes of its probabilities."""
+        import tensorflow as tf
+
+        outputs = self.model.signatures["serving_default"](
+            image_bytes=tf.constant([image]), filename=tf.constant([name])
+        )
+        return bool(outputs["valid"][0]), outputs["probabilities"].numpy().tobytes()
+
+    def go_on(self, ends: float) -> None:
+        """Asks one image after another until `time.monotonic()` is `ends`."""
+        while time.monotonic() < ends:
+            turn = next(self._turns)
+            bad = turn % BAD_EVERY == BAD_EVERY - 1
+            place = turn % len(self.images)
+            image = BAD_IMAGES[turn // BAD_EVERY % len(BAD_IMAGES)] if bad else self.images[place]
+            start = time.perf_counter()
+            try:
+                answer = self.ask(image, self.names[place])
+            except Exception:  # whatever it is: an operator counts it
+                answer = None
+            spent = time.perf_counter() - start
+            right = answer is not None and (
+                not answer[0] if bad else answer == self.expected[place]
+            )
+            with self._lock:
+                self.latencies.append(spent)
+                self.counts["bad_calls"] += bad
+                self.counts["errors"] += answer is None
+                self.counts["wrong"] += answer is not None and not right
 
 
 def _growth(memory: list[int]) -> float | None:
