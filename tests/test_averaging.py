@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from covid_lm.evaluation.evaluate import evaluate_run
 
 from covid_lm.audit.attribution import attribution_shares
 from covid_lm.averaging import average_runs
@@ -23,6 +22,7 @@ from covid_lm.evaluation.integrated_gradients import (
 )
 from covid_lm.evaluation.protocols import predict_tokens
 from covid_lm.run_directory import write_json, write_text
+from covid_lm.run_evaluation import evaluate_run
 from covid_lm.serving.export import export_run, run_saved_model
 from covid_lm.training_options import TrainingOptions
 
