@@ -18,6 +18,11 @@ def machine() -> dict:
     }
 
 
+def machine_line() -> str:
+    """Cores and processor in words."""
+    return f"{os.cpu_count()} cores of {_processor()}"
+
+
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)

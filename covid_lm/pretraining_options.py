@@ -76,6 +76,21 @@ class PretrainingOptions:
         return PROTOCOLS[self.protocol][0]
 
     @property
+    def command(self) -> str:
+        """The command that repeats the run, with DIR, WEIGHTS_DIR and PROJECT for private names."""
+        words = ["python tools/pretrain.py"]
+        for name, directory in self.sources:
+            words.append(f"--dataset={name}" + (" --data_dir=DIR" if directory else ""))
+        left_out = ("datasets", "data_dirs", "name", "output_dir")
+        placeholders = {"weights": "WEIGHTS_DIR", "gcp_project": "PROJECT"}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name not in left_out and value != field.default:
+                value = placeholders.get(field.name, value)
+                words.append(f"--{field.name}" if value is True else f"--{field.name}={value}")
+        return " ".join(words)
+
+    @property
     def model_dir(self) -> str:
         """Where the run and the weights go."""
         datasets = "+".join(self.datasets)

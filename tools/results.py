@@ -1,6 +1,7 @@
 """Writes the README's result tables, the paper's table 1 and its figure 2 from records of runs.
 
-A record comes from tools/evaluate.py --record=saved_models/records/NAME.json.
+A record comes from tools/evaluate.py --record=saved_models/records/NAME.json; one of pre-training
+from this tool, --pretraining=saved_models/NAME.
 """
 
 import os
@@ -16,20 +17,37 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("readme", None, "File whose marked tables are replaced; else they're printed.")
 flags.DEFINE_string("figure", None, "File to draw figure 2 to, such as figure_2.png.")
+flags.DEFINE_multi_string(
+    "pretraining", [], "Finished pre-training runs, saved_models/NAME, to make records of first."
+)
+flags.DEFINE_string("curves", None, "File to draw the losses of pre-training to.")
 
 
 def main(argv: list[str]) -> None:
     from covid_lm.evaluation.paper_tables import figure_2, table_1
+    from covid_lm.evaluation.pretraining_results import (
+        pretraining_commands,
+        pretraining_figure,
+        pretraining_record,
+        pretraining_table,
+    )
     from covid_lm.evaluation.results import (
         commands_list,
         comparisons_table,
         lesion_table,
+        read_json_files,
         read_records,
         replace_results,
         results_table,
     )
+    from covid_lm.run_directory import write_json
 
     every = read_records(FLAGS.records)
+    folder = os.path.join(FLAGS.records, "pretraining")
+    for model_dir in FLAGS.pretraining:
+        record = pretraining_record(model_dir)
+        os.makedirs(folder, exist_ok=True)
+        write_json(os.path.join(folder, f"{record['name']}.json"), record)
     tables = {"table 1": table_1(every)}
     for dataset in sorted({record["dataset"] for record in every}):
         records = [record for record in every if record["dataset"] == dataset]
@@ -37,6 +55,13 @@ def main(argv: list[str]) -> None:
         tables[f"{dataset} commands"] = commands_list(records)
     if any("lesion_place" in record for record in every):
         tables["lesion place"] = lesion_table(every)
+    if os.path.isdir(folder):
+        pretrained = read_json_files(folder)
+        tables["pretraining"] = pretraining_table(pretrained)
+        tables["pretraining commands"] = pretraining_commands(pretrained)
+        if FLAGS.curves is not None:
+            pretraining_figure(pretrained, FLAGS.curves)
+            print(f"written: {FLAGS.curves}")
     if FLAGS.baseline is not None:
         tables["mcnemar"] = comparisons_table(every, FLAGS.baseline)
     if FLAGS.figure is not None:

@@ -30,16 +30,29 @@ def read_records(directory: str) -> list[dict]:
         raise InputError(f"--records={directory}: {error.strerror}") from None
     if not names:
         raise InputError(f"--records={directory}: none there; tools/evaluate.py --record makes one")
-    records = []
-    for name in names:
+    records = read_json_files(directory)
+    for name, record in zip(names, records, strict=True):
+        if not {"protocols", "command"} <= record.keys():
+            path = os.path.join(directory, name)
+            raise InputError(f"{path}: not a record ('protocols' or 'command' is missing)")
+    return records
+
+
+def read_json_files(directory: str) -> list[dict]:
+    """The objects in a folder's JSON files, by name.
+
+    Raises:
+        InputError: a file that is none.
+    """
+    objects = []
+    for name in sorted(name for name in os.listdir(directory) if name.endswith(".json")):
         path = os.path.join(directory, name)
         try:
             with open(path, encoding="utf-8") as file:
-                record = json.load(file)
-            records.append({key: record[key] for key in ("protocols", "command")} | record)
-        except (ValueError, KeyError, TypeError) as error:
+                objects.append(dict(json.load(file)))
+        except (ValueError, TypeError) as error:
             raise InputError(f"{path}: not a record ({error})") from None
-    return records
+    return objects
 
 
 def results_table(records: Sequence[dict]) -> str:
