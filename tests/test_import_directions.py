@@ -89,3 +89,14 @@ def test_modules_and_functions_are_short():
     }
     assert {name: n for name, n in modules.items() if n > MAX_MODULE_LINES} == {}
     assert {name: n for name, n in functions.items() if n > MAX_FUNCTION_LINES} == {}
+
+
+def test_prediction_from_an_export_needs_no_model_code():
+    needed: set[str] = set()
+    waiting = {"covid_lm.serving.predict", "covid_lm.serving.client", "covid_lm.serving.model_path"}
+    while waiting:
+        module = waiting.pop()
+        needed.add(module)
+        waiting |= imports(module) - needed
+    assert {top_level(module) for module in needed} <= {"covid_lm", "errors", "file_system", "serving"}
+    assert "keras" not in "".join(ast.unparse(TREES[module]) for module in needed)
