@@ -83,9 +83,11 @@ def compile_for_training(
     )
 
 
-def paper_optimizer(learning_rate: float) -> keras.optimizers.Optimizer:
+def paper_optimizer(
+    learning_rate: float, kind: type[keras.optimizers.AdamW] = keras.optimizers.AdamW
+) -> keras.optimizers.AdamW:
     """AdamW with the paper's constants (section 4.1)."""
-    return keras.optimizers.AdamW(learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=1e-8)
+    return kind(learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=1e-8)
 
 
 def validate(model: keras.Model, split: TokenizedRecords, batch_size: int) -> dict[str, float]:
