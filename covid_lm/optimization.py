@@ -31,11 +31,10 @@ def compile_for_training(
 def paper_optimizer(
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float = PAPER_WEIGHT_DECAY,
-) -> keras.optimizers.Optimizer:
-    """AdamW with the paper's constants (section 4.1) but for those that are given."""
-    return keras.optimizers.AdamW(
-        learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=weight_decay
-    )
+    kind: type[keras.optimizers.AdamW] = keras.optimizers.AdamW,
+) -> keras.optimizers.AdamW:
+    """AdamW, or a kind of it, with the paper's constants (section 4.1) but for those given."""
+    return kind(learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=weight_decay)
 
 
 def cross_entropy(label_smoothing: float = 0.0) -> keras.losses.Loss | Callable:

@@ -31,6 +31,7 @@ from covid_lm.pretraining_config import settle_config
 from covid_lm.pretraining_options import PretrainingOptions
 from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS
 from covid_lm.run_directory import write_json
+from covid_lm.summed_adamw import SummedAdamW
 from covid_lm.training_callbacks import StopOnNonFiniteLoss
 
 Tokens = dict[str, np.ndarray]  # int32 [images, length] by name
@@ -169,7 +170,9 @@ def fit(
     """
     model = language_model.model
     model.compile(
-        optimizer=paper_optimizer(options.learning_rate),
+        # Of a tied embedding, devices have sums of their own: only the squares of all of them
+        # summed up don't depend on the number of devices.
+        optimizer=paper_optimizer(options.learning_rate, kind=SummedAdamW),
         loss=masked_token_loss,
         metrics=masked_token_metrics(),
         jit_compile=False,

@@ -11,17 +11,18 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from covid_lm import jax_fitting
-from covid_lm.backbones.bert_encoder import BertEncoder
+from covid_lm import fitting, jax_fitting
 from covid_lm.classifier import Classifier
 from covid_lm.data.tokens import TokenizedRecords
 from covid_lm.evaluation.protocols import predict_tokens
 from covid_lm.fitting import validate
+from covid_lm.summed_adamw import SummedAdamW
 from covid_lm.training_options import TrainingOptions
 from tests import device_curves
 from tests.device_curves import BATCH_SIZE, IMAGES, STEPS, records
@@ -83,27 +84,12 @@ def trained_on_jax(num_processes: int, process_id: int, port: str, dropout: floa
     }
 
 
-def embed_with_summed_gradients(self, token_ids, segment_ids):
-    """`BertEncoder._embed` with gradients that Keras on TensorFlow can't take for sparse ones.
-
-    Of sparse ones its AdamW adds up the squares of a row's single gradients, and not the square of
-    their sum, as JAX, PyTorch and the definition have it.
-    """
-    tokens, segments = (
-        keras.ops.take(embedding.embeddings * 1.0, ids, axis=0)
-        for embedding, ids in (
-            (self.backbone.token_embedding, token_ids),
-            (self.backbone.segment_embedding, segment_ids),
-        )
-    )
-    return self._add_positions(tokens + segments)
-
-
 def main() -> None:
     num_processes, process_id, port, dropout = sys.argv[1:]
     result = trained_on_jax(int(num_processes), int(process_id), port, float(dropout))
     if process_id == "0" and float(dropout) == 0:
-        BertEncoder._embed = embed_with_summed_gradients
+        paper_optimizer = functools.partial(optimization.paper_optimizer, kind=SummedAdamW)
+        optimization.paper_optimizer = paper_optimizer
         result["tensorflow"] = device_curves.trained(tf.distribute.get_strategy())["losses"]
     print(json.dumps(result))
 

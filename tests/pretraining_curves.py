@@ -1,7 +1,7 @@
 """Run by `test_pretraining_devices`: the same pre-training on one device and on two.
 
 A process of its own, since TensorFlow splits its CPU into logical devices only before it is used.
-Prints one JSON object.
+Prints one JSON object with the runs named on its command line.
 """
 
 import json
@@ -79,13 +79,13 @@ def main() -> None:
     pretraining.StopOnNonFiniteLoss = Recorder
     pretraining.EpochEnd.on_epoch_end.__globals__["epoch_table"] = lambda *_: ""
     one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    results = {
-        "one": trained(one, 0.0, (EPOCHS,)),
-        "two": trained(two, 0.0, (EPOCHS,)),
-        "two_dropout": trained(two, 0.1, (EPOCHS,)),
-        "two_dropout_in_two_calls": trained(two, 0.1, (1, EPOCHS)),
+    runs = {
+        "one": (one, 0.0, (EPOCHS,)),
+        "two": (two, 0.0, (EPOCHS,)),
+        "two_dropout": (two, 0.1, (EPOCHS,)),
+        "two_dropout_in_two_calls": (two, 0.1, (1, EPOCHS)),
     }
-    json.dump(results, sys.stdout)
+    json.dump({name: trained(*runs[name]) for name in sys.argv[1:]}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -98,5 +98,10 @@ def test_prediction_from_an_export_needs_no_model_code():
         module = waiting.pop()
         needed.add(module)
         waiting |= imports(module) - needed
-    assert {top_level(module) for module in needed} <= {"covid_lm", "errors", "file_system", "serving"}
+    assert {top_level(module) for module in needed} <= {
+        "covid_lm",
+        "errors",
+        "file_system",
+        "serving",
+    }
     assert "keras" not in "".join(ast.unparse(TREES[module]) for module in needed)

@@ -8,9 +8,13 @@ import pytest
 from tests.test_global_equality import run_python
 
 
+def run_curves(*names: str) -> dict:
+    return json.loads(run_python("-m", "tests.pretraining_curves", *names).splitlines()[-1])
+
+
 @pytest.fixture(scope="module")
 def results() -> dict:
-    return json.loads(run_python("-m", "tests.pretraining_curves").splitlines()[-1])
+    return run_curves("one", "two")
 
 
 def test_the_loss_curve_is_the_same(results):
@@ -27,8 +31,9 @@ def test_every_masked_token_counts_once(results, split):
         assert two[split] == pytest.approx(one[split], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_with_dropout_a_run_goes_on_as_if_at_once(results):
-    at_once, in_two_calls = results["two_dropout"], results["two_dropout_in_two_calls"]
+    at_once, in_two_calls = run_curves("two_dropout", "two_dropout_in_two_calls").values()
     assert at_once["losses"] == in_two_calls["losses"]
     assert at_once["epochs"] == in_two_calls["epochs"]
     assert np.abs(np.subtract(at_once["losses"], results["two"]["losses"])).max() > 1e-3
