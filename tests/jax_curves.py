@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from covid_lm import fitting, jax_fitting
+from covid_lm import jax_fitting, optimization
 from covid_lm.classifier import Classifier
 from covid_lm.data.tokens import TokenizedRecords
 from covid_lm.evaluation.protocols import predict_tokens
