@@ -23,26 +23,32 @@ class AveragedClassifierConfig:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of the classes, which the members share."""
         return self.members[0].classes
 
     @property
     def protocol(self) -> str:
+        """The members' common one."""
         return self.members[0].protocol
 
     @property
     def training_policy(self) -> str:
+        """How names entered their training."""
         return self.members[0].training_policy
 
     @property
     def test_policy(self) -> str:
+        """How names enter when they answer."""
         return self.members[0].test_policy
 
     @property
     def layout(self) -> str:
+        """The members' common one."""
         return self.members[0].layout
 
     @property
     def views(self) -> int:
+        """Views that each member's answer is the mean of."""
         return self.members[0].views
 
     @property
@@ -63,6 +69,7 @@ class AveragedClassifierConfig:
         return "bfloat16" if coarse else "float32"
 
     def to_dict(self) -> dict:
+        """For `config.json`: the members' configs."""
         return {"members": [member.to_dict() for member in self.members]}
 
 

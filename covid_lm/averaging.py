@@ -90,7 +90,7 @@ def _config(classifier: AveragedClassifier, told: dict[str, dict], name: str) ->
                 f"{first['dataset']}; only runs on the same data can be averaged"
             )
     common = {key: _in_a_row([options.get(key) for options in told.values()]) for key in _COMMON}
-    flags = "".join(f" --run={run}" for run in told)
+    flags = "".join(f" --run=saved_models/{os.path.basename(run)}" for run in told)
     return {
         **common,
         # One run that looked at the test split spoils the average's figures, too.

@@ -30,11 +30,16 @@ def run_tool(main: Callable[[list[str]], int | None]) -> None:
 def console_command() -> None:
     """Runs the tool that an installed command is named after: `covid-lm-train` is train.py.
 
-    As the main module, whose flags and docstring `--help` shows.
+    As the main module, whose flags and docstring `--help` shows. It lies in the installed package,
+    or, of a package that is used from its sources, beside it.
     """
     command = os.path.splitext(os.path.basename(sys.argv[0]))[0]
-    tool = command.removeprefix("covid-lm-").replace("-", "_")
-    runpy.run_module(f"covid_lm.tools.{tool}", run_name="__main__", alter_sys=True)
+    script = f"{command.removeprefix('covid-lm-').replace('-', '_')}.py"
+    package = os.path.dirname(os.path.abspath(__file__))
+    folders = os.path.join(package, "tools"), os.path.join(os.path.dirname(package), "tools")
+    paths = [os.path.join(folder, script) for folder in folders]
+    sys.argv[0] = next(filter(os.path.exists, paths))
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def define_tpu_flags() -> None:

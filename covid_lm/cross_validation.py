@@ -67,14 +67,16 @@ def cross_validate(
     images = _decode(options, dataset)
     records = images.held_out.records
     splits = held_out_folds(records, num_folds, len(dataset.classes), options.seed)
-    command = f"python tools/cross_validate.py{options.flags('early_stopping')}"
+    command = f"python tools/cross_validate.py{options.flags('early_stopping')} --folds={num_folds}"
+    if max_folds is not None:
+        command += f" --max_folds={max_folds}"
     results = []
     for number, held_out in enumerate(splits[:max_folds], 1):
         print(f"fold {number} of {num_folds}: {len(held_out)} images held out", flush=True)
         results.append(_run_fold(options, dataset.classes, images, held_out))
         report = {
             "dataset": dataset.name,
-            "command": f"{command} --folds={num_folds}",
+            "command": command,
             "run": dataclasses.asdict(options),
             "machine": machine(),
             "classes": list(dataset.classes),

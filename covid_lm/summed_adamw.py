@@ -15,4 +15,5 @@ class SummedAdamW(keras.optimizers.AdamW):
     """
 
     def update_step(self, gradient, variable, learning_rate):
+        """One variable\'s step, for the sum of its gradient\'s slices."""
         super().update_step(ops.add(gradient, ops.zeros_like(variable)), variable, learning_rate)

@@ -19,6 +19,7 @@ def parsed(monkeypatch):
     def parse(*arguments: str) -> dict:
         values = flags.FlagValues()
         define_training_flags(values)
+        flags.DEFINE_string("early_stopping", "val", "train.py's own.", flag_values=values)
         values(["train.py", *arguments])
         return told_flags(values)
 
@@ -60,7 +61,9 @@ def test_the_command_says_recipe_and_values(parsed):
     command = TrainingOptions(**{**told, "dtype": "float32"}).command
     words = command.removeprefix("python tools/train.py ").split()
     assert "--recipe=honest" in words
-    assert {"--protocol=fixed", "--layout=gray22", "--schedule=constant", "--seed=4"} <= set(words)
+    assert {"--protocol=fixed", "--layout=levels32", "--schedule=constant", "--seed=4"} <= set(
+        words
+    )
     again = parsed(*words)
     assert again == told
 

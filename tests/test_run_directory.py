@@ -63,7 +63,7 @@ def test_what_a_killed_run_left_before_its_first_checkpoint_is_cleared(tmp_path)
 
 def test_the_same_flags_resume_with_what_the_run_was_told(unfinished):
     now = {**TOLD, "date": "2026-11-24"}
-    assert resumed_config(unfinished, now, DECISIVE) == TOLD
+    assert resumed_config(unfinished, now, DECISIVE) == {"backend": "tensorflow", **TOLD}
 
 
 def test_other_flags_are_named(unfinished):

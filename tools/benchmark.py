@@ -19,6 +19,7 @@ from covid_lm.errors import InputError
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("suite", "encoder", SUITES, "What to measure.")
 flags.DEFINE_string("json", None, "File to write all figures to, round by round.")
+flags.DEFINE_string("readme", None, "Suite all: file whose marked tables of speeds are replaced.")
 flags.DEFINE_integer(
     "rounds",
     None,
@@ -48,8 +49,15 @@ def main(argv: list[str]) -> None:
     from covid_lm.benchmark.report import table
     from covid_lm.machine import machine
 
+    if FLAGS.readme and FLAGS.suite != "all":
+        raise InputError(f"--readme={FLAGS.readme}: only with --suite=all")
     result = {"machine": machine(), **importlib.import_module(SUITES[FLAGS.suite]).run(_options())}
     print(f"\n{table(result)}")
+    if FLAGS.readme:
+        from covid_lm.evaluation.results import replace_results
+
+        replace_results(FLAGS.readme, {"speed": "\n\n".join(result["tables"])})
+        print(f"written: {FLAGS.readme}")
     if FLAGS.json:
         with open(FLAGS.json, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)
