@@ -19,7 +19,10 @@ from covid_lm.run_directory import read_run, resumed_config, staged_run, write_j
 from covid_lm.run_name import check_run_name
 
 # Options of the runs that the new run has too, where they all agree.
-_COMMON = ("dataset", "protocol", "layout", "image_size", "views", "dtype", "early_stopping")
+_COMMON = (
+    *("dataset", "training_images", "protocol", "layout", "image_size"),
+    *("views", "dtype", "early_stopping"),
+)
 
 
 def average_runs(

@@ -168,7 +168,7 @@ def test_a_whole_run_ends_in_an_export_of_the_jax_core(image_folder, tmp_path, n
     np.savez(tmp_path / "tokens.npz", **{key: value.numpy() for key, value in tokens.items()})
     probabilities = tmp_path / "probabilities.npy"
     output(start("-c", CORE, run_dir, tmp_path / "tokens.npz", probabilities, backend="jax"))
-    assert np.ptp(expected[:, 0]) > 1e-3
+    assert np.ptp(expected[:, 0]) > 1e-4  # images are told apart, by more than is allowed below
     assert_close(np.load(probabilities), expected)
 
 

@@ -74,8 +74,8 @@ def figure_2(records: Sequence[dict], path: str) -> None:
         path: the file to write; its suffix chooses the format.
     """
     datasets = sorted({record["dataset"] for record in records})
-    figure = Figure(figsize=(9.6 * len(datasets), 4.4), layout="constrained")
-    panels = figure.subplots(1, len(datasets), squeeze=False)[0]
+    figure = Figure(figsize=(9.6, 4.8 * len(datasets)), layout="constrained")
+    panels = figure.subplots(len(datasets), 1, squeeze=False)[:, 0]
     for panel, dataset in zip(panels, datasets, strict=True):
         panel.set_prop_cycle(color=color_sequences["tab20"])
         for record in records:
@@ -97,7 +97,11 @@ def _draw(panel: Axes, record: dict) -> None:
         return
     watched = "test" if record["early_stopping"] == "test" else "validation"
     size = f" {record['image_size']}" if record.get("image_size") else ""
-    label = f"{record['backbone']}{size}, {record['protocol']}, seed {record['seed']} ({watched})"
+    layout = f" {record['layout']}" if record.get("layout", "paper") != "paper" else ""
+    label = (
+        f"{record['backbone']}{size}{layout}, {record['weights']} weights, {record['protocol']}, "
+        f"seed {record['seed']} ({watched})"
+    )
     panel.plot(
         [line["epoch"] for line in epochs],
         [line["val_accuracy"] for line in epochs],

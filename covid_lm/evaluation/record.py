@@ -43,7 +43,7 @@ def run_record(run: dict, metrics: dict, evaluation: Evaluation) -> dict:
         "name": run["name"],
         **{key: options.get(key) for key in _OPTIONS},
         "weights": _weights(options.get("weights")),
-        "images": int(options["training_images"].split(",")[0]),
+        "images": int((options.get("training_images") or "0").split(",")[0]) or None,
         "seconds": run["metrics"].get("seconds"),
         "machine": _machine(options.get("machine")),
         "epochs": run["epochs"],
