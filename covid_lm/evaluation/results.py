@@ -178,8 +178,12 @@ def _order(record: dict) -> tuple:
 def _model(record: dict) -> str:
     size = f" {record['image_size']}x{record['image_size']}" if record.get("image_size") else ""
     layout = f" {record['layout']}" if record.get("layout", "paper") != "paper" else ""
-    recipe = "" if record.get("recipe") in (None, "paper") else f", {record['recipe']} recipe"
-    return f"{record['backbone']}{size}{layout}, {record['weights']} weights{recipe}"
+    how = "" if record.get("recipe") in (None, "paper") else f", {record['recipe']} recipe"
+    if record.get("augment") not in (None, "none"):
+        how += f", {record['augment']} augmentation"
+    if record.get("views") == 2:
+        how += ", 2 views"
+    return f"{record['backbone']}{size}{layout}, {record['weights']} weights{how}"
 
 
 def _line(model: str, title: str, seed: int, row: dict, minutes: str) -> str:

@@ -1,29 +1,42 @@
 """The README's result tables are those that its records give."""
 
+import re
+
 import pytest
 
 from covid_lm.evaluation.paper_tables import table_1
+from covid_lm.evaluation.pretraining_results import pretraining_commands, pretraining_table
 from covid_lm.evaluation.results import (
     BEGIN,
     END,
     commands_list,
     comparisons_table,
+    lesion_table,
+    read_json_files,
     read_records,
     results_table,
 )
 from tests.conftest import REPOSITORY
 
-RECORDS = read_records(str(REPOSITORY / "saved_models" / "records"))
-COVID_CT = [record for record in RECORDS if record["dataset"] == "covid_ct"]
+FOLDER = REPOSITORY / "saved_models" / "records"
+RECORDS = read_records(str(FOLDER))
+PRETRAINED = read_json_files(str(FOLDER / "pretraining"))
+BY_DATASET = {
+    dataset: [record for record in RECORDS if record["dataset"] == dataset]
+    for dataset in sorted({record["dataset"] for record in RECORDS})
+}
 
 
 @pytest.mark.parametrize(
     ("key", "table"),
     [
-        ("covid_ct", results_table(COVID_CT)),
-        ("covid_ct commands", commands_list(COVID_CT)),
-        ("mcnemar", comparisons_table(COVID_CT, "minilm-fixed-0")),
+        *((dataset, results_table(records)) for dataset, records in BY_DATASET.items()),
+        *((f"{d} commands", commands_list(records)) for d, records in BY_DATASET.items()),
+        ("mcnemar", comparisons_table(RECORDS, "honest-average")),
         ("table 1", table_1(RECORDS)),
+        *([("lesion place", lesion_table(RECORDS))] if "phantom4000" in BY_DATASET else []),
+        ("pretraining", pretraining_table(PRETRAINED)),
+        ("pretraining commands", pretraining_commands(PRETRAINED)),
     ],
 )
 def test_tables(key, table):
@@ -34,5 +47,5 @@ def test_tables(key, table):
 
 def test_records_name_no_place_of_a_machine():
     for record in RECORDS:
-        assert "/" not in record["command"].replace("tools/train.py", "")
+        assert "/" not in re.sub("tools/|saved_models/", "", record["command"])
         assert len(record["hits"]) == next(iter(record["protocols"].values()))["n"]
