@@ -74,7 +74,7 @@ def figure_2(records: Sequence[dict], path: str) -> None:
         path: the file to write; its suffix chooses the format.
     """
     datasets = sorted({record["dataset"] for record in records})
-    figure = Figure(figsize=(9.6, 4.8 * len(datasets)), layout="constrained")
+    figure = Figure(figsize=(11, 6 * len(datasets)), layout="constrained")
     panels = figure.subplots(len(datasets), 1, squeeze=False)[:, 0]
     for panel, dataset in zip(panels, datasets, strict=True):
         panel.set_prop_cycle(color=color_sequences["tab20"])
@@ -86,7 +86,7 @@ def figure_2(records: Sequence[dict], path: str) -> None:
             panel.axhline(value, color="black", linestyle=":", label=f"paper, test: {value:.2%}")
         panel.set(title=dataset, xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02))
         panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        panel.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     with whole_file(path, suffix=os.path.splitext(path)[1]) as staged:
         figure.savefig(staged)
 
