@@ -16,8 +16,8 @@ import tempfile
 
 import numpy as np
 
-import covid_lm
 from covid_lm.checkpoints import Checkpoints
+from covid_lm.child_process import child_environment
 from covid_lm.classifier import Classifier, ClassifierConfig
 from covid_lm.data.tokens import DecodedRecords, TokenizedRecords
 from covid_lm.errors import InputError, RunError
@@ -132,17 +132,10 @@ def fit_in_jax(
 
 def _run_child(directory: str) -> None:
     """Runs `jax_training` in a process that ends with this one, whatever ends it."""
-    package_parent = os.path.dirname(os.path.dirname(covid_lm.__file__))
-    path = [package_parent, os.environ.get("PYTHONPATH", "")]
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "jax",
-        "PYTHONPATH": os.pathsep.join(filter(None, path)),
-    }
     command = [sys.executable, *CHILD, directory]
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stderr=errors, env=environment, text=True
+            command, stdin=subprocess.PIPE, stderr=errors, env=child_environment("jax"), text=True
         )
         try:
             status = child.wait()

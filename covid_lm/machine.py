@@ -18,9 +18,9 @@ def machine() -> dict:
     }
 
 
-def machine_line() -> str:
-    """Cores and processor in words."""
-    return f"{os.cpu_count()} cores of {_processor()}"
+def machine_line(found: dict) -> str:
+    """What `machine` found, in words: cores and processor."""
+    return f"{found['cores']} cores of {found['processor']}"
 
 
 def _version(package: str) -> str | None:

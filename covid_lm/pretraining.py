@@ -20,7 +20,7 @@ from covid_lm.distribution import choose_strategy, describe
 from covid_lm.errors import InputError
 from covid_lm.evaluation.trivial_predictors import trivial_figures
 from covid_lm.layers.token_masking import TokenMasking, masked_count
-from covid_lm.machine import machine_line
+from covid_lm.machine import machine, machine_line
 from covid_lm.masked_lm import MaskedLanguageModel
 from covid_lm.masked_lm_metrics import masked_token_loss, masked_token_metrics
 from covid_lm.optimization import paper_optimizer
@@ -102,7 +102,7 @@ def pretrain(
             "epochs": history,
             "command": options.command,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "machine": machine_line(),
+            "machine": machine_line(machine()),
         }
         write_json(os.path.join(run_dir, "metrics.json"), metrics)
     return PretrainingResult(weights_dir, metrics, time.monotonic() - started)

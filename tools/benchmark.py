@@ -1,7 +1,7 @@
 """Measures covid_lm beside its alternatives in one run, and prints ratios with their spread.
 
 The rivals are optional: pip install 'covid_lm[bench]' brings PyTorch and transformers. About 15
-minutes a suite on two cores, longer for `training`, which has pre-training too, and 4 for `scale`,
+minutes a suite on two cores, longer for `training`, which has pre-training too, and 7 for `scale`,
 which has no rivals; run it on a machine that does nothing else.
 """
 

@@ -1,6 +1,6 @@
 """Suite `all`: the README's speed figures in one run, in fewer rounds and cases than each suite's.
 
-Under 15 minutes on two cores, of which suite `scale` is four.
+Meant to take under 15 minutes on two cores, which has not been measured; `scale` alone took seven.
 """
 
 import dataclasses

@@ -17,7 +17,6 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import covid_lm
 from covid_lm.benchmark import (
     ceiling,
     contenders,
@@ -25,6 +24,7 @@ from covid_lm.benchmark import (
     raw_image_contenders,
 )
 from covid_lm.benchmark.cases import Case
+from covid_lm.child_process import child_environment
 from covid_lm.errors import RunError
 
 BUILDERS = {
@@ -117,14 +117,7 @@ class Worker:
 
 def process_environment() -> dict[str, str]:
     """Of a process that finds this package, computes on the CPU and takes Keras' TensorFlow."""
-    package_parent = os.path.dirname(os.path.dirname(covid_lm.__file__))
-    path = [package_parent, os.environ.get("PYTHONPATH", "")]
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, path)),
-        "CUDA_VISIBLE_DEVICES": "",
-        "KERAS_BACKEND": "tensorflow",
-    }
+    return {**child_environment("tensorflow"), "CUDA_VISIBLE_DEVICES": ""}
 
 
 def serve() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from covid_lm.evaluation.protocols import Evaluation
 from covid_lm.file_system import read_bytes
+from covid_lm.machine import machine_line
 
 # Of a run's options, those that a reader compares by.
 _OPTIONS = (
@@ -45,7 +46,7 @@ def run_record(run: dict, metrics: dict, evaluation: Evaluation) -> dict:
         "weights": _weights(options.get("weights")),
         "images": int((options.get("training_images") or "0").split(",")[0]) or None,
         "seconds": run["metrics"].get("seconds"),
-        "machine": _machine(options.get("machine")),
+        "machine": options.get("machine") and machine_line(options["machine"]),
         "epochs": run["epochs"],
         "split": metrics["split"],
         "classes": metrics["classes"],
@@ -72,9 +73,3 @@ def _weights(directory: str | None) -> str:
     except (OSError, ValueError):
         return "pretrained"
     return "masked-token" if "pretraining" in config else "pretrained"
-
-
-def _machine(machine: dict | None) -> str | None:
-    if machine is None:
-        return None
-    return f"{machine['cores']} cores of {machine['processor']}"
