@@ -6,7 +6,6 @@ which has no rivals; run it on a machine that does nothing else.
 """
 
 import importlib
-import json
 from typing import Any
 
 from absl import flags
@@ -47,20 +46,19 @@ flags.DEFINE_integer("threads", 2, "Threads of each contender.", lower_bound=1)
 
 def main(argv: list[str]) -> None:
     from covid_lm.benchmark.report import table
+    from covid_lm.evaluation.results import replace_results
     from covid_lm.machine import machine
+    from covid_lm.run_directory import write_json
 
     if FLAGS.readme and FLAGS.suite != "all":
         raise InputError(f"--readme={FLAGS.readme}: only with --suite=all")
     result = {"machine": machine(), **importlib.import_module(SUITES[FLAGS.suite]).run(_options())}
     print(f"\n{table(result)}")
     if FLAGS.readme:
-        from covid_lm.evaluation.results import replace_results
-
         replace_results(FLAGS.readme, {"speed": "\n\n".join(result["tables"])})
         print(f"written: {FLAGS.readme}")
     if FLAGS.json:
-        with open(FLAGS.json, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=1)
+        write_json(FLAGS.json, result)
         print(f"written: {FLAGS.json}")
 
 

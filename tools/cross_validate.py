@@ -14,11 +14,16 @@ define_training_flags()
 flags.DEFINE_integer("folds", 5, "Parts into which the patients are divided.")
 flags.DEFINE_integer("max_folds", None, "Run the first so many folds only.", lower_bound=1)
 flags.DEFINE_string("output", None, "File for the figures, as JSON, written after every fold.")
+flags.DEFINE_string(
+    "record", None, "File for the figures without the answers to each image, as results.py reads."
+)
 
 
 def main(argv: list[str]) -> None:
     from covid_lm.cross_validation import cross_validate
+    from covid_lm.evaluation.cross_validation_results import cross_validation_record
     from covid_lm.evaluation.fold_figures import fold_table
+    from covid_lm.run_directory import write_json
     from covid_lm.training_options import TrainingOptions
 
     told = told_flags()
@@ -27,6 +32,9 @@ def main(argv: list[str]) -> None:
     print(f"\n{fold_table(report)}")
     if FLAGS.output:
         print(f"written: {FLAGS.output}")
+    if FLAGS.record:
+        write_json(FLAGS.record, cross_validation_record(report))
+        print(f"written: {FLAGS.record}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Exports a new version from a finished run: export.py --run=saved_models/NAME."""
+"""Exports a new version from a finished run: export.py --run=saved_models/NAME.
+
+With --encoder, its encoder's weights instead, for another training to begin with.
+"""
 
 from absl import flags
 
@@ -13,13 +16,25 @@ flags.DEFINE_enum(
     ("float32", "bfloat16"),
     "Of the export's weights and arithmetic; outputs are float32 in any case.",
 )
+flags.DEFINE_string(
+    "encoder",
+    None,
+    "Directory for the encoder's weights in Hugging Face's form, as --weights of train.py takes "
+    "it; no version is exported then.",
+)
 
 
 def main(argv: list[str]) -> None:
-    from covid_lm.serving.export import export_run
-
     if FLAGS.run is None:
         raise InputError("--run=saved_models/NAME is needed")
+    if FLAGS.encoder is not None:
+        from covid_lm.encoder_weights import write_encoder
+
+        write_encoder(FLAGS.run.rstrip("/"), FLAGS.encoder)
+        print(f"written: {FLAGS.encoder}")
+        return
+    from covid_lm.serving.export import export_run
+
     version_dir, difference = export_run(FLAGS.run.rstrip("/"), FLAGS.dtype)
     print(
         f"exported {version_dir} in {FLAGS.dtype}: on the run's sample images its probabilities "

@@ -24,6 +24,10 @@ flags.DEFINE_string("curves", None, "File to draw the losses of pre-training to.
 
 
 def main(argv: list[str]) -> None:
+    from covid_lm.evaluation.cross_validation_results import (
+        cross_validation_commands,
+        cross_validation_table,
+    )
     from covid_lm.evaluation.paper_tables import figure_2, table_1
     from covid_lm.evaluation.pretraining_results import (
         pretraining_commands,
@@ -62,6 +66,11 @@ def main(argv: list[str]) -> None:
         if FLAGS.curves is not None:
             pretraining_figure(pretrained, FLAGS.curves)
             print(f"written: {FLAGS.curves}")
+    validated = os.path.join(FLAGS.records, "cross_validation")
+    if os.path.isdir(validated):
+        reports = read_json_files(validated)
+        tables["cross-validation"] = cross_validation_table(reports)
+        tables["cross-validation commands"] = cross_validation_commands(reports)
     if FLAGS.baseline is not None:
         tables["mcnemar"] = comparisons_table(every, FLAGS.baseline)
     if FLAGS.figure is not None:

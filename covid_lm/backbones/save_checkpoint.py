@@ -2,7 +2,7 @@
 
 DIR/config.json
 DIR/vocab.txt
-DIR/model.safetensors        float32, the names of `BertForMaskedLM`
+DIR/model.safetensors        float32, the names of `BertForMaskedLM`, with or without its head
 """
 
 import os
@@ -26,7 +26,7 @@ def save_checkpoint(
     backbone: BertBackbone,
     config: BackboneConfig,
     vocabulary: Sequence[str],
-    masked_lm_head: Mapping[str, keras.Variable],
+    masked_lm_head: Mapping[str, keras.Variable] | None,
     pooler: bool,
 ) -> None:
     """Writes the directory beside its place, then renames; one that is there is replaced.
@@ -36,7 +36,7 @@ def save_checkpoint(
         backbone: the encoder's weights.
         config: what the backbone was built from.
         vocabulary: words, index = id.
-        masked_lm_head: variables by the keys of `LoadedWeights.masked_lm_head`.
+        masked_lm_head: variables by the keys of `LoadedWeights.masked_lm_head`; None without.
         pooler: whether the backbone's pooler is worth keeping: one that was never trained isn't.
 
     Raises:
@@ -64,14 +64,17 @@ def save_checkpoint(
 
 
 def _tensors(
-    backbone: BertBackbone, masked_lm_head: Mapping[str, keras.Variable], pooler: bool
+    backbone: BertBackbone, masked_lm_head: Mapping[str, keras.Variable] | None, pooler: bool
 ) -> dict[str, np.ndarray]:
     targets = name_table.encoder_targets(backbone)
     if pooler:
         targets |= name_table.pooler_targets(backbone)
     variables = {place: target.variable for place, target in targets.items()}
-    targets |= name_table.masked_lm_targets(backbone)
-    variables |= {place: masked_lm_head[key] for key, place in name_table.MASKED_LM_HEAD.items()}
+    if masked_lm_head is not None:
+        targets |= name_table.masked_lm_targets(backbone)
+        variables |= {
+            place: masked_lm_head[key] for key, place in name_table.MASKED_LM_HEAD.items()
+        }
     tensors = {}
     for place, target in targets.items():
         name = name_table.hugging_face_name(place)

@@ -3,7 +3,7 @@
 import contextlib
 import importlib.util
 import statistics
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from covid_lm.benchmark.cases import Case, Target
 from covid_lm.benchmark.worker import NEEDS, Worker
@@ -42,22 +42,40 @@ def measure(case: Case, contenders: tuple[str, ...], rounds: int, label: str = "
     Raises:
         RunError: a contender failed.
     """
-    with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(Worker(name, case)) for name in contenders]
-        results: dict[str, dict[str, Any]] = {
-            name: {"seconds": [], "calls": [], "peak_bytes": 0} for name in contenders
-        }
+    with started([(name, case) for name in contenders]) as workers:
+        turns: dict[str, list[dict]] = {name: [] for name in contenders}
         for number in range(rounds):
             first = number % len(workers)
             for worker in workers[first:] + workers[:first]:
-                turn = worker.turn()
-                result = results[worker.contender]
-                result["seconds"].append(turn["seconds"])
-                result["calls"].append(turn["calls"])
-                result["peak_bytes"] = turn["peak_bytes"]
-            times = ", ".join(f"{name} {results[name]['seconds'][-1]:.3f} s" for name in contenders)
+                turns[worker.contender].append(worker.turn())
+            times = ", ".join(f"{name} {turns[name][-1]['seconds']:.3f} s" for name in contenders)
             print(f"{label}{case}, round {number + 1}/{rounds}: {times}", flush=True)
-    return results
+    return {name: together(turns[name]) for name in contenders}
+
+
+def together(turns: Sequence[dict]) -> dict:
+    """A worker's turns in one: "seconds" and "calls" of each, and "peak_bytes" after the last."""
+    return {
+        "seconds": [turn["seconds"] for turn in turns],
+        "calls": [turn["calls"] for turn in turns],
+        "peak_bytes": turns[-1]["peak_bytes"],
+    }
+
+
+@contextlib.contextmanager
+def started(todo: Sequence[tuple[str, Case]]) -> Iterator[list[Worker]]:
+    """Worker processes for contenders and cases: built side by side, warmed up one by one.
+
+    Raises:
+        RunError: one of them failed.
+    """
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(Worker(name, case)) for name, case in todo]
+        for worker in workers:
+            worker.built()
+        for worker in workers:
+            worker.warm_up()
+        yield workers
 
 
 def ratio(ours: list[float], theirs: list[float]) -> dict:

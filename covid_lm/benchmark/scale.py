@@ -12,14 +12,18 @@ from covid_lm.benchmark.accelerators import accelerator_table
 from covid_lm.benchmark.cases import Case, Options, cases
 from covid_lm.benchmark.contenders import CLASSES
 from covid_lm.benchmark.growth import growth_series, growth_table
-from covid_lm.benchmark.rounds import OURS, measure
+from covid_lm.benchmark.rounds import OURS, started, together
 
+STARTED_AT_ONCE = 4  # processes; they are built side by side, and measured one after another
 EVERY = 8  # the batch size that everything is measured at
 QUICK = ("tiny",)  # backbones of which training is measured at other batch sizes, too
 
 
 def run(options: Options) -> dict:
     """Measures every case.
+
+    Args:
+        options: the memory must hold four training steps of the largest backbone at a time.
 
     Returns:
         {"suite", "notes", "cases": [...], "tables": Markdown} as `report.table` takes it.
@@ -34,9 +38,13 @@ def run(options: Options) -> dict:
     growing = {case: None for axis in series.values() for case in axis.values()}
     todo = [idle, *sizes, *growing]
     found = {}
-    for number, case in enumerate(todo):
-        label = f"[{number + 1}/{len(todo)}] "
-        found[case] = measure(case, (OURS,), options.rounds, label)[OURS]
+    for place in range(0, len(todo), STARTED_AT_ONCE):
+        some = todo[place : place + STARTED_AT_ONCE]
+        with started([(OURS, case) for case in some]) as workers:
+            for number, (case, worker) in enumerate(zip(some, workers, strict=True), place + 1):
+                found[case] = together([worker.turn() for _ in range(options.rounds)])
+                took = statistics.median(found[case]["seconds"])
+                print(f"[{number}/{len(todo)}] {case}: {took:.3f} s", flush=True)
     seconds = {case: statistics.median(result["seconds"]) for case, result in found.items()}
     results = [_result(case, found[case], found[idle]["peak_bytes"]) for case in sizes]
     return {

@@ -1,11 +1,12 @@
 """A contender in a process of its own: neither its threads nor its memory touch the others'.
 
-The process reads one JSON line with its contender and case, builds and warms up the step and
-answers `{"warm_up_seconds": ...}`; after that it answers each line, a number of steps, with
+The process reads one JSON line with its contender and case, builds the step, runs it once and
+answers `{"built": true}`; after that it answers each line, a number of steps, with
 `{"seconds": ..., "calls": [...], "peak_bytes": ...}`, the median time of a step, that of each, and
 its memory so far. It sleeps while it waits.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -49,23 +50,22 @@ NEEDS = {
     "pillow_hf": ("torch", "transformers"),
     "pillow_hf_tuned": ("torch", "transformers"),
 }
-WARM_UP_STEPS = 2
 TURN_SECONDS = 1.0
 
 
 class Worker:
     """The parent's end of a worker process; a context manager that ends it.
 
+    The process starts at once, so that several are built side by side.
+
     Args:
         contender: a key of `BUILDERS`.
         case: what to measure.
-
-    Raises:
-        RunError: the process failed, with the last line of what it said.
     """
 
     def __init__(self, contender: str, case: Case):
         self.contender = contender
+        self._case = case
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in __exit__)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "covid_lm.benchmark.worker"],
@@ -79,8 +79,20 @@ class Worker:
                 "RAYON_NUM_THREADS": str(case.threads),
             },
         )
-        answer = self._ask({"contender": contender, "case": dataclasses.asdict(case)})
-        self._steps = max(case.calls, round(TURN_SECONDS / answer["warm_up_seconds"]))
+        self._write({"contender": contender, "case": dataclasses.asdict(case)})
+
+    def built(self) -> None:
+        """Waits until the step is built and has run once.
+
+        Raises:
+            RunError: the process failed, with the last line of what it said.
+        """
+        self._read()
+
+    def warm_up(self) -> None:
+        """Runs one more step, alone, to tell how many make a turn; raises as `built`."""
+        seconds = self._ask(1)["seconds"]
+        self._steps = max(self._case.calls, round(TURN_SECONDS / seconds))
 
     def turn(self) -> dict:
         """Runs about a second of steps, at least as many as the case asks for.
@@ -90,14 +102,22 @@ class Worker:
         """
         return self._ask(self._steps)
 
-    def _ask(self, question: dict | int) -> dict:
+    def _ask(self, steps: int) -> dict:
+        self._write(steps)
+        return self._read()
+
+    def _write(self, question: dict | int) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
+        # A process that is gone says why when it is read from.
+        with contextlib.suppress(OSError):
             self._process.stdin.write(json.dumps(question) + "\n")
             self._process.stdin.flush()
+
+    def _read(self) -> dict:
+        assert self._process.stdout is not None
+        try:
             return json.loads(self._process.stdout.readline())
-        except (OSError, ValueError):
+        except ValueError:
             self._process.wait()
             self._errors.seek(0)
             said = self._errors.read().strip().splitlines() or ["no message"]
@@ -109,7 +129,8 @@ class Worker:
     def __exit__(self, *exception: object) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with contextlib.suppress(OSError):  # what a process that is gone has not read
+            self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
         self._errors.close()
@@ -132,9 +153,8 @@ def serve() -> None:
     request = json.loads(sys.stdin.readline())
     case = Case(**request["case"])
     step = BUILDERS[request["contender"]](case)
-    for _ in range(WARM_UP_STEPS):
-        warm_up_seconds = _seconds(step)
-    answer({"warm_up_seconds": warm_up_seconds})
+    step()
+    answer({"built": True})
     for line in sys.stdin:
         calls = _calls(step, json.loads(line), case.callers)
         peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

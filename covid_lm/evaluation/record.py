@@ -32,18 +32,18 @@ def run_record(run: dict, metrics: dict, evaluation: Evaluation) -> dict:
         evaluation: of the same split.
 
     Returns:
-        `name`, the run's options, `weights` ("random", "pretrained", or "masked-token" where
-        `tools/pretrain.py` made them), `seconds` that it took, `machine`, `images` that it was
-        trained on, `epochs` (its log), `split`, `classes`, `protocols`, `name_alone`, `floors` and
-        `lesion_place` (rows without their reliability bins), and `hits`: a digit per image of the
-        split in its order, 1 where the run's own protocol got it right.
+        `name`, the run's options, `weights` (`weights_origin`), `seconds` that it took,
+        `machine`, `images` that it was trained on, `epochs` (its log), `split`, `classes`,
+        `protocols`, `name_alone`, `floors` and `lesion_place` (rows without their reliability
+        bins), and `hits`: a digit per image of the split in its order, 1 where the run's own
+        protocol got it right.
     """
     options = run["config"]["run"]
     rows = {key: metrics[key] for key in ("protocols", "floors", "lesion_place") if key in metrics}
     return {
         "name": run["name"],
         **{key: options.get(key) for key in _OPTIONS},
-        "weights": _weights(options.get("weights")),
+        "weights": weights_origin(options.get("weights")),
         "images": int((options.get("training_images") or "0").split(",")[0]) or None,
         "seconds": run["metrics"].get("seconds"),
         "machine": options.get("machine") and machine_line(options["machine"]),
@@ -64,7 +64,13 @@ def _lean(row: dict) -> dict:
     }
 
 
-def _weights(directory: str | None) -> str:
+def weights_origin(directory: str | None) -> str:
+    """Where the weights that a run began with are from, in a word.
+
+    Returns:
+        "random", "pretrained", "masked-token" where `tools/pretrain.py` made them, or the name of
+        the data set where `tools/export.py --encoder` took them from a run into that run's folder.
+    """
     if directory is None:
         return "random"
     run_dir = os.path.join(os.path.dirname(os.path.abspath(directory)), "run")
@@ -72,4 +78,4 @@ def _weights(directory: str | None) -> str:
         config = json.loads(read_bytes(os.path.join(run_dir, "config.json")))
     except (OSError, ValueError):
         return "pretrained"
-    return "masked-token" if "pretraining" in config else "pretrained"
+    return "masked-token" if "pretraining" in config else config["run"]["dataset"]

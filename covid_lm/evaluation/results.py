@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from covid_lm.errors import InputError
 from covid_lm.evaluation.comparison import mcnemar
@@ -24,34 +24,33 @@ def read_records(directory: str) -> list[dict]:
     Raises:
         InputError: no records there, or a file that is none.
     """
+    records = read_json_files(directory, ("protocols", "command"))
+    if not records:
+        raise InputError(f"--records={directory}: none there; tools/evaluate.py --record makes one")
+    return records
+
+
+def read_json_files(directory: str, keys: Collection[str] = ("command",)) -> list[dict]:
+    """The objects in a folder's JSON files, by name.
+
+    Raises:
+        InputError: no such folder, or a file that is no object with these keys.
+    """
     try:
         names = sorted(name for name in os.listdir(directory) if name.endswith(".json"))
     except OSError as error:
         raise InputError(f"--records={directory}: {error.strerror}") from None
-    if not names:
-        raise InputError(f"--records={directory}: none there; tools/evaluate.py --record makes one")
-    records = read_json_files(directory)
-    for name, record in zip(names, records, strict=True):
-        if not {"protocols", "command"} <= record.keys():
-            path = os.path.join(directory, name)
-            raise InputError(f"{path}: not a record ('protocols' or 'command' is missing)")
-    return records
-
-
-def read_json_files(directory: str) -> list[dict]:
-    """The objects in a folder's JSON files, by name.
-
-    Raises:
-        InputError: a file that is none.
-    """
     objects = []
-    for name in sorted(name for name in os.listdir(directory) if name.endswith(".json")):
-        path = os.path.join(directory, name)
+    for path in (os.path.join(directory, name) for name in names):
         try:
             with open(path, encoding="utf-8") as file:
-                objects.append(dict(json.load(file)))
+                values = dict(json.load(file))
         except (ValueError, TypeError) as error:
             raise InputError(f"{path}: not a record ({error})") from None
+        for key in keys:
+            if key not in values:
+                raise InputError(f"{path}: not a record ({key!r} is missing)")
+        objects.append(values)
     return objects
 
 
@@ -61,8 +60,9 @@ def results_table(records: Sequence[dict]) -> str:
     The accuracy's interval is over patients where they are known (see each record's `ci95_method`).
     """
     lines = [
-        "| model | protocol, test | seed | correct | accuracy [95%] | balanced | AUC [95%] | min |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | protocol, test | images x epochs | seed | correct | accuracy [95%] | balanced | "
+        "AUC [95%] | min |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for record in sorted(records, key=_order):
         own = record["protocol"]
@@ -71,15 +71,16 @@ def results_table(records: Sequence[dict]) -> str:
             title = _ROW_TITLES.get(name, name) if first else f"… tested {row['test_policy']}"
             if first and record["early_stopping"] == "test":
                 title += " (stopped by the test split)"
-            time = f"{record['seconds'] / 60:.0f}" if first and record.get("seconds") else ""
-            lines.append(_line(_model(record) if first else "", title, record["seed"], row, time))
+            of_the_run = (_model(record), _taught(record), _minutes(record)) if first else ("",) * 3
+            lines.append(_line(*of_the_run, title, record["seed"], row))
     floors: dict[str, dict] = next(
         (record["floors"] for record in records if "floors" in record), {}
     )
     for name, row in floors.items():
-        lines.append(_line(name.replace("_", " "), "floor: the same tokens", 0, row, ""))
+        lines.append(_line(name.replace("_", " "), "", "", "floor: the same tokens", 0, row))
     if records:
-        lines.append(_line("depth-3 tree", "the name's length", 0, records[0]["name_alone"], ""))
+        row = records[0]["name_alone"]
+        lines.append(_line("depth-3 tree", "", "", "the name's length", 0, row))
     return "\n".join(lines)
 
 
@@ -186,13 +187,24 @@ def _model(record: dict) -> str:
     return f"{record['backbone']}{size}{layout}, {record['weights']} weights{how}"
 
 
-def _line(model: str, title: str, seed: int, row: dict, minutes: str) -> str:
+def _taught(record: dict) -> str:
+    """How many images it was trained on and how often; nothing of an average, which wasn't."""
+    if not record["epochs"]:
+        return ""
+    return f"{record['images']:,} x {len(record['epochs'])}"
+
+
+def _minutes(record: dict) -> str:
+    return f"{record['seconds'] / 60:.0f}" if record["epochs"] else ""
+
+
+def _line(model: str, taught: str, minutes: str, title: str, seed: int, row: dict) -> str:
     low, high = row["ci95"]
     area = "-" if row["auc"] is None else f"{row['auc']:.3f}"
     if row["auc"] is not None and row.get("auc_ci95"):
         area += " [{:.3f}, {:.3f}]".format(*row["auc_ci95"])
     return (
-        f"| {model} | {title} | {seed} | {row['correct']}/{row['n']} | "
+        f"| {model} | {title} | {taught} | {seed} | {row['correct']}/{row['n']} | "
         f"{row['accuracy']:.3f} [{low:.3f}, {high:.3f}] | {row['balanced_accuracy']:.3f} | "
         f"{area} | {minutes} |"
     )

@@ -4,6 +4,10 @@ import re
 
 import pytest
 
+from covid_lm.evaluation.cross_validation_results import (
+    cross_validation_commands,
+    cross_validation_table,
+)
 from covid_lm.evaluation.paper_tables import table_1
 from covid_lm.evaluation.pretraining_results import pretraining_commands, pretraining_table
 from covid_lm.evaluation.results import (
@@ -21,6 +25,7 @@ from tests.conftest import REPOSITORY
 FOLDER = REPOSITORY / "saved_models" / "records"
 RECORDS = read_records(str(FOLDER))
 PRETRAINED = read_json_files(str(FOLDER / "pretraining"))
+VALIDATED = read_json_files(str(FOLDER / "cross_validation"))
 BY_DATASET = {
     dataset: [record for record in RECORDS if record["dataset"] == dataset]
     for dataset in sorted({record["dataset"] for record in RECORDS})
@@ -35,6 +40,8 @@ BY_DATASET = {
         ("mcnemar", comparisons_table(RECORDS, "honest-average")),
         ("table 1", table_1(RECORDS)),
         *([("lesion place", lesion_table(RECORDS))] if "phantom4000" in BY_DATASET else []),
+        ("cross-validation", cross_validation_table(VALIDATED)),
+        ("cross-validation commands", cross_validation_commands(VALIDATED)),
         ("pretraining", pretraining_table(PRETRAINED)),
         ("pretraining commands", pretraining_commands(PRETRAINED)),
     ],
@@ -46,6 +53,7 @@ def test_tables(key, table):
 
 
 def test_records_name_no_place_of_a_machine():
-    for record in RECORDS:
+    for record in [*RECORDS, *PRETRAINED, *VALIDATED]:
         assert "/" not in re.sub("tools/|saved_models/", "", record["command"])
+    for record in RECORDS:
         assert len(record["hits"]) == next(iter(record["protocols"].values()))["n"]

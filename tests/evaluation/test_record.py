@@ -31,11 +31,11 @@ def record_of(weights: str | None) -> dict:
     [
         (None, "pretrained"),
         ("damaged", "pretrained"),
-        (json.dumps({"classifier": {}, "run": {}}), "pretrained"),
+        (json.dumps({"classifier": {}, "run": {"dataset": "cifar10"}}), "cifar10"),
         (json.dumps({"pretraining": {}, "sequences": {}}), "masked-token"),
     ],
 )
-def test_weights_made_by_pretraining_are_told_from_others(tmp_path, config, expected):
+def test_where_weights_are_from(tmp_path, config, expected):
     if config is not None:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "config.json").write_text(config)

@@ -42,6 +42,7 @@ def record(name: str, right: str = "11110000", **changes) -> dict:
         "command": f"python tools/train.py --name={name}",
         "date": "2026-11-23",
         "seconds": 120.0,
+        "images": 1425,
         "machine": "2 cores of a processor",
         "epochs": [{"epoch": 1, "val_accuracy": 0.5}, {"epoch": 2, "val_accuracy": 0.75}],
         "protocols": {protocol: row(right, "masked" if protocol == "paper" else protocol)},
@@ -54,11 +55,18 @@ def record(name: str, right: str = "11110000", **changes) -> dict:
 def test_a_line_says_what_was_measured():
     lines = results_table([record("a", seed=3)]).splitlines()
     expected = (
-        "| minilm-l6, pretrained weights | fixed: 24 [MASK]s | 3 | 4/8 | 0.500 [0.215, 0.785]"
+        "| minilm-l6, pretrained weights | fixed: 24 [MASK]s | 1,425 x 2 | 3 | 4/8 | 0.500 [0.215, "
     )
     assert lines[2].startswith(expected)
     assert lines[2].endswith("| 2 |")
-    assert lines[3].startswith("| depth-3 tree | the name's length | 0 | 8/8 | 1.000")
+    assert lines[3].startswith("| depth-3 tree | the name's length |  | 0 | 8/8 | 1.000")
+
+
+def test_an_average_took_no_epochs_and_no_minutes():
+    average = record("a", seed="0, 1", epochs=[], images=None, seconds=14.0)
+    line = results_table([average]).splitlines()[2]
+    assert line.split(" | ")[2:4] == ["", "0, 1"]
+    assert line.endswith("|  |")
 
 
 def test_rows_stand_by_model_then_protocol_then_seed():
@@ -70,7 +78,7 @@ def test_rows_stand_by_model_then_protocol_then_seed():
     ]
     lines = results_table(records).splitlines()[2:6]
     assert [line.split(" | ")[1][:5] for line in lines] == ["paper", "fixed", "fixed", "absen"]
-    assert [line.split(" | ")[2] for line in lines] == ["0", "0", "1", "0"]
+    assert [line.split(" | ")[3] for line in lines] == ["0", "0", "1", "0"]
     assert lines[3].startswith("| resnet50 32x32, random weights |")
 
 
@@ -86,7 +94,7 @@ def test_a_recipe_and_an_average_are_told_apart():
         "| minilm-l6 gray22, pretrained weights, honest recipe",
         "| minilm-l6 gray22, pretrained weights",
     ]
-    assert [line.split(" | ")[2] for line in lines] == ["0", "0, 1", "0"]
+    assert [line.split(" | ")[3] for line in lines] == ["0", "0, 1", "0"]
 
 
 def test_other_test_policies_and_floors_stand_below():
@@ -94,9 +102,9 @@ def test_other_test_policies_and_floors_stand_below():
     chosen = record("a", protocol="paper", protocols=both, early_stopping="test")
     chosen["floors"] = {"random_forest": row("11111000", "fixed")}
     lines = results_table([chosen]).splitlines()
-    assert "tested masked (stopped by the test split) | 0 | 3/8 |" in lines[2]
-    assert lines[3].startswith("|  | … tested fixed | 0 | 2/8 |")
-    assert lines[4].startswith("| random forest | floor: the same tokens | 0 | 5/8 |")
+    assert "tested masked (stopped by the test split) | 1,425 x 2 | 0 | 3/8 |" in lines[2]
+    assert lines[3].startswith("|  | … tested fixed |  | 0 | 2/8 |")
+    assert lines[4].startswith("| random forest | floor: the same tokens |  | 0 | 5/8 |")
 
 
 def test_commands():
@@ -155,5 +163,5 @@ def test_unusable_records(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(record("a")))
     assert [r["name"] for r in read_records(str(tmp_path))] == ["a"]
     (tmp_path / "b.json").write_text("{}")
-    with pytest.raises(InputError, match=r"b\.json: not a record"):
+    with pytest.raises(InputError, match=r"b\.json: not a record \('protocols' is missing\)$"):
         read_records(str(tmp_path))
