@@ -1,8 +1,8 @@
 """Measures covid_lm beside its alternatives in one run, and prints ratios with their spread.
 
-The rivals are optional: pip install 'covid_lm[bench]' brings PyTorch and transformers. About 15
-minutes a suite on two cores, longer for `training`, which has pre-training too, and 7 for `scale`,
-which has no rivals; run it on a machine that does nothing else.
+The rivals are optional: pip install 'covid_lm[bench]' brings PyTorch and transformers. `all` runs
+the others, but `soak`, in fewer rounds and cases, 13 minutes on two cores; one at a time they take
+up to as long. Run it on a machine that does nothing else.
 """
 
 import importlib

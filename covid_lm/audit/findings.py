@@ -7,8 +7,9 @@ in machine-learning-based science", Patterns 4 (9), 100804.
 import dataclasses
 from collections.abc import Sequence
 
+from statsmodels.stats.multitest import multipletests
+
 from covid_lm.audit.checks import FILE, Check
-from covid_lm.audit.intervals import holm
 from covid_lm.audit.probes import Marker, ProbeResult
 
 SEVERITIES = ("high", "medium", "low", "info")
@@ -100,7 +101,8 @@ def probe_findings(
         classes: the classes' names.
         paths: of the files that were probed.
     """
-    adjusted = holm([result.p_value for _, result in probed])
+    p_values = [result.p_value for _, result in probed]
+    adjusted = multipletests(p_values, method="holm")[1].tolist() if p_values else []
     findings = [
         _probe_finding(check, result, p_value, classes, paths)
         for (check, result), p_value in zip(probed, adjusted, strict=True)

@@ -1,7 +1,11 @@
-"""Intervals and p-values where the images of one patient are not independent."""
+"""Intervals where the images of one patient are not independent.
+
+Not those of `evaluation.intervals`: an audit has an interval for each of its probes, so these take
+a formula or fewer resamples, and they hold near 1, where a bootstrap has too little spread.
+"""
 
 import numpy as np
-from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from covid_lm.evaluation.area_under_curve import areas_under_curve
 
@@ -22,7 +26,7 @@ def bootstrap_weights(groups: np.ndarray, replicates: int, rng: np.random.Genera
     return draws.T[groups].astype(np.float32)
 
 
-def area_interval(
+def bounded_area_interval(
     scores: np.ndarray,
     indicators: np.ndarray,
     groups: np.ndarray,
@@ -55,29 +59,17 @@ def design_effect(correct: np.ndarray, groups: np.ndarray) -> float:
     return max(1.0, float(np.sum(sums**2) / single))
 
 
-def accuracy_interval(correct: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+def design_effect_interval(correct: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
     """95% Wilson interval of the accuracy at the effective number of files.
 
     That is their number over the design effect, or the number of groups where no file or every
     file is correct.
     """
-    share, count = float(correct.mean()), len(correct)
+    share = float(correct.mean())
     if share in (0.0, 1.0):
         effective = float(len(np.unique(groups)))
     else:
-        effective = count / design_effect(correct, groups)
-    z = stats.norm.ppf((1 + LEVEL) / 2)
-    centre = (share + z**2 / (2 * effective)) / (1 + z**2 / effective)
-    half = np.sqrt(share * (1 - share) / effective + z**2 / (4 * effective**2))
-    half *= z / (1 + z**2 / effective)
-    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
-
-
-def holm(p_values: list[float]) -> list[float]:
-    """P-values adjusted for all that were computed (Holm 1979): the family-wise error is kept."""
-    order = np.argsort(p_values, kind="stable")
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for position, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - position) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
+        effective = len(correct) / design_effect(correct, groups)
+    bounds = proportion_confint(share * effective, effective, 1 - LEVEL, method="wilson")
+    low, high = np.clip(bounds, 0, 1).tolist()
+    return low, high

@@ -11,7 +11,7 @@ import tqdm
 from covid_lm.audit import image_edits
 from covid_lm.audit.attribution import attribution_shares, mean_shares
 from covid_lm.audit.findings import Finding
-from covid_lm.audit.intervals import accuracy_interval, area_interval
+from covid_lm.audit.intervals import bounded_area_interval, design_effect_interval
 from covid_lm.audit.model_findings import (
     BLANKED,
     BORDER,
@@ -199,7 +199,7 @@ def _rows(
                 "mean_change": float(change.mean()),
                 "largest_change": float(change.max()),
                 "flipped": int(flipped.sum()),
-                "flipped_interval": list(accuracy_interval(flipped, groups)),
+                "flipped_interval": list(design_effect_interval(flipped, groups)),
                 "accuracy": float(np.mean(after.argmax(axis=1) == labels)),
                 **_area(after, labels, groups, seed),
             }
@@ -215,7 +215,7 @@ def _area(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, see
         scores, indicators = probabilities[:, 1:], (labels == 1)[:, None]
     else:
         scores, indicators = probabilities, labels[:, None] == np.arange(probabilities.shape[1])
-    interval = area_interval(scores, indicators, groups, np.random.default_rng(seed))
+    interval = bounded_area_interval(scores, indicators, groups, np.random.default_rng(seed))
     return {"auc": float(areas_under_curve(scores, indicators)[0]), "auc_interval": list(interval)}
 
 

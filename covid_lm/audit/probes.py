@@ -13,8 +13,8 @@ import numpy as np
 
 from covid_lm.audit.design_matrix import DesignMatrix, Features, design_matrix
 from covid_lm.audit.intervals import (
-    accuracy_interval,
-    area_interval,
+    bounded_area_interval,
+    design_effect_interval,
     design_effect,
 )
 from covid_lm.audit.ridge import FoldRidge, RidgeFit
@@ -162,10 +162,10 @@ def _score(
         n=len(labels),
         correct=int(correct.sum()),
         accuracy=float(correct.mean()),
-        accuracy_interval=accuracy_interval(correct, groups),
+        accuracy_interval=design_effect_interval(correct, groups),
         majority=float(np.bincount(labels).max() / len(labels)),
         auc=float(areas_under_curve(rounded, truth)[0]),
-        auc_interval=area_interval(rounded, truth, groups, rng),
+        auc_interval=bounded_area_interval(rounded, truth, groups, rng),
         design_effect=design_effect(correct, groups),
     )
 

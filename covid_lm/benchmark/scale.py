@@ -1,7 +1,7 @@
 """Suite `scale`: speed and memory by size, how time grows, and what would fit an accelerator.
 
 The first two are measured here, beside no rival; the third is computed. Both dtypes at batch 8,
-and of the rest what keeps the suite short: it took seven minutes on two cores.
+and of the rest what keeps the suite short.
 """
 
 import statistics

@@ -82,7 +82,7 @@ def test_weighted_areas_are_those_of_repeated_files():
 
 def test_area_interval_of_a_perfect_score():
     labels = np.arange(20) < 10
-    low, high = intervals.area_interval(
+    low, high = intervals.bounded_area_interval(
         labels[:, None] * 1.0, labels[:, None], np.arange(20), np.random.default_rng(0)
     )
     exact = stats.binomtest(10, 10).proportion_ci(method="exact").low
@@ -91,23 +91,18 @@ def test_area_interval_of_a_perfect_score():
 
 def test_accuracy_interval_widens_with_clusters():
     correct = np.repeat([1, 0, 1, 1, 0, 1, 1, 1], 5).astype(bool)
-    single = intervals.accuracy_interval(correct, np.arange(40))
+    single = intervals.design_effect_interval(correct, np.arange(40))
     wilson = stats.binomtest(30, 40).proportion_ci(method="wilson")
     assert single == (pytest.approx(wilson.low), pytest.approx(wilson.high))
     groups = np.repeat(np.arange(8), 5)
     assert intervals.design_effect(correct, groups) == pytest.approx(5)
     wilson = stats.binomtest(6, 8).proportion_ci(method="wilson")
-    clustered = intervals.accuracy_interval(correct, groups)
+    clustered = intervals.design_effect_interval(correct, groups)
     assert clustered == (pytest.approx(wilson.low), pytest.approx(wilson.high))
-    assert intervals.accuracy_interval(np.ones(40, bool), groups) == (
+    assert intervals.design_effect_interval(np.ones(40, bool), groups) == (
         pytest.approx(stats.binomtest(8, 8).proportion_ci(method="wilson").low),
         1,
     )
-
-
-def test_holm():
-    assert intervals.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert intervals.holm([]) == []
 
 
 def test_labels_are_permuted_by_whole_groups():
