@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -72,6 +73,10 @@ def _guarded(main: Callable[[list[str]], int | None], argv: list[str]) -> int | 
         _fail(str(error), error.exit_status)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
+    except BrokenPipeError:
+        # Who reads the output has enough of it, as `| head` has; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         # A full disk or a directory taken away is the machine's state, not a defect to trace.
         place = f"{error.filename}: " if error.filename else ""

@@ -1,6 +1,7 @@
 """The tools as a person meets them: help, one-line errors, exit statuses."""
 
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -71,3 +72,16 @@ def test_wrong_flags_and_input_are_one_line_and_status_2(tool, arguments, messag
     assert last_line(process).startswith(message)
     assert "Traceback" not in process.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    script = (
+        "from covid_lm.command_line import run_tool\n"
+        "run_tool(lambda argv: [print('a line') for _ in range(100_000)])\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.read(6) == b"a line"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 128 + signal.SIGPIPE

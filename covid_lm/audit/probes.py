@@ -14,8 +14,8 @@ import numpy as np
 from covid_lm.audit.design_matrix import DesignMatrix, Features, design_matrix
 from covid_lm.audit.intervals import (
     bounded_area_interval,
-    design_effect_interval,
     design_effect,
+    design_effect_interval,
 )
 from covid_lm.audit.ridge import FoldRidge, RidgeFit
 from covid_lm.evaluation.area_under_curve import areas_under_curve
