@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Sequence
 
 from covid_lm.evaluation.record import weights_origin
+from covid_lm.evaluation.results import command_entry
 from covid_lm.machine import machine_line
 
 _KEPT = ("dataset", "command", "classes", "images", "patients", "folds", "folds_done", "epochs")
@@ -49,7 +50,7 @@ def cross_validation_table(records: Sequence[dict]) -> str:
 def cross_validation_commands(records: Sequence[dict]) -> str:
     """The command behind each row, with date and machine, in Markdown."""
     return "\n".join(
-        f"- {recipe_title(record)} ({record['date']}, {record['machine']}): `{record['command']}`"
+        command_entry(recipe_title(record), record)
         for record in sorted(records, key=lambda record: _best(record)["log_loss"])
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from covid_lm.errors import InputError
+from covid_lm.evaluation.results import command_entry
 from covid_lm.file_system import read_bytes, whole_file
 
 _TOLD = ("backbone", "layout", "protocol", "max_images", "batch_size", "learning_rate", "dtype")
@@ -67,8 +68,7 @@ def pretraining_table(records: Sequence[dict]) -> str:
 def pretraining_commands(records: Sequence[dict]) -> str:
     """The command behind each row, with date and machine, in Markdown."""
     return "\n".join(
-        f"- {_model(record)}, {record['layout']} ({record['date']}, {record['machine']}): "
-        f"`{record['command']}`"
+        command_entry(f"{_model(record)}, {record['layout']}", record)
         for record in sorted(records, key=_order)
     )
 

@@ -104,12 +104,15 @@ def _place(row: dict) -> str:
 
 def commands_list(records: Sequence[dict]) -> str:
     """The command behind each row, with date and machine, in Markdown."""
-    lines = [
-        f"- {_model(record)}, {record['protocol']}, seed {record['seed']} ({record['date']}, "
-        f"{record['machine']}): `{record['command']}`"
+    return "\n".join(
+        command_entry(f"{_model(record)}, {record['protocol']}, seed {record['seed']}", record)
         for record in sorted(records, key=_order)
-    ]
-    return "\n".join(lines)
+    )
+
+
+def command_entry(title: str, record: dict) -> str:
+    """A line of such a list, for any record with `date`, `machine` and `command`."""
+    return f"- {title} ({record['date']}, {record['machine']}): `{record['command']}`"
 
 
 def comparisons_table(records: Sequence[dict], baseline: str) -> str:
