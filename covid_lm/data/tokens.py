@@ -143,12 +143,10 @@ class DecodedRecords:
 
     def tokenize(self, preprocessor: Preprocessor, batch_size: int = 256) -> TokenizedRecords:
         """Token ids under the preprocessor's policy."""
-        parts = list(
-            tf.data.Dataset.from_tensor_slices((self.pixels, self.filenames))
-            .batch(batch_size)
-            .map(preprocessor.sequence)
-            .as_numpy_iterator()
-        )
+        pixels, filenames, parts = np.asarray(self.pixels), self.filenames, []
+        for start in range(0, len(pixels), batch_size):
+            rows = slice(start, start + batch_size)
+            parts.append(preprocessor.sequence(pixels[rows], filenames[rows]))
         return TokenizedRecords(
             tokens={key: np.concatenate([part[key] for part in parts]) for key in parts[0]},
             labels=self.labels,
@@ -234,8 +232,11 @@ def decoded_chunks(
 def _decode(
     records: Sequence[ImageRecord], image_input: ImageInput, batch_size: int = 32
 ) -> DecodedRecords:
-    batches = raw_batches(records, batch_size).map(lambda image_bytes, _: image_input(image_bytes))
-    parts = list(batches.prefetch(2).as_numpy_iterator())
+    # Called batch by batch: a mapped data set would optimize the layer's graph anew each time.
+    parts = []
+    for start in range(0, len(records), batch_size):
+        encoded = [read_image(record) for record in records[start : start + batch_size]]
+        parts.append(image_input(tf.constant(encoded)))
     valid = np.concatenate([part["valid"] for part in parts])
     return DecodedRecords(
         pixels=np.concatenate([part["pixels"] for part in parts])[valid],
