@@ -132,6 +132,7 @@ CHANGED_BY_THE_EPOCH = {
 }
 
 
+@pytest.mark.slow
 def test_a_schedule_and_augmented_images_go_on_where_they_were(image_folder, tmp_path):
     whole = fitted(image_folder, tmp_path / "whole", **CHANGED_BY_THE_EPOCH)
     with pytest.raises(Terminated):

@@ -29,6 +29,7 @@ def runs(image_folder, tmp_path_factory):
             TrainingOptions(
                 dataset="folder",
                 data_dir=image_folder,
+                backbone="1x64",
                 protocol=protocol,
                 epochs=1,
                 batch_size=8,
@@ -84,7 +85,7 @@ def test_the_record_tells_how_the_run_was_made(report):
     assert set(record["protocols"]) == {"masked", "visible", "fixed", "absent"}
     assert "reliability" not in record["protocols"]["masked"]
     assert os.path.dirname(path) not in json.dumps(record)
-    assert "| tiny, random weights |" in results_table(read_records(os.path.dirname(path)))
+    assert "| 1x64, random weights |" in results_table(read_records(os.path.dirname(path)))
 
 
 def test_predictions_are_those_of_the_live_model(runs, image_folder):
