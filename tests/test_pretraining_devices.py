@@ -7,6 +7,8 @@ import pytest
 
 from tests.test_global_equality import run_python
 
+pytestmark = pytest.mark.slow  # half a minute of other processes
+
 
 def run_curves(*names: str) -> dict:
     return json.loads(run_python("-m", "tests.pretraining_curves", *names).splitlines()[-1])
@@ -32,7 +34,6 @@ def test_every_masked_token_counts_once(results, split):
         assert two[split] == pytest.approx(one[split], rel=1e-5, abs=1e-5)
 
 
-@pytest.mark.slow
 def test_with_dropout_a_run_goes_on_as_if_at_once(results):
     at_once, in_two_calls = run_curves("two_dropout", "two_dropout_in_two_calls").values()
     assert at_once["losses"] == in_two_calls["losses"]
