@@ -35,7 +35,7 @@ def cross_validation_table(records: Sequence[dict]) -> str:
         "log loss there, and last |",
         "|---|---|---|---|---|---|---|",
     ]
-    for record in sorted(records, key=lambda record: _best(record)["log_loss"]):
+    for record in sorted(records, key=_order):
         best, last = _best(record), record["epochs"][-1]
         lines.append(
             f"| {recipe_title(record)} | {record['folds_done']} of {record['folds']} | "
@@ -50,8 +50,7 @@ def cross_validation_table(records: Sequence[dict]) -> str:
 def cross_validation_commands(records: Sequence[dict]) -> str:
     """The command behind each row, with date and machine, in Markdown."""
     return "\n".join(
-        command_entry(recipe_title(record), record)
-        for record in sorted(records, key=lambda record: _best(record)["log_loss"])
+        command_entry(recipe_title(record), record) for record in sorted(records, key=_order)
     )
 
 
@@ -74,3 +73,7 @@ def recipe_title(record: dict) -> str:
 
 def _best(record: dict) -> dict:
     return min(record["epochs"], key=lambda row: row["log_loss"])
+
+
+def _order(record: dict) -> float:
+    return _best(record)["log_loss"]

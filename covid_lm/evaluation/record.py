@@ -78,4 +78,6 @@ def weights_origin(directory: str | None) -> str:
         config = json.loads(read_bytes(os.path.join(run_dir, "config.json")))
     except (OSError, ValueError):
         return "pretrained"
-    return "masked-token" if "pretraining" in config else config["run"]["dataset"]
+    if "pretraining" in config:
+        return "masked-token"
+    return config.get("run", {}).get("dataset", "pretrained")

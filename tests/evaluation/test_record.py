@@ -31,6 +31,7 @@ def record_of(weights: str | None) -> dict:
     [
         (None, "pretrained"),
         ("damaged", "pretrained"),
+        (json.dumps({"classifier": {}, "run": {}}), "pretrained"),
         (json.dumps({"classifier": {}, "run": {"dataset": "cifar10"}}), "cifar10"),
         (json.dumps({"pretraining": {}, "sequences": {}}), "masked-token"),
     ],
