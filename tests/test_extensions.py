@@ -17,11 +17,11 @@ USE = """
 import sys
 import numpy as np
 from covid_lm.audit.checks import CHECKS
-from covid_lm.backbones.bert import build_backbone
-from covid_lm.backbones.named import backbone_config
+from covid_lm.backbones.bert_encoder import build_backbone
+from covid_lm.backbones.configs import backbone_config
 from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.data import load_dataset
-from covid_lm.preprocessor import Preprocessor
+from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.protocols import LAYOUTS
 
 dataset = load_dataset("labelled_table", sys.argv[1])

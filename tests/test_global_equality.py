@@ -20,7 +20,7 @@ def run_python(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def curves() -> dict:
-    return json.loads(run_python("-m", "tests.device_curves"))
+    return json.loads(run_python("-m", "tests.training.device_curves"))
 
 
 @pytest.mark.parametrize("other", ["two", "xla"])
@@ -50,10 +50,10 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-from covid_lm import fitting
-from covid_lm.termination import Terminated
-from covid_lm.training import train
-from covid_lm.training_options import TrainingOptions
+from covid_lm.train import loop as fitting
+from covid_lm.training.termination import Terminated
+from covid_lm.train import train
+from covid_lm.training.options import TrainingOptions
 
 options = TrainingOptions(
     dataset="folder", data_dir=sys.argv[1], backbone="1x64", epochs=2, batch_size=6,

@@ -52,8 +52,6 @@ def test_help_answers_without_importing_tensorflow(path):
         ("pretrain", ["--data_dir=x"], "pretrain.py: --data_dir: given 1 time(s), but needed once"),
         ("cross_validate", ["--augment=x"], "cross_validate.py: flag --augment=x: value should be"),
         ("cross_validate", ["--epochs=0"], "cross_validate.py: --epochs=0: must be at least 1"),
-        ("average", [], "average.py: --name=NAME is needed"),
-        ("average", ["--name=x", "--run=a"], "average.py: --run: give two different runs or more"),
         ("predict", ["x.png"], "predict.py: give either --model="),
         ("export", ["--run=absent"], "export.py: absent/run: no finished run"),
         (

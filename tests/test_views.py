@@ -6,12 +6,12 @@ import tensorflow as tf
 
 from covid_lm.audit.attribution import attribution_shares
 from covid_lm.data.records import ImageRecord
-from covid_lm.data.tokens import DecodedRecords, decode_records
-from covid_lm.evaluation.integrated_gradients import integrated_gradients
-from covid_lm.evaluation.protocols import predict_tokens
-from covid_lm.pixel_classifier import PixelClassifier, PixelClassifierConfig
-from covid_lm.preprocessor import MIRRORED
-from covid_lm.serving.export import run_saved_model, write_saved_model
+from covid_lm.evaluation.attribution import integrated_gradients
+from covid_lm.models.classifier import predict_tokens
+from covid_lm.models.pixel_classifier import PixelClassifier, PixelClassifierConfig
+from covid_lm.models.preprocessor import MIRRORED
+from covid_lm.pipeline.decoded import DecodedRecords, decode_records
+from covid_lm.serving.saved_model import run_saved_model, write_saved_model
 from tests.conftest import encode, random_picture
 from tests.serving.tiny_model import tiny_classifier
 

@@ -45,10 +45,10 @@ flags.DEFINE_integer("threads", 2, "Threads of each contender.", lower_bound=1)
 
 
 def main(argv: list[str]) -> None:
-    from covid_lm.benchmark.report import table
-    from covid_lm.evaluation.results import replace_results
-    from covid_lm.machine import machine
-    from covid_lm.run_directory import write_json
+    from covid_lm.benchmark.speed_tables import table
+    from covid_lm.environment import machine
+    from covid_lm.files import write_json
+    from covid_lm.results.tables import replace_results
 
     if FLAGS.readme and FLAGS.suite != "all":
         raise InputError(f"--readme={FLAGS.readme}: only with --suite=all")
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> None:
 
 
 def _options() -> Options:
-    from covid_lm.backbones.named import backbone_config
+    from covid_lm.backbones.configs import backbone_config
 
     given: dict[str, Any] = {
         name: FLAGS[name].value for name in ("backbones", "batch_sizes", "dtypes")

@@ -7,7 +7,7 @@ can be chosen; test images are not read.
 from absl import flags
 
 from covid_lm.command_line import run_tool
-from covid_lm.training_flags import define_training_flags, told_flags
+from covid_lm.training.flags import define_training_flags, told_flags
 
 FLAGS = flags.FLAGS
 define_training_flags()
@@ -20,11 +20,11 @@ flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
-    from covid_lm.cross_validation import cross_validate
-    from covid_lm.evaluation.cross_validation_results import cross_validation_record
-    from covid_lm.evaluation.fold_figures import fold_table
-    from covid_lm.run_directory import write_json
-    from covid_lm.training_options import TrainingOptions
+    from covid_lm.cross_validate import cross_validate
+    from covid_lm.evaluation.fold_metrics import fold_table
+    from covid_lm.files import write_json
+    from covid_lm.results.cross_validation_results import cross_validation_record
+    from covid_lm.training.options import TrainingOptions
 
     told = told_flags()
     told |= {"dtype": told["dtype"] or "float32", "early_stopping": "none"}

@@ -21,8 +21,8 @@ flags.DEFINE_bool("skip_invalid", False, "Leave undecodable images out, and coun
 
 
 def main(argv: list[str]) -> None:
+    from covid_lm.evaluate import evaluate_run, report_path
     from covid_lm.evaluation.summary import summary
-    from covid_lm.run_evaluation import evaluate_run, report_path
 
     if FLAGS.model is None:
         raise InputError("--model=saved_models/NAME is needed")

@@ -28,12 +28,12 @@ def main(argv: list[str]) -> None:
     if FLAGS.run is None:
         raise InputError("--run=saved_models/NAME is needed")
     if FLAGS.encoder is not None:
-        from covid_lm.encoder_weights import write_encoder
+        from covid_lm.export import write_encoder
 
         write_encoder(FLAGS.run.rstrip("/"), FLAGS.encoder)
         print(f"written: {FLAGS.encoder}")
         return
-    from covid_lm.serving.export import export_run
+    from covid_lm.export import export_run
 
     version_dir, difference = export_run(FLAGS.run.rstrip("/"), FLAGS.dtype)
     print(

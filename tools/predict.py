@@ -44,8 +44,8 @@ def main(argv: list[str]) -> int:
     if FLAGS.output is not None or FLAGS.beam_options:
         raise InputError("--output and --beam_options go with --runner")
     from covid_lm.serving.client import predict_on_server
-    from covid_lm.serving.model_path import resolve_model
     from covid_lm.serving.predict import image_files, predict_files, write_predictions
+    from covid_lm.serving.versions import resolve_model
 
     if (FLAGS.model is None) == (FLAGS.server is None):
         raise InputError("give either --model=saved_models/NAME or --server=HOST:PORT")
@@ -74,7 +74,7 @@ def _predict_in_a_pipeline(patterns: list[str]) -> int:
     for name in ("common", "worker"):
         logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)
     from covid_lm.serving.batch_inference import run_batch_inference
-    from covid_lm.serving.model_path import resolve_model
+    from covid_lm.serving.versions import resolve_model
 
     is_local = "://" not in FLAGS.model
     shards = run_batch_inference(

@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import flags
 
-from covid_lm.backbones.named import BACKBONES
+from covid_lm.backbones.configs import BACKBONES
 from covid_lm.command_line import define_tpu_flags, run_tool
 from covid_lm.data import DATASETS
 from covid_lm.protocols import LAYOUT_HELP, LAYOUTS, PROTOCOLS
@@ -51,9 +51,9 @@ define_tpu_flags()
 
 
 def main(argv: list[str]) -> None:
-    from covid_lm.distribution import default_dtype
-    from covid_lm.pretraining import pretrain
-    from covid_lm.pretraining_options import PretrainingOptions
+    from covid_lm.pretrain import pretrain
+    from covid_lm.training.devices import default_dtype
+    from covid_lm.training.pretraining_options import PretrainingOptions
 
     renamed = {"datasets": "dataset", "data_dirs": "data_dir"}
     values: dict[str, Any] = {

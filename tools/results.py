@@ -24,18 +24,19 @@ flags.DEFINE_string("curves", None, "File to draw the losses of pre-training to.
 
 
 def main(argv: list[str]) -> None:
-    from covid_lm.evaluation.cross_validation_results import (
+    from covid_lm.files import write_json
+    from covid_lm.results.cross_validation_results import (
         cross_validation_commands,
         cross_validation_table,
     )
-    from covid_lm.evaluation.paper_tables import figure_2, table_1
-    from covid_lm.evaluation.pretraining_results import (
+    from covid_lm.results.figures import figure_2, table_1
+    from covid_lm.results.pretraining_results import (
         pretraining_commands,
         pretraining_figure,
         pretraining_record,
         pretraining_table,
     )
-    from covid_lm.evaluation.results import (
+    from covid_lm.results.tables import (
         commands_list,
         comparisons_table,
         lesion_table,
@@ -44,7 +45,6 @@ def main(argv: list[str]) -> None:
         replace_results,
         results_table,
     )
-    from covid_lm.run_directory import write_json
 
     every = read_records(FLAGS.records)
     folder = os.path.join(FLAGS.records, "pretraining")

@@ -9,7 +9,7 @@ import os
 from absl import flags
 
 from covid_lm.command_line import define_tpu_flags, run_tool
-from covid_lm.training_flags import define_training_flags, told_flags
+from covid_lm.training.flags import define_training_flags, told_flags
 
 # What trains; `run_tool` gives all else to TensorFlow.
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
@@ -43,10 +43,10 @@ flags.DEFINE_integer(
 
 
 def main(argv: list[str]) -> None:
-    from covid_lm.distribution import default_dtype
     from covid_lm.evaluation.summary import summary
-    from covid_lm.training import train, train_along
-    from covid_lm.training_options import TrainingOptions
+    from covid_lm.train import train, train_along
+    from covid_lm.training.devices import default_dtype
+    from covid_lm.training.options import TrainingOptions
 
     told = told_flags()
     told["dtype"] = told["dtype"] or default_dtype(FLAGS.tpu)

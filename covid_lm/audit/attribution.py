@@ -6,8 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from covid_lm.averaged_classifier import TokenClassifier
-from covid_lm.classifier import Classifier
+from covid_lm.models.token_classifier import TokenClassifier
 
 KINDS = ("image", "name", "special")
 
@@ -30,8 +29,7 @@ def attribution_shares(classifier: TokenClassifier, tokens: dict) -> np.ndarray:
 
     The input is a token's embedding, the gradient that of the predicted class's logit less the
     mean logit. Token and position embeddings are summed, so the gradient by the token's is the
-    gradient by the position's, which needs one image at a time and no look inside the encoder. Of
-    two views the first counts; of an average, the mean over its members.
+    gradient by the position's, which needs one image at a time and no look inside the encoder.
 
     Args:
         tokens: `token_ids`, `segment_ids`, `padding_mask`, int32 [batch, length].
@@ -39,11 +37,6 @@ def attribution_shares(classifier: TokenClassifier, tokens: dict) -> np.ndarray:
     Returns:
         float [batch, 3], in the order of `KINDS`; rows add up to 1, or to 0 without any gradient.
     """
-    shares = [_own_shares(member, tokens) for member in classifier.members if member.reads_tokens]
-    return np.mean(shares, axis=0)
-
-
-def _own_shares(classifier: Classifier, tokens: dict) -> np.ndarray:
     kinds = token_kinds(tokens, classifier.vocabulary.index("[SEP]"))
     table = classifier.backbone.token_embedding.embeddings
     embeddings = keras.ops.convert_to_numpy(table).astype(np.float32)
@@ -61,7 +54,7 @@ def _own_shares(classifier: Classifier, tokens: dict) -> np.ndarray:
     return shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-30)
 
 
-def _position_gradient(classifier: Classifier, tokens: dict) -> np.ndarray:
+def _position_gradient(classifier: TokenClassifier, tokens: dict) -> np.ndarray:
     """Of one image's logit margin, by the position embeddings: float32 [positions, hidden]."""
     positions = classifier.backbone.position_embedding.position_embeddings.value
     with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from covid_lm.audit import container_features, name_features
 from covid_lm.audit.design_matrix import Features
-from covid_lm.audit.observations import Observation
+from covid_lm.audit.features import container as container_features
+from covid_lm.audit.features import names as name_features
+from covid_lm.audit.features.observations import Observation
 
 FILE, PICTURE = "file", "picture"
 SIDES = ("width", "height")

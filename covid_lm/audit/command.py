@@ -3,12 +3,12 @@
 import os
 import sys
 
+from covid_lm.audit.audit_report import json_report, text_summary
 from covid_lm.audit.data_audit import audit_dataset
-from covid_lm.audit.report import json_report, text_summary
-from covid_lm.audit.report_html import html_report
+from covid_lm.audit.page import html_report
 from covid_lm.data import load_dataset
 from covid_lm.errors import InputError
-from covid_lm.run_directory import write_json, write_text
+from covid_lm.files import write_json, write_text
 
 HIGH_FINDING = 3
 
@@ -40,7 +40,7 @@ def run_audit(
     progress = sys.stderr.isatty()
     report = audit_dataset(dataset, seed, progress=progress)
     if model is not None:
-        from covid_lm.audit.model_checks import check_model
+        from covid_lm.audit.model.model_checks import check_model
 
         report = report.with_model(*check_model(model, dataset, report.observations, progress))
     print(text_summary(report))

@@ -9,13 +9,14 @@ import threadpoolctl
 import tqdm
 
 from covid_lm.audit.checks import CHECKS, Check
+from covid_lm.audit.data_findings import structure_findings
 from covid_lm.audit.duplicates import DuplicatePair, chain, connected_groups, find_duplicates
+from covid_lm.audit.features.observations import Observation, Unreadable, observe_all
 from covid_lm.audit.findings import Finding, probe_findings, ranked
-from covid_lm.audit.observations import Observation, Unreadable, observe_all
 from covid_lm.audit.probes import PERMUTATIONS, Labels, ProbeResult, run_probe
-from covid_lm.audit.splits import SplitSummary, has_own_test_split, split_summaries
-from covid_lm.audit.structure_findings import structure_findings
+from covid_lm.audit.splits import has_own_test_split
 from covid_lm.data.records import ImageDataset
+from covid_lm.data.splits import SplitSummary, split_summaries
 from covid_lm.errors import InputError
 
 MIN_GROUPS = 8

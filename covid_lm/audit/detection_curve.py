@@ -6,7 +6,7 @@ import tqdm
 
 from covid_lm.audit.data_audit import audit_dataset
 from covid_lm.audit.findings import Finding
-from covid_lm.data.phantom import LEAKS, phantom
+from covid_lm.data.phantom.dataset import LEAKS, phantom
 
 SHARES = (0.05, 0.1, 0.2, 0.5)
 # The check that answers for each kind of planted leak.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from covid_lm.audit.observations import Observation
+from covid_lm.audit.features.observations import Observation
 
 HASH_SIDE = 8
 MAX_DISTANCE = 18

@@ -7,7 +7,7 @@ a formula or fewer resamples, and they hold near 1, where a bootstrap has too li
 import numpy as np
 from statsmodels.stats.proportion import proportion_confint
 
-from covid_lm.evaluation.area_under_curve import areas_under_curve
+from covid_lm.evaluation.statistics import areas_under_curve
 
 LEVEL = 0.95
 

@@ -18,7 +18,7 @@ from covid_lm.audit.intervals import (
     design_effect_interval,
 )
 from covid_lm.audit.ridge import FoldRidge, RidgeFit
-from covid_lm.evaluation.area_under_curve import areas_under_curve
+from covid_lm.evaluation.statistics import areas_under_curve
 
 FOLDS = 5
 PERMUTATIONS = 999

@@ -8,44 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from covid_lm.audit import name_features
+from covid_lm.audit.features import names as name_features
 from covid_lm.data.records import SPLITS, ImageRecord
+from covid_lm.data.splits import SplitSummary
 
 MIN_STEM = 6
 MAX_SOURCE_SHARE = 0.05
 _COUNTER = re.compile(r"[-_ .%(#]+\d+\)?$")
-
-
-@dataclasses.dataclass(frozen=True)
-class SplitSummary:
-    """Files and patients of one split; `patients` is None where no patient is known."""
-
-    split: str
-    files: int
-    class_counts: tuple[int, ...]
-    patients: int | None
-    most_files_of_a_patient: int
-
-
-def split_summaries(records: Sequence[ImageRecord], num_classes: int) -> list[SplitSummary]:
-    """One summary for each split that has files."""
-    summaries = []
-    for split in SPLITS:
-        members = [record for record in records if record.split == split]
-        if not members:
-            continue
-        labels = np.array([record.label for record in members])
-        patients = collections.Counter(r.patient for r in members if r.patient is not None)
-        summaries.append(
-            SplitSummary(
-                split,
-                len(members),
-                tuple(int(n) for n in np.bincount(labels, minlength=num_classes)),
-                len(patients) if patients else None,
-                max(patients.values(), default=1),
-            )
-        )
-    return summaries
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ import keras
 from keras import ops
 
 from covid_lm.backbones.bert_encoder import BertEncoder, project
-from covid_lm.backbones.named import BackboneConfig
-from covid_lm.layers.whole_blocks import in_whole_blocks
+from covid_lm.backbones.configs import BackboneConfig
+from covid_lm.layers.feature_extraction import in_whole_blocks
 
 
 @keras.saving.register_keras_serializable(package="covid_lm")

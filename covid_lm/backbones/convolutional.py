@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import keras
 
-from covid_lm.backbones.named import CONVOLUTIONAL_NETWORKS
+from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS
 from covid_lm.errors import InputError
 
 # Constructor, and how the network's published weights expect their pixels.

@@ -1,9 +1,14 @@
 """BERT's vectors at chosen positions, computed from a `BertBackbone`'s weights."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
+import numpy as np
 from keras import ops
 
-from covid_lm.backbones.bert_encoder import BertEncoder
+from covid_lm.backbones.bert_encoder import ACTIVATIONS, BertEncoder, InFloat32, normalize
+from covid_lm.backbones.weights.tensor_names import MASKED_LM_HEAD
 
 
 @keras.saving.register_keras_serializable(package="covid_lm")
@@ -43,3 +48,98 @@ class MaskedLmEncoder(BertEncoder):
 
     def compute_output_shape(self, input_shape):
         return (*input_shape["masked_positions"], self.backbone.hidden_dim)
+
+
+@keras.saving.register_keras_serializable(package="covid_lm")
+class MaskedLmHead(keras.layers.Layer):
+    """Vectors to logits: dense layer, activation, normalization, and the tied decoder.
+
+    The decoder's kernel is the token embedding. Of its rows only those of `word_ids` are used, the
+    words that a masked position can hold: a softmax over these logits is exactly the model's
+    distribution given that the word is one of them. The words left out get no gradient from the
+    decoder, so a softmax over the whole vocabulary, as other programs compute it from the saved
+    weights, is another distribution.
+
+    The weights bear the names of `LoadedWeights.masked_lm_head`.
+
+    Args:
+        token_embedding: the backbone's, which has `embeddings` [vocabulary, hidden_dim].
+        word_ids: ids of the words, in the order of the logits.
+        activation: a key of `ACTIVATIONS`.
+        layer_norm_epsilon: added to the variance.
+        **kwargs: `dtype`, float32 or mixed_bfloat16, and `name`.
+    """
+
+    def __init__(
+        self,
+        token_embedding: keras.layers.Layer,
+        word_ids: Sequence[int] | np.ndarray,
+        activation: str = "gelu",
+        layer_norm_epsilon: float = 1e-12,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.token_embedding = token_embedding
+        self.word_ids = np.asarray(word_ids, np.int32)
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.decoder = InFloat32(self._decoder_rows, name="decoder")
+
+    def build(self, input_shape: tuple) -> None:
+        vocabulary_size, width = self.token_embedding.embeddings.shape
+        self.transform_kernel = self.add_weight(
+            shape=(width, width),
+            initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            name="transform_kernel",
+        )
+        self.transform_bias = self.add_weight(
+            shape=(width,), initializer="zeros", name="transform_bias"
+        )
+        self.layer_norm_gamma = self.add_weight(
+            shape=(width,), initializer="ones", name="layer_norm_gamma"
+        )
+        self.layer_norm_beta = self.add_weight(
+            shape=(width,), initializer="zeros", name="layer_norm_beta"
+        )
+        self.decoder_bias = self.add_weight(
+            shape=(vocabulary_size,), initializer="zeros", name="decoder_bias"
+        )
+
+    def call(self, x):
+        """[batch, masked, hidden_dim] to float32 logits [batch, masked, words]."""
+        masked, width = x.shape[-2:]
+        x = ops.reshape(x, (-1, width))  # [batch * masked, hidden]
+        x = ops.add(ops.matmul(x, self.transform_kernel), self.transform_bias)
+        x = ACTIVATIONS[self.activation](x)
+        x = normalize(x, self.layer_norm_gamma, self.layer_norm_beta, self.layer_norm_epsilon)
+        kernel, bias = self.decoder(ops.convert_to_tensor(self.word_ids))
+        x = ops.matmul(x, ops.transpose(ops.cast(kernel, x.dtype)))
+        # In float32, since a softmax of bfloat16 logits would round the loss to two digits.
+        x = ops.add(ops.cast(x, "float32"), bias)
+        return ops.reshape(x, (-1, masked, len(self.word_ids)))
+
+    def _decoder_rows(self, word_ids):
+        """float32 [words, hidden_dim] and [words]."""
+        kernel = ops.take(self.token_embedding.embeddings, word_ids, axis=0)
+        return kernel, ops.take(self.decoder_bias, word_ids, axis=0)
+
+    def own_weights(self) -> dict[str, keras.Variable]:
+        """The variables by the keys of `LoadedWeights.masked_lm_head`."""
+        return {key: getattr(self, key) for key in MASKED_LM_HEAD}
+
+    def compute_output_spec(self, x: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((*x.shape[:-1], len(self.word_ids)), "float32")
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "token_embedding": keras.saving.serialize_keras_object(self.token_embedding),
+            "word_ids": self.word_ids.tolist(),
+            "activation": self.activation,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "MaskedLmHead":
+        embedding = keras.saving.deserialize_keras_object(config["token_embedding"])
+        return cls(**{**config, "token_embedding": embedding})

@@ -6,7 +6,7 @@ import string
 from collections.abc import Sequence
 
 from covid_lm.errors import InputError
-from covid_lm.file_system import read_bytes, whole_file
+from covid_lm.files import read_bytes, whole_file
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

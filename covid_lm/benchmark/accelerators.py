@@ -8,8 +8,13 @@ over the device's peak, times an assumed utilization.
 import dataclasses
 
 from covid_lm.backbones.cls_encoder import exact_flops
-from covid_lm.backbones.costs import activation_bytes, parameter_count, state_bytes
-from covid_lm.backbones.named import BackboneConfig, backbone_config
+from covid_lm.backbones.configs import (
+    BackboneConfig,
+    activation_bytes,
+    backbone_config,
+    parameter_count,
+    state_bytes,
+)
 
 LENGTH = 512
 CLASSES = 2

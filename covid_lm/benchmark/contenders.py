@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from covid_lm.backbones.named import BackboneConfig, backbone_config
+from covid_lm.backbones.configs import BackboneConfig, backbone_config
 from covid_lm.benchmark.cases import Case
 
 Step = Callable[[], object]
@@ -19,7 +19,7 @@ LEARNING_RATE, BETA_1, BETA_2, WEIGHT_DECAY = 1e-4, 0.99, 0.999, 1e-8
 
 def covid_lm(case: Case) -> Step:
     """`ClsEncoder`."""
-    from covid_lm.backbones.bert import build_backbone
+    from covid_lm.backbones.bert_encoder import build_backbone
     from covid_lm.backbones.cls_encoder import ClsEncoder
 
     config = backbone_config(case.backbone)
@@ -35,7 +35,7 @@ def keras_hub(case: Case) -> Step:
     """The library's `BertBackbone`, its sequence output read at position 0."""
     import dataclasses
 
-    from covid_lm.backbones.bert import build_backbone
+    from covid_lm.backbones.bert_encoder import build_backbone
 
     config = dataclasses.replace(backbone_config(case.backbone), dropout=case.dropout)
 
@@ -173,3 +173,27 @@ def _data(case: Case, config: BackboneConfig) -> tuple[dict[str, np.ndarray], np
         "padding_mask": np.ones(shape, np.int32),
     }
     return ids, generator.integers(0, CLASSES, case.batch_size, dtype=np.int32)
+
+
+SIZE = 2048
+PRODUCT_FLOPS = 2 * SIZE**3
+
+
+def tensorflow_product(case: Case) -> Step:
+    """[2048, 2048] x [2048, 2048] in TensorFlow, in the case's dtype."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(case.threads)
+    left = tf.cast(tf.random.normal([SIZE, SIZE]), case.dtype)
+    right = tf.cast(tf.random.normal([SIZE, SIZE]), case.dtype)
+    product = tf.function(tf.matmul)
+    return lambda: product(left, right)
+
+
+def torch_product(case: Case) -> Step:
+    """The same in PyTorch."""
+    import torch
+
+    torch.set_num_threads(case.threads)
+    left, right = torch.randn(2, SIZE, SIZE).to(getattr(torch, case.dtype))
+    return lambda: left @ right

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from covid_lm.backbones.cls_encoder import exact_flops
-from covid_lm.backbones.named import backbone_config
+from covid_lm.backbones.configs import backbone_config
 from covid_lm.benchmark.cases import Case
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
-from covid_lm.backbones.named import backbone_config
+from covid_lm.backbones.configs import backbone_config
 from covid_lm.benchmark.cases import Case
 from covid_lm.benchmark.contenders import Step, hugging_face_model
 

@@ -15,11 +15,11 @@ import numpy as np
 import tensorflow as tf
 from safetensors.numpy import save_file
 
-from covid_lm.backbones.name_table import encoder_targets
-from covid_lm.backbones.named import backbone_config
+from covid_lm.backbones.configs import backbone_config
 from covid_lm.backbones.vocabulary import built_in_vocabulary, write_vocabulary
-from covid_lm.classifier import Classifier, ClassifierConfig
-from covid_lm.serving.export import write_saved_model
+from covid_lm.backbones.weights.tensor_names import encoder_targets
+from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
+from covid_lm.serving.saved_model import write_saved_model
 from covid_lm.serving.signatures import signatures
 
 
@@ -34,17 +34,17 @@ def write_models(directory: str, backbone: str, dtype: str) -> None:
     keras.utils.set_random_seed(0)
     vocabulary = built_in_vocabulary()
     size = dataclasses.replace(backbone_config(backbone), vocabulary_size=len(vocabulary))
-    config = ClassifierConfig(
+    config = TokenClassifierConfig(
         classes=("negative", "positive"), backbone_name=backbone, backbone=size, protocol="masked"
     )
-    classifier = Classifier(config, vocabulary)
+    classifier = TokenClassifier(config, vocabulary)
     write_saved_model(classifier, os.path.join(directory, "export"), {}, dtype)
     _write_map_fn_variant(classifier, os.path.join(directory, "map_fn"), dtype)
     write_vocabulary(vocabulary, os.path.join(directory, "vocab.txt"))
     save_file(_hugging_face_weights(classifier), os.path.join(directory, "weights.safetensors"))
 
 
-def _write_map_fn_variant(classifier: Classifier, path: str, dtype: str) -> None:
+def _write_map_fn_variant(classifier: TokenClassifier, path: str, dtype: str) -> None:
     copy = classifier.serving_copy(dtype)
     decode: Any = _decode_by_map_fn  # a function in place of a layer
     copy.preprocessor().image_input = decode
@@ -68,7 +68,7 @@ def _decode_by_map_fn(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
     return {"pixels": pixels, "valid": tf.ones_like(image_bytes, tf.bool)}
 
 
-def _hugging_face_weights(classifier: Classifier) -> dict[str, np.ndarray]:
+def _hugging_face_weights(classifier: TokenClassifier) -> dict[str, np.ndarray]:
     """The encoder below `bert.`, as `BertModel` names its tensors, and the head below `dense.`."""
     weights = {}
     for name, target in encoder_targets(classifier.backbone).items():

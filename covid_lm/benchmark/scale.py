@@ -6,8 +6,7 @@ and of the rest what keeps the suite short.
 
 import statistics
 
-from covid_lm.backbones.costs import activation_bytes, state_bytes
-from covid_lm.backbones.named import backbone_config
+from covid_lm.backbones.configs import activation_bytes, backbone_config, state_bytes
 from covid_lm.benchmark.accelerators import accelerator_table
 from covid_lm.benchmark.cases import Case, Options, cases
 from covid_lm.benchmark.contenders import CLASSES

@@ -19,24 +19,23 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from covid_lm.benchmark import (
-    ceiling,
     contenders,
-    pretraining_contenders,
+    masked_lm_contenders,
     raw_image_contenders,
 )
 from covid_lm.benchmark.cases import Case
-from covid_lm.child_process import child_environment
+from covid_lm.environment import child_environment
 from covid_lm.errors import RunError
 
 BUILDERS = {
     "covid_lm": contenders.covid_lm,
     "keras_hub": contenders.keras_hub,
     "hugging_face": contenders.hugging_face,
-    "covid_lm_mlm": pretraining_contenders.covid_lm_mlm,
-    "hugging_face_mlm": pretraining_contenders.hugging_face_mlm,
-    "hf_mlm_tuned": pretraining_contenders.hf_mlm_tuned,
-    "tensorflow_product": ceiling.tensorflow_product,
-    "torch_product": ceiling.torch_product,
+    "covid_lm_mlm": masked_lm_contenders.covid_lm_mlm,
+    "hugging_face_mlm": masked_lm_contenders.hugging_face_mlm,
+    "hf_mlm_tuned": masked_lm_contenders.hf_mlm_tuned,
+    "tensorflow_product": contenders.tensorflow_product,
+    "torch_product": contenders.torch_product,
     "export": raw_image_contenders.export,
     "map_fn": raw_image_contenders.map_fn,
     "pillow_hf": raw_image_contenders.pillow_hf,

@@ -20,7 +20,7 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
         InputError: unknown name, no `data_dir`, or a data set that can't be used.
     """
     if name in EMBEDDED:
-        from covid_lm.data.phantom import phantom
+        from covid_lm.data.phantom.dataset import phantom
 
         return dataclasses.replace(phantom(EMBEDDED[name]), name=name)
     if data_dir is None:

@@ -14,12 +14,13 @@ import dataclasses
 import functools
 import io
 import os
+import zipfile
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from covid_lm.data import cifar_images
+from covid_lm.data.archives import zip_members
 from covid_lm.data.cifar_files import ImagesZip, Source, find_source, is_published, read_files
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.restricted_pickle import load_pickle
@@ -59,8 +60,8 @@ def cifar10(data_dir: str) -> ImageDataset:
     """
     source = find_source("cifar10", data_dir)
     if isinstance(source, ImagesZip):
-        records = carve(cifar_images.read_images_zip(source.path), "val", VAL_SHARE, VAL_SEED)
-        return ImageDataset("cifar10 (JPEG copies)", cifar_images.CLASSES, records).check()
+        records = carve(read_images_zip(source.path), "val", VAL_SHARE, VAL_SEED)
+        return ImageDataset("cifar10 (JPEG copies)", CLASSES, records).check()
     return _read("cifar10", "cifar10", source, "labels")
 
 
@@ -197,3 +198,50 @@ def _decoded(names: list, path: str) -> list[str]:
         return [bytes.decode(n.encode() if isinstance(n, str) else n) for n in names]
     except (TypeError, UnicodeError):
         raise InputError(f"{path}: a name that is not text; fetch it again") from None
+
+
+# CIFAR-10's own order, which is the alphabet's.
+CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+
+def read_images_zip(path: str) -> list[ImageRecord]:
+    """The zip's records in the order of their names, split "train" or "test".
+
+    Raises:
+        InputError: not a zip, unsafe or damaged, or a file that has no place in the layout.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile:
+        raise InputError(f"{path}: not a zip, or cut short; fetch it again") from None
+    labels = {name: label for label, name in enumerate(CLASSES)}
+    records = []
+    for member in sorted(zip_members(archive)):
+        parts = member.split("/")
+        if len(parts) != 3 or parts[0] not in ("train", "test") or parts[1] not in labels:
+            raise InputError(
+                f"{path}: holds {member!r}; its files must be train/CLASS/NAME or test/CLASS/NAME, "
+                f"with CLASS one of {', '.join(CLASSES)}"
+            )
+        split, class_name, filename = parts
+        records.append(
+            ImageRecord(
+                filename=filename,
+                label=labels[class_name],
+                split=split,
+                path=f"{path}!{member}",
+                read=functools.partial(archive.read, member),
+            )
+        )
+    return records

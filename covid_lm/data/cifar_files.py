@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 
-from covid_lm.data.untrusted_files import MAX_MEMBER_BYTES, refuse_link_out, tar_gz_members
+from covid_lm.data.archives import MAX_MEMBER_BYTES, refuse_link_out, tar_gz_members
 from covid_lm.errors import InputError
 
 ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar.html"

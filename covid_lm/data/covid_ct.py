@@ -14,10 +14,10 @@ import io
 import os
 import zipfile
 
+from covid_lm.data.archives import refuse_link_out, zip_members
 from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
-from covid_lm.data.untrusted_files import refuse_link_out, zip_members
 from covid_lm.errors import InputError
-from covid_lm.file_system import is_remote, read_bytes
+from covid_lm.files import is_remote, read_bytes
 
 CLASSES = ("NonCOVID", "COVID")
 METADATA = {

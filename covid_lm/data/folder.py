@@ -3,11 +3,11 @@
 import functools
 import os
 
+from covid_lm.data.archives import refuse_link_out
 from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
 from covid_lm.data.splits import carve
-from covid_lm.data.untrusted_files import refuse_link_out
 from covid_lm.errors import InputError
-from covid_lm.file_system import files_below, is_directory, list_names, read_bytes
+from covid_lm.files import files_below, is_directory, list_names, read_bytes
 
 VAL_SHARE, TEST_SHARE = 0.15, 0.2
 

@@ -1,6 +1,8 @@
 """What every data reader yields: labelled images that are read when they are needed."""
 
 import dataclasses
+import zipfile
+import zlib
 from collections.abc import Callable
 
 from covid_lm.errors import InputError
@@ -49,3 +51,16 @@ class ImageDataset:
             if not any(r.label == label and r.split == "train" for r in self.records):
                 raise InputError(f"{self.name}: class {name!r} has no training images")
         return self
+
+
+def read_image(record: ImageRecord) -> bytes:
+    """The image's bytes; none where the file can't be read, which no decoder takes for an image."""
+    try:
+        return record.read()
+    except (OSError, zipfile.BadZipFile, zlib.error):
+        return b""
+
+
+def encoded_filename(record: ImageRecord) -> bytes:
+    """The file name's bytes as the file system has them."""
+    return record.filename.encode("utf-8", "surrogateescape")

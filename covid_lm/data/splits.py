@@ -1,10 +1,15 @@
 """Splits that a data set comes without, and smaller ones, drawn once and for all."""
 
+import collections
 import dataclasses
 import random
 from collections.abc import Sequence
 
-from covid_lm.data.records import ImageDataset, ImageRecord
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
+from covid_lm.errors import InputError
 
 
 def carve(
@@ -56,3 +61,68 @@ def at_most(dataset: ImageDataset, max_images: int | None) -> ImageDataset:
         kept.update(path for _, _, path in sorted(ranked)[:max_images])
     records = tuple(r for r in dataset.records if r.split == "test" or r.path in kept)
     return dataclasses.replace(dataset, records=records)
+
+
+def patient_names(records: Sequence[ImageRecord]) -> list[str]:
+    """A name for each image's patient; an image of an unknown one stands for itself."""
+    return [
+        f"image {place}" if record.patient is None else f"patient {record.patient}"
+        for place, record in enumerate(records)
+    ]
+
+
+def held_out_folds(
+    records: Sequence[ImageRecord], num_folds: int, num_classes: int, seed: int
+) -> list[np.ndarray]:
+    """The held-out images of each fold, int [images of the fold], with classes in equal shares.
+
+    All images of a patient are in one fold; an image of an unknown patient stands for itself.
+
+    Raises:
+        InputError: fewer than two folds, or a class with fewer patients than folds.
+    """
+    if num_folds < 2:
+        raise InputError(f"--folds={num_folds}: must be at least 2")
+    labels = np.array([record.label for record in records])
+    groups = np.array(patient_names(records))
+    for label in range(num_classes):
+        count = len(np.unique(groups[labels == label]))
+        if count < num_folds:
+            raise InputError(
+                f"--folds={num_folds}: class {label} has images of {count} patients only; "
+                "use fewer folds"
+            )
+    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    return [held_out for _, held_out in folds.split(labels, labels, groups)]
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitSummary:
+    """Files and patients of one split; `patients` is None where no patient is known."""
+
+    split: str
+    files: int
+    class_counts: tuple[int, ...]
+    patients: int | None
+    most_files_of_a_patient: int
+
+
+def split_summaries(records: Sequence[ImageRecord], num_classes: int) -> list[SplitSummary]:
+    """One summary for each split that has files."""
+    summaries = []
+    for split in SPLITS:
+        members = [record for record in records if record.split == split]
+        if not members:
+            continue
+        labels = np.array([record.label for record in members])
+        patients = collections.Counter(r.patient for r in members if r.patient is not None)
+        summaries.append(
+            SplitSummary(
+                split,
+                len(members),
+                tuple(int(n) for n in np.bincount(labels, minlength=num_classes)),
+                len(patients) if patients else None,
+                max(patients.values(), default=1),
+            )
+        )
+    return summaries

@@ -4,9 +4,8 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 
-from covid_lm.data.records import ImageDataset, ImageRecord
+from covid_lm.data.records import ImageDataset, ImageRecord, read_image
 from covid_lm.data.splits import at_most
-from covid_lm.data.tokens import read_image
 
 
 @dataclasses.dataclass(frozen=True)

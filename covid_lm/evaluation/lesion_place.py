@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from covid_lm.backbones.vocabulary import built_in_vocabulary
-from covid_lm.data.phantom import lesions
+from covid_lm.data.phantom.dataset import lesions
 from covid_lm.data.records import ImageRecord
-from covid_lm.evaluation.intervals import wilson_interval
+from covid_lm.evaluation.statistics import wilson_interval
 from covid_lm.evaluation.token_positions import token_positions
-from covid_lm.preprocessor import Preprocessor
+from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.protocols import LAYOUTS
 
 PLACES = ("no lesion", "none in the kept rows", "some in the kept rows", "all in the kept rows")

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from covid_lm.layers.symbols import NUM_SYMBOLS, PAD
-from covid_lm.preprocessor import Preprocessor
+from covid_lm.models.preprocessor import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from covid_lm.layers.image_resize import resize
+from covid_lm.layers.image_decode import resize
 
 Sizes = Sequence[tuple[int, int]]  # heights and widths, from left to right
 

@@ -3,7 +3,11 @@
 import math
 from collections.abc import Sequence
 
-from covid_lm.html_page import bullet_list, escaped, table
+import numpy as np
+
+from covid_lm.html_page import bullet_list, elided, escaped, scrolling, table
+from covid_lm.pipeline.decoded import DecodedRecords
+from covid_lm.report.pictures import png, thumbnail
 
 MORE_FIGURES = {
     "balanced accuracy": "balanced_accuracy",
@@ -154,3 +158,119 @@ def _setting(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_setting(part)}" for key, part in value.items())
     return "-" if value is None else str(value)
+
+
+TABLE_CLASSES = 12
+LISTED = 10
+RIGHT = (33, 130, 200)
+WRONG = (220, 80, 40)
+
+
+def confusion_section(confusion: Sequence[Sequence[int]] | None, classes: Sequence[str]) -> str:
+    """The matrix, rows true and columns predicted, darker for a larger share of its row."""
+    heading = '<h2 id="confusion">Confusion matrix</h2>'
+    if not confusion:
+        return f"{heading}<p>unknown: these metrics hold no confusion matrix.</p>"
+    counts = np.asarray(confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    if len(classes) <= TABLE_CLASSES:
+        return heading + _table(counts, shares, classes)
+    return heading + _heat_map(counts, shares, classes)
+
+
+def _table(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> str:
+    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in classes)
+    rows = []
+    for true, name in enumerate(classes):
+        cells = "".join(
+            f'<td style="background: rgba{(*(RIGHT if true == k else WRONG), round(0.6 * s, 3))}">'
+            f"{counts[true, k]}</td>"
+            for k, s in enumerate(shares[true].tolist())
+        )
+        rows.append(f'<tr><th scope="row">{escaped(name)}</th>{cells}</tr>')
+    table = (
+        f'<table class="confusion"><thead><tr><th scope="col">true \\ predicted</th>{head}</tr>'
+        f"</thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+    return scrolling(table, "Confusion matrix")
+
+
+def _heat_map(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> str:
+    picture = np.zeros([*counts.shape, 4], np.uint8)
+    picture[..., :3] = WRONG
+    picture[np.diag_indices(len(classes))] = (*RIGHT, 0)
+    picture[..., 3] = np.rint(255 * np.sqrt(shares))
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED]
+    pairs = [(*np.unravel_index(place, wrong.shape), wrong.flat[place]) for place in order]
+    lines = [f"{classes[t]} taken for {classes[p]}: {count}" for t, p, count in pairs if count]
+    right = int(np.trace(counts))
+    return (
+        f'<figure><img class="heat" alt="Confusion of {len(classes)} classes: {right} of '
+        f'{int(counts.sum())} on the diagonal" src="{png(picture)}"/><figcaption>Rows: true class, '
+        "columns: predicted, in the data set's order. Strength is the square root of the share of "
+        "the row; blue is right, orange wrong.</figcaption></figure>"
+        f"<p>Most frequent confusions:</p>{bullet_list(lines) or '<p>none</p>'}"
+    )
+
+
+MAX_MISTAKES = 8
+
+
+def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the wrong answers of the highest probability, highest first: int [<= count].
+
+    Args:
+        probabilities: float32 [n, classes].
+        labels: int [n].
+    """
+    answers = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(answers != labels)
+    order = np.argsort(-probabilities[wrong, answers[wrong]], kind="stable")
+    return wrong[order[:count]]
+
+
+def surest_right(probabilities: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """As `worst_mistakes`, of the right answers."""
+    right = np.flatnonzero(probabilities.argmax(axis=1) == labels)
+    order = np.argsort(-probabilities[right, labels[right]], kind="stable")
+    return right[order[:count]]
+
+
+def answer_text(probabilities: np.ndarray, label: int, classes: Sequence[str]) -> str:
+    """One image's answer and truth in words.
+
+    Args:
+        probabilities: float32 [classes].
+    """
+    answer = int(np.argmax(probabilities))
+    predicted = f"predicted {classes[answer]} ({probabilities[answer]:.3f})"
+    if answer == label:
+        return f"{predicted}, right"
+    return f"{predicted}, true {classes[label]} ({probabilities[label]:.3f})"
+
+
+def mistakes_section(
+    images: DecodedRecords, probabilities: np.ndarray, classes: Sequence[str]
+) -> str:
+    """The worst mistakes with their thumbnails."""
+    labels = np.array([record.label for record in images.records])
+    worst = worst_mistakes(probabilities, labels, MAX_MISTAKES)
+    heading = '<h2 id="mistakes">Worst mistakes</h2>'
+    if not len(worst):
+        return f"{heading}<p>None: every image was classified correctly.</p>"
+    figures = []
+    for index in worst:
+        record = images.records[index]
+        text = answer_text(probabilities[index], record.label, classes)
+        figures.append(
+            f'<li><figure><img class="thumbnail" alt="{escaped(record.filename)}" '
+            f'src="{thumbnail(record, images.pixels[index])}"/>'
+            f"<figcaption>{escaped(elided(record.filename))}<br/>{escaped(text)}</figcaption>"
+            "</figure></li>"
+        )
+    return (
+        f'{heading}<p class="dim">The wrong answers of the highest probability, highest first.'
+        f'</p><ul class="gallery">{"".join(figures)}</ul>'
+    )

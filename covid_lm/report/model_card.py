@@ -5,8 +5,8 @@ What nobody told the run is "unknown", in those words.
 
 from collections.abc import Sequence
 
-from covid_lm.audit.splits import SplitSummary
-from covid_lm.averaged_classifier import AnyClassifier
+from covid_lm.data.splits import SplitSummary
+from covid_lm.models.classifier import Classifier
 from covid_lm.report.dataset_facts import UNKNOWN, DatasetFacts, dataset_facts
 from covid_lm.report.measures import (
     counts_text,
@@ -15,11 +15,10 @@ from covid_lm.report.measures import (
     interval_text,
     warnings,
 )
-from covid_lm.report.tripod import checklist
 
 
 def model_card(
-    classifier: AnyClassifier,
+    classifier: Classifier,
     metrics: dict,
     run: dict,
     splits: Sequence[SplitSummary],
@@ -75,7 +74,7 @@ def _fields(values: dict[str, object]) -> list[str]:
     ]
 
 
-def _model_details(classifier: AnyClassifier, run: dict) -> list[str]:
+def _model_details(classifier: Classifier, run: dict) -> list[str]:
     config = classifier.config
     tokens = classifier.reads_tokens
     reading = (
@@ -210,7 +209,7 @@ def _figures(metrics: dict) -> list[str]:
     return _table(header, cells)
 
 
-def _caveats(classifier: AnyClassifier, metrics: dict, run: dict) -> list[str]:
+def _caveats(classifier: Classifier, metrics: dict, run: dict) -> list[str]:
     lines = [
         *warnings(metrics),
         "One seed, one split, no external data: other seeds and hospitals may differ.",
@@ -222,3 +221,45 @@ def _caveats(classifier: AnyClassifier, metrics: dict, run: dict) -> list[str]:
             "Of the 32x32 image the top 8 rows of red and about the bottom 7 of blue are read."
         )
     return _bullets(lines)
+
+
+# Item of TRIPOD+AI, its topic, and the heading under which it is answered; None: nowhere.
+TRIPOD_ITEMS = (
+    ("1", "title", "Model details"),
+    ("2", "abstract", "Quantitative analyses"),
+    ("3", "background", "Intended use"),
+    ("4", "objectives", "Intended use"),
+    ("5", "data", "Training data"),
+    ("6", "participants", "Training data"),
+    ("7", "data preparation", "Model details"),
+    ("8", "outcome", "Training data"),
+    ("9", "predictors", "Model details"),
+    ("10", "sample size", "Training data"),
+    ("11", "missing data", "Evaluation data"),
+    ("12", "analytical methods", "Metrics"),
+    ("13", "class imbalance", "Training data"),
+    ("14", "fairness", "Factors"),
+    ("15", "model output", "Model details"),
+    ("16", "training versus evaluation", "Evaluation data"),
+    ("17", "ethical approval", "Ethical considerations"),
+    ("18a", "funding", None),
+    ("18b", "conflicts of interest", None),
+    ("18c", "protocol", None),
+    ("18d", "registration", None),
+    ("18e", "data sharing", "Training data"),
+    ("18f", "code sharing", "Model details"),
+    ("19", "patient and public involvement", "Ethical considerations"),
+    ("20", "participants (results)", "Training data"),
+    ("21", "model development", "Training data"),
+    ("22", "model specification", "Model details"),
+    ("23", "model performance", "Quantitative analyses"),
+    ("24", "model updating", "Caveats and recommendations"),
+    ("25", "interpretation", "Caveats and recommendations"),
+    ("26", "limitations", "Caveats and recommendations"),
+    ("27", "usability in current care", "Intended use"),
+)
+
+
+def checklist() -> list[list[str]]:
+    """Item, topic and heading as rows of text; "unknown" where the card has no answer."""
+    return [[item, topic, heading or "unknown"] for item, topic, heading in TRIPOD_ITEMS]

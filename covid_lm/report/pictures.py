@@ -5,9 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from covid_lm.audit.pixel_features import gray_levels
-from covid_lm.data.records import ImageRecord
-from covid_lm.data.tokens import read_image
+from covid_lm.data.preview import gray_levels
+from covid_lm.data.records import ImageRecord, read_image
 from covid_lm.html_page import data_uri
 
 THUMBNAIL_SIDE = 200

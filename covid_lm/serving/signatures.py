@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from covid_lm.averaged_classifier import AnyClassifier
 from covid_lm.layers.class_output import ClassOutput
+from covid_lm.models.classifier import Classifier
 
 
 def signatures(
-    classifier: AnyClassifier,
+    classifier: Classifier,
 ) -> dict[str, tuple[Callable, list[tf.TensorSpec]]]:
     """Name to (function, input signature); the functions hold core TensorFlow ops only.
 

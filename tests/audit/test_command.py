@@ -11,10 +11,10 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from absl import flags
 
+from covid_lm.audit.audit_report import text_summary
 from covid_lm.audit.command import run_audit
 from covid_lm.audit.data_audit import audit_dataset
-from covid_lm.audit.report import text_summary
-from covid_lm.audit.report_html import html_report
+from covid_lm.audit.page import html_report
 from covid_lm.errors import InputError
 from tests.audit.synthetic import noise, noise_dataset, record
 from tests.conftest import REPOSITORY, encode

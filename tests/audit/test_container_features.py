@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covid_lm.audit import container_features
-from covid_lm.audit.observations import Observation, Unreadable, observe
-from covid_lm.data.phantom_leaks import add_metadata
+from covid_lm.audit.features import container as container_features
+from covid_lm.audit.features.observations import Observation, Unreadable, observe
+from covid_lm.data.phantom.leaks import add_metadata
 from tests.audit.synthetic import noise, record
 from tests.conftest import encode
 

@@ -9,7 +9,7 @@ from covid_lm.audit.data_audit import AuditReport, audit_dataset
 from covid_lm.audit.detection_curve import EXPECTED_CHECKS, expected_finding
 from covid_lm.audit.findings import Finding, area_severity, ranked, share_severity
 from covid_lm.data.covid_ct import covid_ct
-from covid_lm.data.phantom import LEAKS, phantom
+from covid_lm.data.phantom.dataset import LEAKS, phantom
 from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
 from tests.audit.synthetic import noise, noise_dataset, record

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covid_lm.audit import image_edits
-from covid_lm.data.phantom_leaks import add_metadata
+from covid_lm.audit.model import image_edits
+from covid_lm.data.phantom.leaks import add_metadata
 from tests.conftest import encode, random_picture
 
 PIXELS = random_picture(40, 48)

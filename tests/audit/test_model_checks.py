@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from covid_lm.audit.attribution import KINDS, attribution_shares, token_kinds
+from covid_lm.audit.audit_report import json_report, text_summary
 from covid_lm.audit.data_audit import audit_dataset
-from covid_lm.audit.model_checks import EDITS, check_model, edited_names
-from covid_lm.audit.model_findings import model_findings, model_lines
-from covid_lm.audit.report import json_report, text_summary
-from covid_lm.audit.report_html import html_report
-from covid_lm.backbones.named import BackboneConfig
-from covid_lm.classifier import Classifier, ClassifierConfig
-from covid_lm.classifier_files import load_classifier, save_config, save_weights
+from covid_lm.audit.model.model_checks import EDITS, check_model, edited_names
+from covid_lm.audit.model.model_findings import model_findings, model_lines
+from covid_lm.audit.page import html_report
+from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.errors import InputError
+from covid_lm.models.saving import load_classifier, save_config, save_weights
+from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 from tests.audit.synthetic import noise_dataset
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz.-_"
@@ -28,9 +28,9 @@ CLASSES = ("negative", "positive")
 def save_run(directory, protocol: str) -> str:
     """A run of random weights, large enough for its answers to depend on every token."""
     backbone = BackboneConfig(1, 16, 2, 32, vocabulary_size=len(VOCABULARY))
-    config = ClassifierConfig(CLASSES, "test", backbone, protocol=protocol)
+    config = TokenClassifierConfig(CLASSES, "test", backbone, protocol=protocol)
     keras.utils.set_random_seed(5)
-    classifier = Classifier(config, VOCABULARY)
+    classifier = TokenClassifier(config, VOCABULARY)
     generator = np.random.default_rng(5)
     classifier.logits.set_weights(
         [w + 0.3 * generator.standard_normal(w.shape) for w in classifier.logits.get_weights()]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from covid_lm.audit import name_features, splits
+from covid_lm.audit import splits
+from covid_lm.audit.features import names as name_features
 from tests.audit.synthetic import record
 
 

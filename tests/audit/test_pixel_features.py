@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covid_lm.audit import pixel_features
+from covid_lm.audit.features import pixels as pixel_features
 
 
 def framed(height=32, width=40, ring=4, inside=100, outside=10) -> np.ndarray:

@@ -10,7 +10,7 @@ from covid_lm.audit import intervals
 from covid_lm.audit.design_matrix import Features, cut_points, design_matrix
 from covid_lm.audit.probes import Labels, permuted_labels, run_probe
 from covid_lm.audit.ridge import FoldRidge, RidgeFit, penalty
-from covid_lm.evaluation.area_under_curve import areas_under_curve
+from covid_lm.evaluation.statistics import areas_under_curve
 
 
 def target(labels, groups=None, is_test=None, num_classes=2) -> Labels:

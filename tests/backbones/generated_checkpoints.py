@@ -1,6 +1,6 @@
 """Writes small BERT checkpoints with the exact tensor names and shapes of the released ones.
 
-The names are spelled out here once more, independently of `covid_lm.backbones.name_table`.
+The names are written out here again, independently of `backbones/weights/tensor_names.py`.
 Arrays are keyed by the original release's names (`bert/encoder/layer_0/...`), kernels
 [inputs, outputs].
 """
@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from safetensors.numpy import save_file
 
-from covid_lm.backbones.named import BackboneConfig
+from covid_lm.backbones.configs import BackboneConfig
 
 TIED_DECODER = "cls.predictions.decoder.weight"
 

@@ -18,11 +18,11 @@ import sys
 import keras
 import numpy as np
 
-from covid_lm.backbones.bert import build_backbone
+from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
 from covid_lm.backbones.masked_lm_encoder import MaskedLmEncoder
-from covid_lm.backbones.masked_lm_head import MaskedLmHead
-from covid_lm.backbones.named import BackboneConfig
+from covid_lm.backbones.masked_lm_encoder import MaskedLmHead
+from covid_lm.backbones.configs import BackboneConfig
 
 keras.utils.set_random_seed(0)
 generator = np.random.default_rng(0)

@@ -4,9 +4,14 @@ import dataclasses
 
 import pytest
 
-from covid_lm.backbones.costs import activation_bytes, parameter_count, state_bytes
-from covid_lm.backbones.named import BackboneConfig, backbone_config
-from covid_lm.classifier import Classifier, ClassifierConfig
+from covid_lm.backbones.configs import (
+    BackboneConfig,
+    activation_bytes,
+    backbone_config,
+    parameter_count,
+    state_bytes,
+)
+from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 
 ODD = BackboneConfig(
     3, 96, 3, 160, vocabulary_size=401, max_sequence_length=70, num_segments=3, dropout=0.0
@@ -24,7 +29,7 @@ ODD = BackboneConfig(
 def test_parameters_of_a_built_classifier(config, classes):
     names = tuple(f"class {number}" for number in range(classes))
     lengths = {"head": 32, "tail": 32}
-    built = Classifier(ClassifierConfig(names, "any", config, **lengths), vocabulary=())
+    built = TokenClassifier(TokenClassifierConfig(names, "any", config, **lengths), vocabulary=())
     assert parameter_count(config, classes) == built.logits.count_params()
 
 

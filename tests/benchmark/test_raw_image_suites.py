@@ -18,9 +18,9 @@ from covid_lm.benchmark.raw_image_contenders import (
     pillow_hf_tuned,
 )
 from covid_lm.benchmark.raw_images import raw_images
-from covid_lm.benchmark.report import table
+from covid_lm.benchmark.speed_tables import table
+from covid_lm.environment import machine
 from covid_lm.errors import InputError
-from covid_lm.machine import machine
 from tests.conftest import encode, random_picture
 
 TOKENS = {

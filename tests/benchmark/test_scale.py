@@ -3,14 +3,13 @@
 import pytest
 
 from covid_lm.backbones.cls_encoder import exact_flops
-from covid_lm.backbones.costs import activation_bytes, state_bytes
-from covid_lm.backbones.named import backbone_config
+from covid_lm.backbones.configs import activation_bytes, backbone_config, state_bytes
 from covid_lm.benchmark import scale
 from covid_lm.benchmark.accelerators import ACCELERATORS, Accelerator, accelerator_table, plan
 from covid_lm.benchmark.cases import SUITE_DEFAULTS, Case, Options, cases
 from covid_lm.benchmark.growth import exponent, growth_series, growth_table, operations
-from covid_lm.benchmark.report import table
-from covid_lm.machine import machine
+from covid_lm.benchmark.speed_tables import table
+from covid_lm.environment import machine
 from tests.conftest import REPOSITORY
 
 QUIET = {"machine": {"load_average": 0.0}}

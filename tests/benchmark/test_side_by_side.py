@@ -5,11 +5,11 @@ import contextlib
 import pytest
 
 from covid_lm.backbones.cls_encoder import exact_flops
-from covid_lm.backbones.named import backbone_config
+from covid_lm.backbones.configs import backbone_config
 from covid_lm.benchmark import encoder, preprocessing, rounds, scale, serving, training
 from covid_lm.benchmark.cases import Case, Options
-from covid_lm.benchmark.ceiling import PRODUCT_FLOPS
-from covid_lm.benchmark.report import table
+from covid_lm.benchmark.contenders import PRODUCT_FLOPS
+from covid_lm.benchmark.speed_tables import table
 
 SECONDS = {
     **{"covid_lm": 0.5, "keras_hub": 1.0, "hugging_face": 0.75},

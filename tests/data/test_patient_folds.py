@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from covid_lm.data.patient_folds import held_out_folds, patient_names
 from covid_lm.data.records import ImageRecord
+from covid_lm.data.splits import held_out_folds, patient_names
 from covid_lm.errors import InputError
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
-from covid_lm.data.phantom import LEAKS, lesions, phantom
+from covid_lm.data.phantom.dataset import LEAKS, lesions, phantom
 from covid_lm.errors import InputError
 
 SMALL = 24

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from covid_lm.evaluation.comparison import mcnemar
+from covid_lm.evaluation.statistics import mcnemar
 
 
 @pytest.mark.parametrize("counts", [(5, 9, 2, 3), (0, 1, 0, 0), (180, 12, 4, 7), (3, 4, 4, 0)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from covid_lm.data.records import ImageRecord
-from covid_lm.evaluation.protocols import evaluate_protocols
+from covid_lm.evaluation.protocol_metrics import evaluate_protocols
 from tests.conftest import encode
 from tests.serving.tiny_model import tiny_classifier
 

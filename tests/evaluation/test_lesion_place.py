@@ -1,6 +1,6 @@
 import numpy as np
 
-from covid_lm.data.phantom import lesions, phantom
+from covid_lm.data.phantom.dataset import lesions, phantom
 from covid_lm.evaluation.lesion_place import (
     PLACES,
     accuracy_by_lesion_place,

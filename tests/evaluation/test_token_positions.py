@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.evaluation.token_positions import token_positions
-from covid_lm.preprocessor import Preprocessor
+from covid_lm.models.preprocessor import Preprocessor
 from tests.conftest import encode, random_picture
 
 VOCABULARY = built_in_vocabulary()

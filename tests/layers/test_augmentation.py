@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from covid_lm.layers.augmentation import Augmentation
-from covid_lm.layers.image_resize import resize
+from covid_lm.layers.image_decode import resize
 from tests.conftest import random_picture
 
 SIZE = (6, 5)

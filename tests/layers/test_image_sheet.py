@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from covid_lm.layers.concatenation import Concatenation
+from covid_lm.layers.image_decode import resize
 from covid_lm.layers.image_input import ImageInput
-from covid_lm.layers.image_resize import resize
 from covid_lm.layers.image_sheet import (
     mirrored_sheet,
     resize_to_sheet,

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.layers.token_dropout import TokenDropout
-from covid_lm.preprocessor import Preprocessor
+from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.protocols import LAYOUTS
 from tests.conftest import encode, random_picture
 

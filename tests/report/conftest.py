@@ -5,7 +5,7 @@ How exact the integrals are has tests of its own, in `tests/evaluation`.
 
 import pytest
 
-from covid_lm.evaluation import integrated_gradients
+from covid_lm.evaluation import attribution as integrated_gradients
 from tests.report.evaluated import Evaluated, evaluated
 
 

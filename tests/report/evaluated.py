@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from covid_lm.audit.splits import split_summaries
-from covid_lm.classifier import Classifier
-from covid_lm.data.tokens import DecodedRecords, decode_records
-from covid_lm.evaluation.protocols import predict_tokens
-from covid_lm.evaluation.protocols import test_policies as policies_of
+from covid_lm.data.splits import split_summaries
+from covid_lm.evaluation.protocol_metrics import test_policies as policies_of
+from covid_lm.models.classifier import predict_tokens
+from covid_lm.models.token_classifier import TokenClassifier
+from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from tests.audit.synthetic import record
 from tests.conftest import encode, random_picture
 from tests.serving.tiny_model import tiny_classifier
@@ -21,7 +21,7 @@ NAMES = ("a.png", "co\udcffpy & \x01.png", "n" * 300 + ".png", "scan $x_1$ 'q'.p
 class Evaluated:
     """The arguments of `write_report`, and the splits of `model_card`."""
 
-    classifier: Classifier
+    classifier: TokenClassifier
     images: DecodedRecords
     predictions: dict[str, np.ndarray]
     metrics: dict
@@ -44,7 +44,7 @@ def evaluated(
     """Noise of the given classes, predicted by a classifier of random weights."""
     three = tiny_classifier(protocol, layout)
     config = dataclasses.replace(three.config, classes=classes)
-    classifier = Classifier(config, three.vocabulary)
+    classifier = TokenClassifier(config, three.vocabulary)
     for variable, source in zip(
         classifier.embedding.trainable_variables, three.embedding.trainable_variables, strict=True
     ):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from covid_lm.report.confusion import RIGHT, WRONG, confusion_section
+from covid_lm.report.measures import RIGHT, WRONG, confusion_section
 
 
 def test_few_classes_are_a_table():

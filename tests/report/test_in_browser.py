@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covid_lm.report.write_report import write_report
+from covid_lm.report.run_report import write_report
 from tests.report.evaluated import evaluated
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from covid_lm.report.mistakes import answer_text, surest_right, worst_mistakes
+from covid_lm.report.measures import answer_text, surest_right, worst_mistakes
 
 PROBABILITIES = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3], [0.5, 0.5]], np.float32)
 LABELS = np.array([1, 0, 1, 0, 1])

@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from covid_lm.pixel_classifier import PixelClassifierConfig
+from covid_lm.models.pixel_classifier import PixelClassifierConfig
 from covid_lm.report.model_card import model_card
 
 HEADINGS = [

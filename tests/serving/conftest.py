@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from covid_lm.serving.export import write_saved_model
 from covid_lm.serving.predict import image_files
+from covid_lm.serving.saved_model import write_saved_model
 from tests.conftest import encode, random_picture
 from tests.serving.model_server import ServedModel, serve
 from tests.serving.tiny_model import tiny_classifier

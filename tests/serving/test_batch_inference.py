@@ -17,10 +17,9 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineS
 from apache_beam.testing.util import assert_that, equal_to
 
 from covid_lm.errors import InputError, RunError
-from covid_lm.serving import saved_model_handler
-from covid_lm.serving.batch_inference import run_batch_inference
+from covid_lm.serving import batch_inference as saved_model_handler
+from covid_lm.serving.batch_inference import SavedModelHandler, run_batch_inference
 from covid_lm.serving.predict import NOT_AN_IMAGE, ExportedModel, predict_files
-from covid_lm.serving.saved_model_handler import SavedModelHandler
 from tests.serving.tiny_model import CLASSES
 
 

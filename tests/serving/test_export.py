@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from covid_lm.backbones.named import backbone_config
+from covid_lm.backbones.configs import backbone_config
 from covid_lm.backbones.vocabulary import read_vocabulary
-from covid_lm.classifier import Classifier, ClassifierConfig
 from covid_lm.data.records import ImageRecord
-from covid_lm.data.tokens import decode_records
 from covid_lm.errors import RunError
-from covid_lm.serving import export
-from covid_lm.serving.export import export_classifier, run_saved_model, write_saved_model
-from covid_lm.serving.graph_ops import forbidden_ops
+from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
+from covid_lm.pipeline.decoded import decode_records
+from covid_lm.serving import saved_model as export
+from covid_lm.serving.graph_check import forbidden_ops
+from covid_lm.serving.saved_model import export_classifier, run_saved_model, write_saved_model
 from tests.conftest import encode, random_picture
 from tests.serving.tiny_model import CLASSES, tiny_classifier
 
@@ -301,10 +301,10 @@ def test_a_graph_that_reads_files_is_not_published(classifier, live, tmp_path, m
 @pytest.mark.slow
 def test_size_at_the_shape_of_rbt3(tmp_path, monkeypatch, chinese_vocabulary_file):
     vocabulary = read_vocabulary(chinese_vocabulary_file)
-    config = ClassifierConfig(CLASSES, "rbt3", backbone_config("rbt3"))
-    classifier = Classifier(config, vocabulary)
+    config = TokenClassifierConfig(CLASSES, "rbt3", backbone_config("rbt3"))
+    classifier = TokenClassifier(config, vocabulary)
     write_saved_model(classifier, str(tmp_path / "pruned"), {})
-    monkeypatch.setattr(Classifier, "serving_copy", lambda self, dtype: self)
+    monkeypatch.setattr(TokenClassifier, "serving_copy", lambda self, dtype: self)
     write_saved_model(classifier, str(tmp_path / "whole"), {})
     sizes = [
         sum(path.stat().st_size for path in (tmp_path / name).rglob("*") if path.is_file())

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from covid_lm.serving.export import write_saved_model
-from covid_lm.serving.publish import versions
+from covid_lm.serving.saved_model import write_saved_model
+from covid_lm.serving.versions import versions
 from tests.layers import encoded_images
 from tests.serving.tiny_model import tiny_classifier
 
@@ -96,8 +96,8 @@ def test_decompression_bombs_are_not_allocated(exported):
 
 EXPORT_FOREVER = """
 import sys
-from covid_lm.serving.export import write_saved_model
-from covid_lm.serving.publish import publish_version
+from covid_lm.serving.saved_model import write_saved_model
+from covid_lm.serving.versions import publish_version
 from tests.serving.tiny_model import tiny_classifier
 classifier = tiny_classifier("fixed")
 print("ready", flush=True)

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from covid_lm.errors import InputError, RunError
-from covid_lm.serving.export import write_saved_model
-from covid_lm.serving.model_path import resolve_model
 from covid_lm.serving.predict import image_files, predict_files, write_predictions
+from covid_lm.serving.saved_model import write_saved_model
+from covid_lm.serving.versions import resolve_model
 from tests.conftest import encode, random_picture
 from tests.serving.tiny_model import CLASSES, tiny_classifier
 

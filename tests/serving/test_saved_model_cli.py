@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from covid_lm.serving.export import write_saved_model
+from covid_lm.serving.saved_model import write_saved_model
 from tests.conftest import encode, random_picture
 from tests.serving.tiny_model import tiny_classifier
 

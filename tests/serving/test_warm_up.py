@@ -3,7 +3,7 @@ import os
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from covid_lm.serving.export import write_saved_model
+from covid_lm.serving.saved_model import write_saved_model
 from tests.serving.tiny_model import tiny_classifier
 
 

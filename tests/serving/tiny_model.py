@@ -2,19 +2,21 @@
 
 import keras
 
-from covid_lm.backbones.named import BackboneConfig
+from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.vocabulary import built_in_vocabulary
-from covid_lm.classifier import Classifier, ClassifierConfig
+from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 
 CLASSES = ("cat", "dog", "ship")
 
 
-def tiny_classifier(protocol: str = "masked", layout: str = "paper", views: int = 1) -> Classifier:
+def tiny_classifier(
+    protocol: str = "masked", layout: str = "paper", views: int = 1
+) -> TokenClassifier:
     """One layer, 64 wide, three classes; weights large enough for answers to differ clearly."""
     keras.utils.set_random_seed(7)
     # Words that no image or name can become, as most of a pretrained vocabulary's are.
     vocabulary = (*(f"[unused{k}]" for k in range(300)), *built_in_vocabulary())
-    config = ClassifierConfig(
+    config = TokenClassifierConfig(
         classes=CLASSES,
         backbone_name="1x64",
         backbone=BackboneConfig(1, 64, 1, 64, vocabulary_size=len(vocabulary)),
@@ -22,7 +24,7 @@ def tiny_classifier(protocol: str = "masked", layout: str = "paper", views: int 
         layout=layout,
         views=views,
     )
-    classifier = Classifier(config, vocabulary)
+    classifier = TokenClassifier(config, vocabulary)
     for variable in classifier.logits.trainable_variables:
         variable.assign(variable + keras.random.normal(variable.shape, stddev=0.2))
     return classifier

@@ -1,0 +1,95 @@
+"""The language models of the paper (table 1) and a few more, by name.
+
+Free of TensorFlow, so that a command line can list the names at once.
+"""
+
+import dataclasses
+import re
+
+from covid_lm.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+    """The shape of one BERT.
+
+    Attributes:
+        activation: "gelu" (the exact one, Hugging Face's `hidden_act: gelu`), "gelu_approximate"
+            (the tanh form) or "relu".
+        dropout: rate inside the encoder, on embeddings, attention and both residual branches.
+    """
+
+    num_layers: int
+    hidden_dim: int
+    num_heads: int
+    intermediate_dim: int
+    vocabulary_size: int = 21_128
+    max_sequence_length: int = 512
+    num_segments: int = 2
+    activation: str = "gelu"
+    layer_norm_epsilon: float = 1e-12
+    dropout: float = 0.1
+
+
+BACKBONES = {
+    "tiny": BackboneConfig(2, 128, 2, 512),
+    "minilm-l6": BackboneConfig(6, 384, 12, 1536, vocabulary_size=30_522),
+    "rbt3": BackboneConfig(3, 768, 12, 3072),
+    "rbtl3": BackboneConfig(3, 1024, 16, 4096),
+    "bert-base-chinese": BackboneConfig(12, 768, 12, 3072),
+    "roberta-wwm-ext-large": BackboneConfig(24, 1024, 16, 4096),
+}
+
+# Of `keras.applications`, beside which the paper's models are measured.
+CONVOLUTIONAL_NETWORKS = ("resnet50", "densenet121", "densenet169")
+
+
+def backbone_config(name: str) -> BackboneConfig:
+    """The named config, or one from a size such as "4x256": 4 layers, 256 wide, heads of 64.
+
+    Raises:
+        InputError: no such name.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    size = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", name)
+    if size:
+        num_layers, hidden_dim = map(int, size.groups())
+        if hidden_dim % 64 == 0:
+            return BackboneConfig(num_layers, hidden_dim, hidden_dim // 64, 4 * hidden_dim)
+    raise InputError(
+        f"--backbone={name}: no such backbone; choose one of {', '.join(BACKBONES)}, "
+        "or a size such as 4x256 (layers x width, a multiple of 64)"
+    )
+
+
+STATE_BYTES = 16  # of a parameter in training, see `state_bytes`
+
+
+def parameter_count(config: BackboneConfig, num_classes: int) -> int:
+    """Parameters of a classifier: embeddings, layers, the (unread) pooler and the dense layer."""
+    d, i = config.hidden_dim, config.intermediate_dim
+    rows = config.vocabulary_size + config.max_sequence_length + config.num_segments
+    layer_norm = 2 * d
+    layer = 4 * (d**2 + d) + (d * i + i) + (i * d + d) + 2 * layer_norm
+    pooler = d**2 + d
+    head = d * num_classes + num_classes
+    return rows * d + layer_norm + config.num_layers * layer + pooler + head
+
+
+def state_bytes(config: BackboneConfig, num_classes: int) -> int:
+    """Bytes of float32 weights, their gradients and AdamW's two moments, 4 a parameter each.
+
+    The same under mixed_bfloat16, whose weights stay float32.
+    """
+    return STATE_BYTES * parameter_count(config, num_classes)
+
+
+def activation_bytes(config: BackboneConfig, length: int, dtype: str = "bfloat16") -> int:
+    """Bytes that the layers keep of one sequence for its gradients.
+
+    `34 * length * width + 5 * heads * length**2` a layer in 16-bit arithmetic (Korthikanti et al.,
+    2022, equation 2), and twice that in float32.
+    """
+    layer = 34 * length * config.hidden_dim + 5 * config.num_heads * length**2
+    return config.num_layers * layer * {"bfloat16": 1, "float32": 2}[dtype]

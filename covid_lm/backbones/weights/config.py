@@ -1,0 +1,183 @@
+"""What stands beside a checkpoint's weights: the config and the vocabulary of its directory."""
+
+import dataclasses
+import json
+import os
+
+from covid_lm.backbones.configs import BackboneConfig, backbone_config
+from covid_lm.backbones.vocabulary import built_in_vocabulary, read_vocabulary
+from covid_lm.backbones.weights.formats import refuse_git_lfs_pointer
+from covid_lm.errors import InputError
+
+_CONFIG_FILES = ("config.json", "bert_config.json")
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_approximate",
+    "gelu_pytorch_tanh": "gelu_approximate",
+    "relu": "relu",
+}
+
+
+def read_config(directory: str | os.PathLike) -> BackboneConfig:
+    """Reads `config.json` (Hugging Face) or `bert_config.json` (the original release).
+
+    Raises:
+        InputError: no such file, a key that is missing or no number, a model that is not a BERT
+            or whose variant is not built here.
+    """
+    path = config_path(directory)
+    refuse_git_lfs_pointer(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+        if not isinstance(values, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON object; fetch the model's own file again") from error
+    _require_bert(path, values)
+    activation = values.get("hidden_act", "gelu")
+    if activation not in _ACTIVATIONS:
+        raise InputError(
+            f"{path}: hidden_act {activation!r} is not supported; "
+            f"use a model with one of {', '.join(_ACTIVATIONS)}"
+        )
+    config = BackboneConfig(
+        num_layers=_size(path, values, "num_hidden_layers"),
+        hidden_dim=_size(path, values, "hidden_size"),
+        num_heads=_size(path, values, "num_attention_heads"),
+        intermediate_dim=_size(path, values, "intermediate_size"),
+        vocabulary_size=_size(path, values, "vocab_size"),
+        max_sequence_length=_size(path, values, "max_position_embeddings"),
+        num_segments=_size(path, {"type_vocab_size": 2, **values}, "type_vocab_size"),
+        activation=_ACTIVATIONS[activation],
+        layer_norm_epsilon=_fraction(path, values, "layer_norm_eps", 1e-12),
+        dropout=_fraction(path, values, "hidden_dropout_prob", 0.1),
+    )
+    if config.hidden_dim % config.num_heads:
+        raise InputError(
+            f"{path}: hidden_size {config.hidden_dim} is no multiple of num_attention_heads "
+            f"{config.num_heads}; fetch the model's own file again"
+        )
+    return config
+
+
+def write_config(config: BackboneConfig, padding_id: int, path: str | os.PathLike) -> None:
+    """Writes the `config.json` of a Hugging Face `BertForMaskedLM`, as `read_config` reads it."""
+    activations = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
+    values = {
+        "architectures": ["BertForMaskedLM"],
+        "model_type": "bert",
+        "num_hidden_layers": config.num_layers,
+        "hidden_size": config.hidden_dim,
+        "num_attention_heads": config.num_heads,
+        "intermediate_size": config.intermediate_dim,
+        "vocab_size": config.vocabulary_size,
+        "max_position_embeddings": config.max_sequence_length,
+        "type_vocab_size": config.num_segments,
+        "hidden_act": activations[config.activation],
+        "layer_norm_eps": config.layer_norm_epsilon,
+        "hidden_dropout_prob": config.dropout,
+        "attention_probs_dropout_prob": config.dropout,
+        "initializer_range": 0.02,
+        "pad_token_id": padding_id,
+        "tie_word_embeddings": True,
+    }
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(values, file, indent=2)
+        file.write("\n")
+
+
+def vocabulary_file(directory: str | os.PathLike) -> str:
+    """The path of `vocab.txt`, which has as many lines as the config's `vocab_size`.
+
+    Raises:
+        InputError: no such file, a git-LFS pointer, another number of lines.
+    """
+    path = os.path.join(directory, "vocab.txt")
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: no such file; put the vocabulary that came with the model there")
+    refuse_git_lfs_pointer(path)
+    with open(path, "rb") as file:
+        num_words = sum(1 for _ in file)
+    expected = read_config(directory).vocabulary_size
+    if num_words != expected:
+        raise InputError(
+            f"{path}: {num_words} words, but {config_path(directory)} says vocab_size {expected}; "
+            "put the vocabulary that came with the model there"
+        )
+    return path
+
+
+def config_path(directory: str | os.PathLike) -> str:
+    """The path of the directory's config.
+
+    Raises:
+        InputError: no such directory, no config in it.
+    """
+    if not os.path.isdir(directory):
+        raise InputError(f"{os.fspath(directory)}: no such directory; give one that holds a BERT")
+    for name in _CONFIG_FILES:
+        path = os.path.join(directory, name)
+        if os.path.isfile(path):
+            return path
+    raise InputError(
+        f"{os.fspath(directory)}: neither {' nor '.join(_CONFIG_FILES)}; "
+        "put the model's own config there"
+    )
+
+
+def _require_bert(path: str, values: dict) -> None:
+    # The original release's config names neither.
+    architecture = (values.get("architectures") or ["Bert"])[0]
+    model_type = values.get("model_type", "bert" if architecture.startswith("Bert") else None)
+    if model_type != "bert":
+        found = model_type or architecture
+        raise InputError(f"{path}: {found} is not a BERT; give a directory that holds one")
+    for key, expected in (("position_embedding_type", "absolute"), ("is_decoder", False)):
+        if values.get(key, expected) != expected:
+            raise InputError(
+                f"{path}: {key} {values[key]!r} is not supported; use a model with {expected!r}"
+            )
+
+
+def _size(path: str, values: dict, key: str) -> int:
+    value = values.get(key)
+    if type(value) is not int or value < 1:
+        found = f"is {value!r}, not a positive whole number" if key in values else "is missing"
+        raise InputError(f"{path}: {key} {found}; fetch the model's own file again")
+    return value
+
+
+def _fraction(path: str, values: dict, key: str, default: float) -> float:
+    value = values.get(key, default)
+    if type(value) not in (int, float) or not 0 <= value < 1:
+        raise InputError(
+            f"{path}: {key} is {value!r}, not in [0, 1); fetch the model's own file again"
+        )
+    return float(value)
+
+
+def select_backbone(name: str, weights: str | None) -> tuple[BackboneConfig, tuple[str, ...]]:
+    """Config and vocabulary of a named backbone, for random weights or those of a directory.
+
+    One with random weights needs no other words than the built-in ones.
+
+    Args:
+        name: `--backbone`.
+        weights: `--weights`, a directory as `load_weights` takes it, or None.
+
+    Raises:
+        InputError: unknown backbone, or weights that are not that backbone's.
+    """
+    backbone = backbone_config(name)
+    if weights is None:
+        vocabulary = built_in_vocabulary()
+        return dataclasses.replace(backbone, vocabulary_size=len(vocabulary)), vocabulary
+    stored = read_config(weights)
+    for field in ("num_layers", "hidden_dim", "num_heads", "intermediate_dim"):
+        if getattr(stored, field) != getattr(backbone, field):
+            raise InputError(
+                f"--weights={weights}: {field} is {getattr(stored, field)}, but "
+                f"--backbone={name} has {getattr(backbone, field)}"
+            )
+    return stored, read_vocabulary(vocabulary_file(weights))

@@ -1,0 +1,85 @@
+"""Weights out: a Hugging Face directory, which `load_weights` and `transformers` both read.
+
+DIR/config.json
+DIR/vocab.txt
+DIR/model.safetensors        float32, the names of `BertForMaskedLM`, with or without its head
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+from safetensors.numpy import save_file
+
+from covid_lm.backbones.bert_encoder import BertBackbone
+from covid_lm.backbones.configs import BackboneConfig
+from covid_lm.backbones.vocabulary import write_vocabulary
+from covid_lm.backbones.weights import tensor_names as name_table
+from covid_lm.backbones.weights.config import write_config
+
+
+def save_checkpoint(
+    directory: str,
+    backbone: BertBackbone,
+    config: BackboneConfig,
+    vocabulary: Sequence[str],
+    masked_lm_head: Mapping[str, keras.Variable] | None,
+    pooler: bool,
+) -> None:
+    """Writes the directory beside its place, then renames; one that is there is replaced.
+
+    Args:
+        directory: what appears.
+        backbone: the encoder's weights.
+        config: what the backbone was built from.
+        vocabulary: words, index = id.
+        masked_lm_head: variables by the keys of `LoadedWeights.masked_lm_head`; None without.
+        pooler: whether the backbone's pooler is worth keeping: one that was never trained isn't.
+
+    Raises:
+        OSError: the directory can't be written.
+    """
+    parent, name = os.path.split(os.path.abspath(directory))
+    os.makedirs(parent, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=parent) as staging:
+        staged = os.path.join(staging, "new")
+        os.mkdir(staged)
+        write_config(config, vocabulary.index("[PAD]"), os.path.join(staged, "config.json"))
+        write_vocabulary(vocabulary, os.path.join(staged, "vocab.txt"))
+        save_file(
+            _tensors(backbone, masked_lm_head, pooler),
+            os.path.join(staged, "model.safetensors"),
+            metadata={"format": "pt"},  # transformers refuses a file without it
+        )
+        # safetensors writes files that only their owner may read.
+        shutil.copymode(
+            os.path.join(staged, "vocab.txt"), os.path.join(staged, "model.safetensors")
+        )
+        if os.path.isdir(directory):
+            os.rename(directory, os.path.join(staging, "old"))
+        os.rename(staged, directory)
+
+
+def _tensors(
+    backbone: BertBackbone, masked_lm_head: Mapping[str, keras.Variable] | None, pooler: bool
+) -> dict[str, np.ndarray]:
+    targets = name_table.encoder_targets(backbone)
+    if pooler:
+        targets |= name_table.pooler_targets(backbone)
+    variables = {place: target.variable for place, target in targets.items()}
+    if masked_lm_head is not None:
+        targets |= name_table.masked_lm_targets(backbone)
+        variables |= {
+            place: masked_lm_head[key] for key, place in name_table.MASKED_LM_HEAD.items()
+        }
+    tensors = {}
+    for place, target in targets.items():
+        name = name_table.hugging_face_name(place)
+        array = keras.ops.convert_to_numpy(variables[place]).reshape(target.shape)
+        if name_table.is_transposed(name):
+            array = array.T
+        tensors[name] = np.ascontiguousarray(array, np.float32)
+    return tensors

@@ -1,0 +1,134 @@
+"""Who is measured in masked-token pre-training; as in `contenders`, frameworks are imported late.
+
+All sides get the same sequences with 15% of their positions masked, and the loss at these alone.
+"""
+
+import numpy as np
+
+from covid_lm.backbones.configs import backbone_config
+from covid_lm.benchmark.cases import Case
+from covid_lm.benchmark.contenders import (
+    BETA_1,
+    BETA_2,
+    LEARNING_RATE,
+    WEIGHT_DECAY,
+    Step,
+    hugging_face_config,
+    keras_policy,
+    torch_training_step,
+)
+
+WORDS = 314  # that images and names can hold: 256 values and some characters
+SPECIALS = 5
+MASK_RATE = 0.15
+IGNORED = -100  # transformers' label of a position without loss
+
+
+def covid_lm_mlm(case: Case) -> Step:
+    """`MaskedLanguageModel`."""
+    import keras
+    import tensorflow as tf
+
+    from covid_lm.layers.token_masking import IMAGE
+    from covid_lm.models.masked_lm import MaskedLanguageModel
+    from covid_lm.models.masked_lm_metrics import masked_token_loss
+
+    tf.config.threading.set_intra_op_parallelism_threads(case.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(case.threads)
+    config = backbone_config(case.backbone)
+    data = masked_sequences(case)
+    words = data.pop("masked_ids") - SPECIALS
+    targets = tf.constant(np.stack([words, np.full_like(words, IMAGE)], axis=-1))
+    inputs = {name: tf.constant(array) for name, array in data.items()}
+    model = MaskedLanguageModel(
+        config,
+        vocabulary=(),
+        word_ids=np.arange(SPECIALS, SPECIALS + WORDS),
+        length=case.length,
+        num_masked=words.shape[1],
+        dtype_policy=keras_policy(case),
+        dropout=case.dropout,
+    ).model
+    model.compile(
+        optimizer=keras.optimizers.AdamW(
+            LEARNING_RATE, beta_1=BETA_1, beta_2=BETA_2, weight_decay=WEIGHT_DECAY
+        ),
+        loss=masked_token_loss,
+        jit_compile=False,
+    )
+    return lambda: model.train_on_batch(inputs, targets)
+
+
+def hugging_face_mlm(case: Case) -> Step:
+    """transformers' `BertForMaskedLM` with sdpa, as its documentation has it: with labels.
+
+    It projects every position to the whole vocabulary, and ignores the labels of most.
+    """
+    import torch
+
+    model, inputs, data = _hugging_face(case)
+    labels = np.full([case.batch_size, case.length], IGNORED, np.int64)
+    np.put_along_axis(labels, data["masked_positions"], data["masked_ids"], axis=1)
+
+    def logits():
+        return model(**inputs).logits.flatten(0, 1)  # [batch * length, vocabulary]
+
+    return torch_training_step(case, model, logits, torch.from_numpy(labels).flatten())
+
+
+def hf_mlm_tuned(case: Case) -> Step:
+    """The same with the head at the masked positions only, which its documentation does not show.
+
+    Without a target: nobody is known to run it so, but it is the fastest form known to us.
+    """
+    import torch
+
+    model, inputs, data = _hugging_face(case)
+    positions = torch.from_numpy(data["masked_positions"]).long()
+    labels = torch.from_numpy(data["masked_ids"]).long().flatten()
+
+    def logits():
+        hidden = model.bert(**inputs).last_hidden_state  # [batch, length, hidden]
+        index = positions[..., None].expand(-1, -1, hidden.shape[-1])
+        return model.cls(hidden.gather(1, index)).flatten(0, 1)  # [batch * masked, vocabulary]
+
+    return torch_training_step(case, model, logits, labels)
+
+
+def _hugging_face(case: Case) -> tuple:
+    """A `BertForMaskedLM`, the inputs of its encoder, and `masked_sequences`."""
+    import torch
+    from transformers import BertForMaskedLM
+
+    torch.set_num_threads(case.threads)
+    data = masked_sequences(case)
+    model = BertForMaskedLM(hugging_face_config(backbone_config(case.backbone), case.dropout))
+    inputs = {
+        "input_ids": torch.from_numpy(data["token_ids"]).long(),
+        "token_type_ids": torch.from_numpy(data["segment_ids"]).long(),
+        "attention_mask": torch.from_numpy(data["padding_mask"]).long(),
+    }
+    return model, inputs, data
+
+
+def masked_sequences(case: Case) -> dict[str, np.ndarray]:
+    """Full sequences without padding, masked.
+
+    Returns:
+        `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length], `masked_positions`
+        and `masked_ids` (the words there), int32 [batch, masked].
+    """
+    generator = np.random.default_rng(0)
+    shape = [case.batch_size, case.length]
+    original = generator.integers(SPECIALS, SPECIALS + WORDS, shape, dtype=np.int32)
+    order = np.argsort(generator.random(shape), axis=1).astype(np.int32)
+    positions = order[:, : round(MASK_RATE * case.length)]
+    token_ids = original.copy()
+    np.put_along_axis(token_ids, positions, SPECIALS - 1, axis=1)
+    return {
+        "token_ids": token_ids,
+        "segment_ids": np.zeros(shape, np.int32),
+        "padding_mask": np.ones(shape, np.int32),
+        "masked_positions": positions,
+        "masked_ids": np.take_along_axis(original, positions, axis=1),
+    }

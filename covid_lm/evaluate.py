@@ -1,0 +1,119 @@
+"""A finished run and its export, evaluated together on a split."""
+
+import os
+
+from covid_lm.data import EMBEDDED, load_dataset
+from covid_lm.data.records import ImageDataset
+from covid_lm.errors import InputError
+from covid_lm.evaluation.lesion_place import accuracy_by_lesion_place
+from covid_lm.evaluation.protocol_metrics import (
+    Evaluation,
+    evaluate_protocols,
+    floor_rows,
+    split_metrics,
+)
+from covid_lm.evaluation.statistics import mcnemar
+from covid_lm.files import write_json
+from covid_lm.models.classifier import Classifier
+from covid_lm.models.saving import load_classifier
+from covid_lm.models.token_classifier import TokenClassifier
+from covid_lm.report.run_report import write_run_report
+from covid_lm.results.run_records import hits, run_record
+from covid_lm.serving.saved_model import export_difference
+from covid_lm.serving.versions import resolve_model
+from covid_lm.training.run_directory import read_run
+
+
+def evaluate_run(
+    model: str,
+    dataset_name: str,
+    data_dir: str | None,
+    split: str = "test",
+    skip_invalid: bool = False,
+    output: str | None = None,
+    floors: bool = False,
+    compare: str | None = None,
+    record: str | None = None,
+) -> dict:
+    """Metrics by protocol of the run's live model, and how far its export answers otherwise.
+
+    The export serves one metadata policy; the others need the live model of `NAME/run`.
+
+    Args:
+        model: `saved_models/NAME[/VERSION]`.
+        output: file that receives what is returned, as JSON; the report goes to `report_path`.
+        floors: adds a logistic regression and a random forest on the model's tokens (`floors`).
+        compare: another model, whose first row is set against this one's by McNemar's test on the
+            images that both can decode (`comparison`).
+        record: file that receives the run's record, as JSON.
+
+    Raises:
+        InputError: no such model or data, other classes than the model's, or an unusable output.
+    """
+    _check_folders(output=output, record=record)
+    dataset = load_dataset(dataset_name, data_dir)
+    model_dir, version_dir, classifier = _load_model(model, dataset)
+    if floors and not classifier.reads_tokens:
+        raise InputError(f"--floors: {model} reads no tokens to fit them on")
+    other = None if compare is None else _load_model(compare, dataset, flag="compare")[2]
+    records = dataset.split(split)
+    if not records:
+        raise InputError(f"--split={split}: {dataset_name} has no such images")
+    evaluation = evaluate_protocols(classifier, records, skip_invalid)
+    report = {
+        "version": version_dir,
+        **split_metrics(classifier, dataset, split, evaluation),
+        "export_difference": export_difference(
+            version_dir, evaluation.records, evaluation.own_probabilities
+        ),
+    }
+    if dataset_name in EMBEDDED:
+        report["lesion_place"] = accuracy_by_lesion_place(
+            evaluation.own_probabilities, evaluation.records, EMBEDDED[dataset_name]
+        )
+    if floors and isinstance(classifier, TokenClassifier):
+        report["floors"] = floor_rows(classifier, dataset, evaluation.records)
+    if compare is not None and other is not None:
+        answers = evaluate_protocols(other, evaluation.records)
+        report["comparison"] = _compare(evaluation, compare, answers)
+    run = read_run(os.path.join(model_dir, "run"))
+    if record is not None:
+        write_json(record, run_record(run, report, evaluation))
+    if output is not None:
+        write_json(output, report)
+        write_run_report(report_path(output), classifier, evaluation, report, run)
+    return report
+
+
+def report_path(output: str) -> str:
+    """Where the HTML report stands beside the JSON file."""
+    return f"{output.removesuffix('.json')}.html"
+
+
+def _check_folders(**paths: str | None) -> None:
+    for flag, path in paths.items():
+        if path is not None and not os.path.isdir(os.path.dirname(path) or "."):
+            raise InputError(f"--{flag}={path}: its folder does not exist")
+
+
+def _load_model(
+    model: str, dataset: ImageDataset, flag: str = "model"
+) -> tuple[str, str, Classifier]:
+    model_dir, version_dir = resolve_model(model, flag)
+    classifier = load_classifier(os.path.join(model_dir, "run"))
+    if dataset.classes != classifier.config.classes:
+        raise InputError(
+            f"--{flag}={model}: its classes are {', '.join(classifier.config.classes)}, but those "
+            f"of {dataset.name} are {', '.join(dataset.classes)}"
+        )
+    return model_dir, version_dir, classifier
+
+
+def _compare(evaluation: Evaluation, other_model: str, other: Evaluation) -> dict:
+    rows = (next(iter(evaluation.rows)), next(iter(other.rows)))
+    return {
+        "with": other_model,
+        "rows": list(rows),
+        "correct": [evaluation.rows[rows[0]]["correct"], other.rows[rows[1]]["correct"]],
+        **mcnemar(hits(evaluation), hits(other)),
+    }

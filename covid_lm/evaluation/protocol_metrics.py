@@ -1,0 +1,171 @@
+"""A model under every test policy that it can be given, the paper's beside the honest ones."""
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from covid_lm.data.records import ImageDataset, ImageRecord
+from covid_lm.errors import InputError
+from covid_lm.evaluation.baselines import FLOORS, floor_probabilities, headline, name_length_tree
+from covid_lm.evaluation.metrics import classification_metrics
+from covid_lm.files import whole_file
+from covid_lm.layers.file_name_input import POLICIES
+from covid_lm.models.classifier import Classifier, predict_tokens
+from covid_lm.models.pixel_classifier import PixelClassifierConfig
+from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
+from covid_lm.pipeline.decoded import DecodedRecords, decode_records, decoded_chunks
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a model says of a split under every test policy that it can be given.
+
+    Attributes:
+        rows: row name to metrics; the first is the run's own protocol.
+        predictions: row name to probabilities, float32 [images, classes].
+        records: the images, in that order.
+        skipped: records whose image could not be decoded, left out of the above.
+    """
+
+    rows: dict[str, dict]
+    predictions: dict[str, np.ndarray]
+    records: tuple[ImageRecord, ...]
+    skipped: tuple[ImageRecord, ...]
+
+    @property
+    def own_probabilities(self) -> np.ndarray:
+        """Those of the run's own protocol, float32 [images, classes]."""
+        return next(iter(self.predictions.values()))
+
+
+def test_policies(
+    config: TokenClassifierConfig | PixelClassifierConfig,
+) -> dict[str, str]:
+    """Row name to test policy; the run's own protocol first.
+
+    A model trained on names, or on their lengths, is also tested under every other policy. One
+    that was trained without (`fixed`, `absent`) has its own row only.
+    """
+    rows = {config.protocol: config.test_policy}
+    if config.training_policy in ("visible", "masked"):
+        rows |= {policy: policy for policy in POLICIES if policy != config.test_policy}
+    return rows
+
+
+def evaluate_protocols(
+    classifier: Classifier,
+    records: Sequence[ImageRecord],
+    skip_invalid: bool = False,
+) -> Evaluation:
+    """Metrics under every test policy, in memory that grows with the images' probabilities alone.
+
+    Raises:
+        InputError: no images, or one that can't be decoded while `skip_invalid` is false.
+    """
+    policies = test_policies(classifier.config)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in policies}
+    kept: list[ImageRecord] = []
+    skipped: list[ImageRecord] = []
+    for images in decoded_chunks(records, classifier.preprocessor().image_input, skip_invalid):
+        skipped += images.skipped
+        if not images.records:
+            continue
+        kept += images.records
+        for name, policy in policies.items():
+            tokens = images.tokenize(classifier.preprocessor(policy)).tokens
+            parts[name].append(predict_tokens(classifier, tokens))
+    if not kept:
+        raise InputError("no images in this split that can be decoded")
+    predictions = {name: np.concatenate(chunks) for name, chunks in parts.items()}
+    rows = {
+        name: {
+            "training_policy": classifier.config.training_policy,
+            "test_policy": policy,
+            **record_metrics(predictions[name], kept, classifier.config.classes),
+            "skipped": len(skipped),
+        }
+        for name, policy in policies.items()
+    }
+    return Evaluation(rows, predictions, tuple(kept), tuple(skipped))
+
+
+def record_metrics(
+    probabilities: np.ndarray, records: Sequence[ImageRecord], classes: Sequence[str]
+) -> dict:
+    """`classification_metrics` of records' images, with their labels and patients."""
+    labels = np.array([record.label for record in records])
+    patients = [record.patient for record in records]
+    return classification_metrics(probabilities, labels, classes, patients)
+
+
+def split_metrics(
+    classifier: Classifier,
+    dataset: ImageDataset,
+    split: str,
+    evaluation: Evaluation,
+) -> dict:
+    """The content of `metrics.json`.
+
+    Returns:
+        `dataset`, `split`, `classes`, `weights`, `protocols` (the rows), `name_alone` (the metrics
+        of a depth-3 tree on the name's length, fitted on the training split) and `headline` (a
+        sentence where that tree does as well as the model's first row, else None).
+    """
+    classes = dataset.classes
+    by_name = name_length_tree(dataset.split("train"), evaluation.records, len(classes))
+    name_alone = record_metrics(by_name, evaluation.records, classes)
+    return {
+        "dataset": dataset.name,
+        "split": split,
+        "classes": list(classes),
+        "weights": classifier.config.weights or "random",
+        "protocols": evaluation.rows,
+        "name_alone": name_alone,
+        "headline": headline(next(iter(evaluation.rows.values())), name_alone),
+    }
+
+
+def floor_rows(
+    classifier: TokenClassifier, dataset: ImageDataset, records: Sequence[ImageRecord]
+) -> dict[str, dict]:
+    """Metrics of a logistic regression and a random forest on the tokens that the model sees.
+
+    They are fitted on the training split under the training policy.
+
+    Args:
+        classifier: one that reads tokens.
+        records: what they are tested on; images that can't be decoded must be left out already.
+    """
+    config = classifier.config
+    training = _decoded(classifier, dataset.split("train"))
+    train = training.tokenize(classifier.preprocessor(config.training_policy))
+    test = _decoded(classifier, records).tokenize(classifier.preprocessor())
+    patients = [record.patient for record in training.records]
+    rows: dict[str, dict] = {}
+    for kind in FLOORS:
+        probabilities = floor_probabilities(
+            kind, train, test, len(config.classes), classifier.vocabulary, patients
+        )
+        rows[kind] = record_metrics(probabilities, records, config.classes)
+    return rows
+
+
+def _decoded(classifier: TokenClassifier, records: Sequence[ImageRecord]) -> DecodedRecords:
+    return decode_records(records, classifier.preprocessor().image_input, skip_invalid=True)
+
+
+def write_predictions(path: str, evaluation: Evaluation, classes: Sequence[str]) -> None:
+    """A line of CSV for each row and image: what was said of it, and what it is."""
+    with (
+        whole_file(path) as staged,
+        open(staged, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["protocol", "file", "label", "predicted", *(f"p({c})" for c in classes)])
+        for name, probabilities in evaluation.predictions.items():
+            for record, row in zip(evaluation.records, probabilities, strict=True):
+                said = [classes[record.label], classes[int(np.argmax(row))]]
+                values = [f"{value:.6f}" for value in row]
+                writer.writerow([name, record.filename, *said, *values])

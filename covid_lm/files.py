@@ -1,0 +1,184 @@
+"""Files here and in a store such as gs:// alike.
+
+Paths with a scheme (`gs://bucket/...`) go through `tf.io.gfile`, all others straight to the
+operating system, without importing TensorFlow. Every failure is an `OSError`.
+
+A store has no directories to rename and no locks: there, a file appears whole when its upload is
+done, and of a directory that is moved the file that readers look for comes last.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+
+
+def is_remote(path: str) -> bool:
+    """Whether the path has a scheme."""
+    return "://" in path
+
+
+def read_bytes(path: str) -> bytes:
+    """The file's content."""
+    if not is_remote(path):
+        with open(path, "rb") as file:
+            return file.read()
+    with _store(path) as gfile, gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def local_copy(path: str) -> Iterator[str]:
+    """A local path to read from, for readers that know no others."""
+    if not is_remote(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        copy = os.path.join(directory, os.path.basename(path))
+        with _store(path) as gfile:
+            gfile.copy(path, copy)
+        yield copy
+
+
+@contextlib.contextmanager
+def whole_file(path: str, suffix: str = "") -> Iterator[str]:
+    """A local path to write to; what is written takes the place of `path`, whole, at the end.
+
+    A local file is written beside, flushed to disk and renamed. On an error nothing changes.
+
+    Args:
+        suffix: that the local path must end in, one that `path` ends in too.
+    """
+    if is_remote(path):
+        with tempfile.TemporaryDirectory() as directory:
+            staged = os.path.join(directory, os.path.basename(path))
+            yield staged
+            make_directories(os.path.dirname(path))
+            with _store(path) as gfile:
+                gfile.copy(staged, path, overwrite=True)
+        return
+    staged = f"{path.removesuffix(suffix)}.part{suffix}"
+    try:
+        yield staged
+        flush_to_disk(staged)
+        os.replace(staged, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(staged)
+        raise
+    flush_to_disk(os.path.dirname(path) or ".")
+
+
+def list_names(directory: str) -> list[str]:
+    """The names in a directory, sorted; raises FileNotFoundError or NotADirectoryError."""
+    if not is_remote(directory):
+        return sorted(os.listdir(directory))
+    with _store(directory) as gfile:
+        if not gfile.isdir(directory):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory)
+        # Of a directory the store's name ends in a slash.
+        return sorted(name.rstrip("/") for name in gfile.listdir(directory))
+
+
+def is_directory(path: str) -> bool:
+    """Whether there is a directory."""
+    if not is_remote(path):
+        return os.path.isdir(path)
+    with _store(path) as gfile:
+        return gfile.isdir(path)
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file or directory."""
+    if not is_remote(path):
+        return os.path.exists(path)
+    with _store(path) as gfile:
+        return gfile.exists(path)
+
+
+def files_below(root: str) -> list[str]:
+    """Paths of all files below a directory, sorted."""
+    if is_remote(root):
+        with _store(root) as gfile:
+            tree = list(gfile.walk(root))
+    else:
+        tree = list(os.walk(root))
+    return sorted(os.path.join(directory, name) for directory, _, names in tree for name in names)
+
+
+def make_directories(path: str) -> None:
+    """Makes a directory and those above it, where they are absent."""
+    if not is_remote(path):
+        os.makedirs(path, exist_ok=True)
+        return
+    with _store(path) as gfile:
+        gfile.makedirs(path)
+
+
+def remove(path: str) -> None:
+    """Removes a file."""
+    if not is_remote(path):
+        os.remove(path)
+        return
+    with _store(path) as gfile:
+        gfile.remove(path)
+
+
+def remove_tree(path: str) -> None:
+    """Removes a directory and what is in it, as far as it can be."""
+    if not is_remote(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError), _store(path) as gfile:
+        if gfile.isdir(path):
+            gfile.rmtree(path)
+
+
+def copy_tree_to_store(source: str, target: str, last: str) -> None:
+    """Copies a local or remote directory to a store, the file named `last` after all others."""
+    paths = sorted(files_below(source), key=lambda path: os.path.basename(path) == last)
+    for path in paths:
+        copy = os.path.join(target, os.path.relpath(path, source))
+        make_directories(os.path.dirname(copy))
+        with _store(copy) as gfile:
+            gfile.copy(path, copy, overwrite=True)
+
+
+@contextlib.contextmanager
+def _store(path: str) -> Iterator:
+    import tensorflow as tf
+
+    try:
+        yield tf.io.gfile
+    except tf.errors.NotFoundError:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
+    except tf.errors.OpError as error:
+        raise OSError(errno.EIO, error.message.splitlines()[0], path) from None
+
+
+def flush_to_disk(path: str) -> None:
+    """Returns when a local file, or a directory's list of names, would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: str, content: dict) -> None:
+    """Writes the file whole."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_json_lines(path: str, lines: Sequence[dict]) -> None:
+    """Writes one JSON object a line, the file whole."""
+    write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes the file whole."""
+    with whole_file(path) as staged, open(staged, "w", encoding="utf-8") as file:
+        file.write(text)

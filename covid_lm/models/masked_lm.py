@@ -1,0 +1,96 @@
+"""A BERT with its masked-LM head, as it is pre-trained and as it is saved."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from covid_lm.backbones.bert_encoder import build_backbone
+from covid_lm.backbones.configs import BackboneConfig
+from covid_lm.backbones.masked_lm_encoder import MaskedLmEncoder, MaskedLmHead
+from covid_lm.backbones.weights.read import load_weights
+from covid_lm.backbones.weights.write import save_checkpoint
+
+
+class MaskedLanguageModel:
+    """Backbone, encoder and head.
+
+    Attributes:
+        config, vocabulary: what it was built from.
+        backbone: the `BertBackbone` that owns the encoder's weights.
+        head: the `MaskedLmHead`.
+        model: keras Model, `token_ids`, `segment_ids`, `padding_mask`, int32 [batch, length], and
+            `masked_positions`, int32 [batch, num_masked], to float32 logits
+            [batch, num_masked, words].
+
+    Args:
+        config: the backbone's shape.
+        vocabulary: words, index = id.
+        word_ids: ids of the words that a masked position can hold.
+        length: of the sequences.
+        num_masked: masked positions of each.
+        dtype_policy: Keras policy, float32 or mixed_bfloat16.
+        dropout: rate in the encoder; None takes the config's.
+    """
+
+    def __init__(
+        self,
+        config: BackboneConfig,
+        vocabulary: tuple[str, ...],
+        word_ids: Sequence[int] | np.ndarray,
+        length: int,
+        num_masked: int,
+        dtype_policy: str = "float32",
+        dropout: float | None = None,
+    ):
+        self.config = config
+        self.vocabulary = vocabulary
+        self.backbone = build_backbone(config, dtype=dtype_policy)
+        arguments: dict[str, Any] = {
+            "activation": config.activation,
+            "layer_norm_epsilon": config.layer_norm_epsilon,
+            "dtype": dtype_policy,
+        }
+        self.encoder = MaskedLmEncoder(
+            self.backbone, dropout=dropout, name="masked_lm_encoder", **arguments
+        )
+        self.head = MaskedLmHead(
+            self.backbone.token_embedding, word_ids, name="masked_lm_head", **arguments
+        )
+        shapes = dict.fromkeys(("token_ids", "segment_ids", "padding_mask"), length)
+        inputs = {
+            name: keras.Input((size,), dtype="int32", name=name)
+            for name, size in {**shapes, "masked_positions": num_masked}.items()
+        }
+        self.model = keras.Model(inputs, self.head(self.encoder(inputs)), name="masked_lm")
+        self._has_pooler = False
+
+    def load(self, directory: str) -> bool:
+        """Reads a checkpoint's weights, its masked-LM head among them if it has one.
+
+        Returns:
+            Whether it had; if not, the head keeps its initial values.
+
+        Raises:
+            InputError: as `load_weights`.
+        """
+        loaded = load_weights(directory, self.backbone)
+        self._has_pooler = loaded.pooler
+        for key, array in (loaded.masked_lm_head or {}).items():
+            self.head.own_weights()[key].assign(array)
+        return loaded.masked_lm_head is not None
+
+    def save(self, directory: str) -> None:
+        """Writes a directory for `--weights` and for Hugging Face, whole or not at all.
+
+        A pooler is in it only if the checkpoint had one: pre-training doesn't touch it.
+        """
+        save_checkpoint(
+            directory,
+            self.backbone,
+            self.config,
+            self.vocabulary,
+            self.head.own_weights(),
+            pooler=self._has_pooler,
+        )

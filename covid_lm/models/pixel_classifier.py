@@ -1,0 +1,146 @@
+"""A convolutional network from image bytes to class probabilities: what the paper compares with.
+
+The same halves as `TokenClassifier`, with pixels where that has tokens; it never sees a file name.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from covid_lm.backbones.convolutional import pooled_features
+from covid_lm.layers.feature_extraction import FeatureExtraction
+from covid_lm.layers.image_input import ImageInput
+from covid_lm.protocols import DTYPE_POLICIES
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelClassifierConfig:
+    """All that is needed, with the weights, to rebuild a classifier."""
+
+    classes: tuple[str, ...]
+    backbone_name: str
+    image_size: int = 224
+    views: int = 1
+    dropout: float = 0.05
+    dtype: str = "float32"
+    weights: str | None = None
+
+    # What the token classifier chooses and a network of pixels can't: see `protocols`.
+    protocol = training_policy = test_policy = "absent"
+
+    @property
+    def layout(self) -> str:
+        """Height and width in pixels, where the token classifier has a layout's name."""
+        return f"{self.image_size}x{self.image_size}"
+
+    def to_dict(self) -> dict:
+        """What `from_dict` takes, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "PixelClassifierConfig":
+        """The config from what `to_dict` gave; KeyError or TypeError for anything else."""
+        return cls(**{**values, "classes": tuple(values["classes"])})
+
+
+@keras.saving.register_keras_serializable("covid_lm")
+class PixelPreprocessor(keras.layers.Layer):
+    """Image bytes to pixels, by the same `ImageInput` as the token sequences.
+
+    Args:
+        image_size: height and width that images are resized to.
+        max_pixels: images that claim more are not valid, and not allocated.
+    """
+
+    reads_filename = False
+
+    def __init__(self, image_size: int = 224, max_pixels: int = 64_000_000, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.image_input = ImageInput(image_size=image_size, max_pixels=max_pixels)
+
+    def call(
+        self, image_bytes: tf.Tensor, filename: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """`pixels`, uint8 [batch, height, width, 3], and `valid`, bool [batch]; string [batch] in.
+
+        A black image stands for one that could not be decoded.
+        """
+        return self.image_input(image_bytes)
+
+    def sequence(
+        self, pixels: tf.Tensor, filename: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """The core's input from images that are decoded already."""
+        return {"pixels": pixels}
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "image_size": self.image_input.image_size,
+            "max_pixels": self.image_input.max_pixels,
+        }
+
+
+class PixelClassifier:
+    """One image classifier, live; its parts are named as `TokenClassifier`'s are.
+
+    Attributes:
+        config: what it was built from.
+        logits, core, embedding: keras Models over `pixels`, uint8 [batch, height, width, 3], to
+            float32 logits and probabilities [batch, classes] and to the averaged features. With
+            `config.views` of 2, core and embedding give the mean over image and mirror image.
+
+    Args:
+        dtype_policy: Keras policy of weights and arithmetic; the one of `config.dtype` unless
+            given.
+        weights: file of pretrained weights, read now; classifiers of finished runs need none.
+
+    Raises:
+        InputError: unusable weights.
+    """
+
+    input_keys = ("pixels",)
+    reads_tokens: Literal[False] = False
+
+    def __init__(
+        self,
+        config: PixelClassifierConfig,
+        dtype_policy: str | None = None,
+        weights: str | None = None,
+    ):
+        self.config = config
+        self._preprocessor = PixelPreprocessor(config.image_size)
+        policy = dtype_policy or DTYPE_POLICIES[config.dtype]
+        head = FeatureExtraction(len(config.classes), config.dropout, dtype=policy)
+        size = (config.image_size, config.image_size, 3)
+        inputs = {"pixels": keras.Input(size, dtype="uint8", name="pixels")}
+        embedding = pooled_features(config.backbone_name, inputs["pixels"], weights, policy)
+        logits = head(embedding)
+        self.embedding = keras.Model(inputs, embedding, name="embedding")
+        self.logits = keras.Model(inputs, logits, name="logits")
+        probabilities = keras.ops.softmax(logits)
+        if config.views == 2:
+            mirrored = {"pixels": keras.ops.flip(inputs["pixels"], axis=2)}
+            embedding = (embedding + self.embedding(mirrored)) / 2
+            probabilities = (probabilities + keras.ops.softmax(self.logits(mirrored))) / 2
+            self.embedding = keras.Model(inputs, embedding, name="embedding_of_views")
+        self.core = keras.Model(inputs, probabilities, name="core")
+
+    def preprocessor(
+        self, policy: str | None = None, views: int | None = None
+    ) -> PixelPreprocessor:
+        """The preprocessor; there is but one, whatever the metadata policy and the views."""
+        return self._preprocessor
+
+    def serving_copy(self, dtype: str) -> "PixelClassifier":
+        """A copy with weights and arithmetic in `dtype`, "float32" or "bfloat16"."""
+        copy = PixelClassifier(self.config, dtype_policy=dtype)
+        for source, target in zip(self.logits.variables, copy.logits.variables, strict=True):
+            target.assign(tf.cast(source, target.dtype))
+        return copy
+
+    def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What the models take, of what the preprocessor gives."""
+        return {"pixels": preprocessed["pixels"]}

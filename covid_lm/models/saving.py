@@ -1,0 +1,68 @@
+"""A classifier's files in a run's directory: `config.json`, `vocab.txt` and the weights."""
+
+import json
+import os
+
+from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
+from covid_lm.errors import InputError
+from covid_lm.files import local_copy, make_directories, read_bytes, whole_file, write_json
+from covid_lm.models.classifier import Classifier
+from covid_lm.models.pixel_classifier import PixelClassifier, PixelClassifierConfig
+from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
+
+WEIGHTS_FILE = os.path.join("checkpoints", "best.weights.h5")
+
+
+def save_weights(classifier: Classifier, directory: str) -> None:
+    """Writes the weights below a run's directory, beside and then renamed."""
+    path = os.path.join(directory, WEIGHTS_FILE)
+    make_directories(os.path.dirname(path))
+    with whole_file(path, suffix=".weights.h5") as staged:
+        classifier.logits.save_weights(staged)
+
+
+def save_config(classifier: Classifier, directory: str, run: dict) -> None:
+    """Writes `config.json`, the classifier's config and what `run` tells, and any vocabulary."""
+    config = {"classifier": classifier.config.to_dict(), "run": run}
+    write_json(os.path.join(directory, "config.json"), config)
+    if isinstance(classifier, TokenClassifier):
+        write_vocabulary(classifier.vocabulary, os.path.join(directory, "vocab.txt"))
+
+
+def load_classifier(directory: str) -> Classifier:
+    """Rebuilds the classifier of a finished run.
+
+    Args:
+        directory: `saved_models/NAME/run`.
+
+    Raises:
+        InputError: no run there, or one that is damaged.
+    """
+    classifier: Classifier
+    try:
+        values = json.loads(read_bytes(os.path.join(directory, "config.json")))["classifier"]
+        if "members" in values:
+            raise InputError(
+                f"{directory}: an average of runs, which this version no longer reads; give one "
+                "of its runs"
+            )
+        classifier = _untrained(values, directory)
+    except FileNotFoundError:
+        raise InputError(f"{directory}: no finished run (no config.json in it)") from None
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{directory}/config.json: damaged ({error})") from None
+    path = os.path.join(directory, WEIGHTS_FILE)
+    try:
+        with local_copy(path) as copy:
+            classifier.logits.load_weights(copy)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: can't be loaded ({str(error).splitlines()[0]})") from None
+    return classifier
+
+
+def _untrained(values: dict, directory: str) -> Classifier:
+    """A classifier without its weights, of what its config's `to_dict` gave."""
+    if "image_size" in values:
+        return PixelClassifier(PixelClassifierConfig.from_dict(values))
+    vocabulary = read_vocabulary(os.path.join(directory, "vocab.txt"))
+    return TokenClassifier(TokenClassifierConfig.from_dict(values), vocabulary)

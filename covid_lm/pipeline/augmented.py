@@ -1,0 +1,86 @@
+"""Training images that are changed and tokenized anew in every epoch, within the input pipeline."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from covid_lm.layers.augmentation import Augmentation
+from covid_lm.layers.image_input import ImageInput
+from covid_lm.layers.token_dropout import TokenDropout
+from covid_lm.models.pixel_classifier import PixelPreprocessor
+from covid_lm.models.preprocessor import Preprocessor
+from covid_lm.pipeline.decoded import DecodedRecords, epoch_order, steps_an_epoch
+
+# Sides of up to this many pixels are decoded at three times their size for the augmentation, so
+# that a crop moves in steps of a third of an output pixel; larger ones at a quarter more.
+_SMALL_SIDE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentedRecords:
+    """A training split in memory; stands in for `TokenizedRecords`.
+
+    What becomes of an image in an epoch follows from the seed, the epoch and the image's number
+    alone, so that an epoch can be repeated, or gone on with, bit for bit.
+
+    Attributes:
+        images: decoded; by `working_image_input` where there is an augmentation.
+        preprocessor: tokenizes them.
+        augmentation: changes the pixels; None leaves them as they are.
+        token_dropout: hides tokens; None hides none.
+    """
+
+    images: DecodedRecords
+    preprocessor: Preprocessor | PixelPreprocessor
+    augmentation: Augmentation | None = None
+    token_dropout: TokenDropout | None = None
+
+    def steps(self, batch_size: int) -> int:
+        """Batches in an epoch."""
+        return steps_an_epoch(len(self.images.records), batch_size)
+
+    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
+        """As `TokenizedRecords.epoch`: what is left of it, as batches of (inputs, labels)."""
+        count = len(self.images.records)
+        order = epoch_order(count, batch_size, seed, epoch)[first_step:]
+        seeds = np.random.default_rng([seed, epoch, 1]).integers(2**31, size=(count, 2, 2))
+        return (
+            tf.data.Dataset.from_tensor_slices((order, seeds[order].astype(np.int32)))
+            .map(self._prepare, num_parallel_calls=tf.data.AUTOTUNE)
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    @functools.cached_property
+    def _prepare(self) -> Callable:
+        """From rows [batch] and their seeds [batch, 2, 2] to inputs and labels; traced once."""
+        with tf.device("CPU"):
+            pixels = tf.constant(self.images.pixels)
+            filenames, labels = tf.constant(self.images.filenames), tf.constant(self.images.labels)
+
+        def prepare(rows: tf.Tensor, seeds: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+            batch = tf.gather(pixels, rows)
+            if self.augmentation is not None:
+                batch = self.augmentation(batch, seeds[:, 0])
+            inputs = self.preprocessor.sequence(batch, tf.gather(filenames, rows))
+            if self.token_dropout is not None:
+                inputs = self.token_dropout(inputs, seeds[:, 1])
+            return inputs, tf.gather(labels, rows)
+
+        return tf.function(prepare, autograph=False)
+
+
+def working_image_input(image_input: ImageInput) -> ImageInput:
+    """One that leaves an augmentation more pixels than it gives: three times the side, or 1.25."""
+
+    def working_side(side: int) -> int:
+        return 3 * side if side <= _SMALL_SIDE else max(3 * _SMALL_SIDE, side * 5 // 4)
+
+    height, width = image_input.image_size
+    return ImageInput(
+        image_size=(working_side(height), working_side(width)),
+        color=image_input.color,
+        max_pixels=image_input.max_pixels,
+    )

@@ -1,0 +1,136 @@
+"""Versions of a model that a watching server may load at any moment: whole, or not there."""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable
+
+from covid_lm.errors import InputError
+from covid_lm.files import (
+    copy_tree_to_store,
+    exists,
+    flush_to_disk,
+    is_directory,
+    is_remote,
+    list_names,
+    remove_tree,
+)
+
+STAGING = re.compile(r"\.staging-(\d+)-[0-9a-f]+")
+
+
+def publish_version(directory: str, write: Callable[[str], None]) -> str:
+    """Publishes a new version below `directory`.
+
+    `write(path)` fills a hidden sibling, whose files are flushed to disk before one rename gives it
+    the next free integer. TF Serving takes any directory with an integer name, complete or not, so
+    nothing else may ever carry one.
+
+    Returns:
+        The path of the version.
+
+    Raises:
+        Whatever `write` raises; nothing is published then, and the staged files are removed.
+    """
+    if is_remote(directory):
+        return _upload_version(directory, write)
+    os.makedirs(directory, exist_ok=True)
+    _remove_abandoned(directory)
+    staged = os.path.join(directory, f".staging-{os.getpid()}-{uuid.uuid4().hex}")
+    try:
+        write(staged)
+        _flush_tree(staged)
+        path = _rename_to_next_version(staged, directory)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    flush_to_disk(directory)
+    return path
+
+
+def versions(directory: str) -> list[int]:
+    """The published versions, in ascending order."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(int(name) for name in list_names(directory) if re.fullmatch(r"\d+", name))
+    return []
+
+
+def _upload_version(directory: str, write: Callable[[str], None]) -> str:
+    """As `publish_version`, to a store: written here, then uploaded, `saved_model.pb` at the end.
+
+    Without that file a server takes the directory for no version yet. Two exporters at once are
+    not kept apart.
+    """
+    with tempfile.TemporaryDirectory() as here:
+        staged = os.path.join(here, "version")
+        write(staged)
+        path = os.path.join(directory, str(max(versions(directory), default=0) + 1))
+        try:
+            copy_tree_to_store(staged, path, last="saved_model.pb")
+        except BaseException:
+            remove_tree(path)
+            raise
+    return path
+
+
+def _rename_to_next_version(staged: str, directory: str) -> str:
+    version = max(versions(directory), default=0) + 1
+    while True:
+        path = os.path.join(directory, str(version))
+        try:
+            os.rename(staged, path)
+            return path
+        except OSError as error:
+            # Another exporter took that number between the listing and the rename.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            version += 1
+
+
+def _remove_abandoned(directory: str) -> None:
+    """Removes what exporters on this machine left behind when they were killed."""
+    for name in os.listdir(directory):
+        match = STAGING.fullmatch(name)
+        if match and not _is_running(int(match[1])):
+            shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
+
+
+def _flush_tree(root: str) -> None:
+    for directory, _, names in os.walk(root):
+        for name in names:
+            flush_to_disk(os.path.join(directory, name))
+        flush_to_disk(directory)
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def resolve_model(model: str, flag: str = "model") -> tuple[str, str]:
+    """The model's directory and that of the version asked for, or of its newest.
+
+    Args:
+        flag: named in the error.
+
+    Raises:
+        InputError: no such model or version.
+    """
+    model = model.rstrip("/")
+    if exists(os.path.join(model, "saved_model.pb")):
+        return os.path.dirname(model), model
+    if not is_directory(model):
+        raise InputError(f"--{flag}={model}: no such directory; give saved_models/NAME[/VERSION]")
+    published = versions(model)
+    if not published:
+        raise InputError(f"--{flag}={model}: no exported version in it; run tools/export.py")
+    return model, os.path.join(model, str(published[-1]))

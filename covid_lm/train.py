@@ -1,0 +1,238 @@
+"""A training run from flags to a verified export."""
+
+import dataclasses
+import datetime
+import os
+import tempfile
+import time
+
+import keras
+import tensorflow as tf
+
+from covid_lm.data import load_dataset
+from covid_lm.data.records import ImageDataset
+from covid_lm.data.splits import at_most
+from covid_lm.environment import machine
+from covid_lm.evaluation.protocol_metrics import (
+    Evaluation,
+    evaluate_protocols,
+    split_metrics,
+    write_predictions,
+)
+from covid_lm.files import write_json, write_text
+from covid_lm.models.classifier import Classifier
+from covid_lm.models.saving import save_config, save_weights
+from covid_lm.pipeline.decoded import DecodedRecords
+from covid_lm.protocols import layout_trim
+from covid_lm.report.run_report import run_model_card, write_run_report
+from covid_lm.serving.saved_model import export_classifier
+from covid_lm.training.build import build_classifier
+from covid_lm.training.devices import choose_strategy, describe
+from covid_lm.training.inputs import decode_splits
+from covid_lm.training.jax.launcher import fit_in_jax
+from covid_lm.training.loop import fit
+from covid_lm.training.options import TrainingOptions, global_batch_size
+from covid_lm.training.run_directory import read_run, resumed_config, staged_run, write_samples
+from covid_lm.training.termination import Termination
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """A finished run: where it is, the content of its `metrics.json`, the proof of its export."""
+
+    model_dir: str
+    version_dir: str
+    metrics: dict
+    export_difference: float
+    seconds: float
+
+
+# What a run's result depends on, and so what the flags that resume it must repeat. Where it runs is
+# not among it; what the data directory holds is.
+DECISIVE = (
+    "backend",
+    "dataset",
+    "max_images",
+    "training_images",
+    "backbone",
+    "weights",
+    "protocol",
+    "layout",
+    "image_size",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "label_smoothing",
+    "augment",
+    "token_dropout",
+    "views",
+    "dtype",
+    "early_stopping",
+    "seed",
+)
+
+
+def train(
+    options: TrainingOptions, strategy: tf.distribute.Strategy | None = None
+) -> TrainingResult:
+    """Trains, evaluates on the whole test split, exports and verifies the export.
+
+    Goes on with an unfinished run of the same name, if there is one.
+
+    Args:
+        options: what to train, on what, and where.
+        strategy: where instead, whatever the options say.
+
+    Raises:
+        InputError: options or data that can't be used.
+        RunError: no such device, the loss became non-finite, or the export can't be written or
+            verified.
+        Terminated: SIGTERM came, and the run is saved.
+    """
+    started = time.monotonic()
+    if strategy is None:
+        strategy = _strategy(options)
+    with Termination() as termination, staged_run(options.model_dir) as staged:
+        with strategy.scope():
+            dataset, classifier, images = _prepare(options)
+            run = _run_config(options, strategy, images["train"])
+            run = resumed_config(staged, run, DECISIVE)
+            save_config(classifier, staged, run)
+            _print_plan(classifier, dataset, images, options, run)
+            if options.backend == "jax":
+                fit_in_jax(classifier, images, run["batch_size"], options, staged)
+            else:
+                fit(classifier, images, run["batch_size"], options, staged, termination)
+            save_weights(classifier, staged)
+            evaluation = evaluate_protocols(classifier, dataset.split("test"), options.skip_invalid)
+        metrics = {
+            **split_metrics(classifier, dataset, "test", evaluation),
+            "early_stopping": options.early_stopping,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        version_dir, difference = finish_run(
+            classifier, dataset, evaluation, metrics, staged, options.model_dir
+        )
+    seconds = time.monotonic() - started
+    return TrainingResult(options.model_dir, version_dir, metrics, difference, seconds)
+
+
+def train_along(options: TrainingOptions) -> None:
+    """The part of every process but process 0: its share of each batch. It leaves no file.
+
+    Raises:
+        InputError, RunError: as `train`.
+    """
+    with tempfile.TemporaryDirectory() as directory, _strategy(options).scope():
+        _, classifier, images = _prepare(options)
+        fit_in_jax(classifier, images, _batch_size(options, images["train"]), options, directory)
+
+
+def _strategy(options: TrainingOptions) -> tf.distribute.Strategy:
+    if options.backend == "jax":
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)  # its memory is for JAX
+        return tf.distribute.get_strategy()
+    return choose_strategy(options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout)
+
+
+def _prepare(
+    options: TrainingOptions,
+) -> tuple[ImageDataset, Classifier, dict[str, DecodedRecords]]:
+    """The data set, the classifier to begin with, and the images that it is trained on."""
+    dataset = at_most(load_dataset(options.dataset, options.data_dir), options.max_images)
+    keras.utils.set_random_seed(options.seed)
+    classifier = build_classifier(options, dataset.classes)
+    return dataset, classifier, decode_splits(classifier, dataset, options)
+
+
+def _run_config(
+    options: TrainingOptions, strategy: tf.distribute.Strategy, training: DecodedRecords
+) -> dict:
+    """What the run is told, and what came of it."""
+    devices = describe(strategy)
+    if options.backend == "jax":
+        devices = f"{options.num_processes} process{'es' * (options.num_processes > 1)} of JAX"
+    return {
+        **dataclasses.asdict(options),
+        "batch_size": _batch_size(options, training, strategy.num_replicas_in_sync),
+        "training_images": f"{len(training.records)}, {training.digest}",
+        "command": options.command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "devices": devices,
+        "machine": machine(),
+    }
+
+
+def _batch_size(options: TrainingOptions, training: DecodedRecords, num_replicas: int = 1) -> int:
+    kind = "devices"
+    if options.backend == "jax":
+        num_replicas, kind = options.num_processes, "processes"
+    length = sum(layout_trim(options.layout).values())
+    num_images = len(training.records)
+    return global_batch_size(
+        options.backbone, options.batch_size, num_images, num_replicas, kind, length
+    )
+
+
+def _print_plan(
+    classifier: Classifier,
+    dataset: ImageDataset,
+    images: dict[str, DecodedRecords],
+    options: TrainingOptions,
+    run: dict,
+) -> None:
+    config = classifier.config
+    weights = config.weights or "random weights, not pretrained"
+    print(f"{config.backbone_name}: {classifier.logits.count_params():,} parameters, {weights}")
+    counts = {split: len(decoded.records) for split, decoded in images.items()}
+    held_out = f"{counts['val']} validation, " if "val" in counts else ""
+    print(
+        f"{dataset.name}: {counts['train']} training images, {held_out}"
+        f"{len(dataset.split('test'))} test; "
+        f"protocol {config.protocol} (trained {config.training_policy}, "
+        f"tested {config.test_policy}), layout {config.layout}, "
+        f"batch size {run['batch_size']} on {run['devices']}, "
+        f"early stopping on {options.early_stopping}"
+    )
+
+
+def finish_run(
+    classifier: Classifier,
+    dataset: ImageDataset,
+    evaluation: Evaluation,
+    metrics: dict,
+    run_dir: str,
+    model_dir: str,
+) -> tuple[str, float]:
+    """Writes what was found and its pages to `run_dir`, and exports the next version.
+
+    The run is not yet named as done, so that one that is broken off here is gone on with, too.
+
+    Args:
+        metrics: what `metrics.json` is to hold.
+        run_dir: of the run in progress, with its `config.json` and `metrics.jsonl`.
+        model_dir: `saved_models/NAME`.
+
+    Returns:
+        The version's path and the proof, as `export_classifier`.
+
+    Raises:
+        RunError: the export can't be written or verified.
+    """
+    write_json(os.path.join(run_dir, "metrics.json"), metrics)
+    write_predictions(os.path.join(run_dir, "predictions.csv"), evaluation, dataset.classes)
+    write_samples(evaluation.records, run_dir)
+    run = read_run(run_dir)
+    card = run_model_card(classifier, dataset, metrics, run)
+    write_text(os.path.join(run_dir, "README.md"), card)
+    write_run_report(os.path.join(run_dir, "report.html"), classifier, evaluation, metrics, run)
+    return export_classifier(
+        classifier,
+        model_dir,
+        evaluation.records,
+        evaluation.own_probabilities,
+        {"config.json": run["config"], "metrics.json": metrics, "model_card.md": card},
+    )

@@ -1,0 +1,123 @@
+"""Where a model is trained: flags to one `tf.distribute` strategy.
+
+A Cloud TPU when one is asked for, else all GPUs of this machine mirrored, else its one device.
+TensorFlow's strategies reach no further with Keras 3: `MultiWorkerMirroredStrategy` does not work
+with it, so several machines are refused; they train on JAX (`jax_fitting`). What fails on the way
+to a TPU is tried here; that it trains on one is untried, for want of a TPU.
+"""
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from covid_lm.command_line import end_at_once
+from covid_lm.errors import InputError, RunError
+from covid_lm.training.cloud_tpu import check_listening, tpu_addresses
+
+NO_KERNELS = "No OpKernel was registered"
+
+
+def choose_strategy(
+    tpu: str | None = None,
+    zone: str | None = None,
+    project: str | None = None,
+    timeout: float = 25.0,
+) -> tf.distribute.Strategy:
+    """The strategy to build, train and evaluate under.
+
+    Args:
+        tpu: name of a Cloud TPU, "local" on a TPU VM, or `grpc://HOST:PORT`; None for what this
+            machine has.
+        zone, project: of a named TPU; asked of the metadata server unless given.
+        timeout: seconds until a TPU must be ready. A call into TensorFlow that hangs can't be
+            interrupted, so the process ends then, with one line and status 1.
+
+    Raises:
+        InputError: no such TPU, or TF_CONFIG asks for several machines.
+        RunError: the TPU can't be reached, or is none.
+    """
+    _refuse_several_machines(os.environ.get("TF_CONFIG", ""))
+    if tpu is not None:
+        return _tpu_strategy(tpu, zone, project, timeout)
+    if len(tf.config.list_logical_devices("GPU")) > 1:
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def default_dtype(tpu: str | None) -> str:
+    """The arithmetic that the device is made for: bfloat16 on a TPU, else float32."""
+    return "float32" if tpu is None else "bfloat16"
+
+
+def describe(strategy: tf.distribute.Strategy) -> str:
+    """The devices in words, as "2 GPUs, mirrored"."""
+    replicas = strategy.num_replicas_in_sync
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return f"TPU, {replicas} cores"
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    return f"1 {kind}" if replicas == 1 else f"{replicas} {kind}s, mirrored"
+
+
+def _refuse_several_machines(tf_config: str) -> None:
+    if not tf_config.strip():
+        return
+    try:
+        cluster = json.loads(tf_config).get("cluster", {})
+        tasks = sum(len(addresses) for addresses in cluster.values())
+    except (ValueError, AttributeError, TypeError):
+        raise InputError("TF_CONFIG: not a JSON object that names a cluster; unset it") from None
+    if tasks > 1:
+        raise InputError(
+            f"TF_CONFIG: names {tasks} tasks, but Keras 3 trains on one machine under TensorFlow; "
+            "unset it, and give a whole TPU pod with --tpu, or train.py's --num_processes"
+        )
+
+
+def _tpu_strategy(
+    tpu: str, zone: str | None, project: str | None, timeout: float
+) -> tf.distribute.Strategy:
+    with _ended_after(timeout, tpu):
+        deadline = time.monotonic() + timeout
+        target = tpu
+        if tpu != "local":
+            addresses = tpu_addresses(tpu, zone, project, deadline)
+            for address in addresses:
+                check_listening(address, deadline)
+            target = ",".join(f"grpc://{address}" for address in addresses)
+        try:
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=target)
+            tf.config.experimental_connect_to_cluster(resolver)
+            tf.tpu.experimental.initialize_tpu_system(resolver)
+            return tf.distribute.TPUStrategy(resolver)
+        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+            raise RunError(f"--tpu={tpu}: {_remedy(str(error))}") from None
+
+
+def _remedy(message: str) -> str:
+    if NO_KERNELS in message:
+        return (
+            "this TensorFlow has no TPU kernels; install the extra, pip install 'covid_lm[tpu]', "
+            "on the TPU VM"
+        )
+    return f"no TPU there ({message.splitlines()[0][:120]}); leave --tpu out to train without one"
+
+
+@contextlib.contextmanager
+def _ended_after(seconds: float, tpu: str) -> Iterator[None]:
+    """Ends the process unless the block is done in time, whatever it hangs in."""
+    message = (
+        f"--tpu={tpu}: not ready after {seconds:g} s; check that it is a TPU of this TensorFlow's "
+        "version, or give a large one more time with --tpu_timeout"
+    )
+    timer = threading.Timer(seconds + 0.5, end_at_once, (message, RunError.exit_status))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

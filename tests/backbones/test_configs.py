@@ -1,0 +1,58 @@
+"""The named backbones: pinned parameter counts, sizes by pattern, refusals."""
+
+import pytest
+
+from covid_lm.backbones.bert_encoder import build_backbone
+from covid_lm.backbones.configs import BACKBONES, BackboneConfig, backbone_config
+from covid_lm.errors import InputError
+
+# With the pooler, without the masked-LM head. bert-base-chinese's is the published 102,267,648.
+PARAMETERS = {
+    "tiny": 3_183_488,
+    "minilm-l6": 22_713_216,
+    "rbt3": 38_476_800,
+    "rbtl3": 61_001_728,
+    "bert-base-chinese": 102_267_648,
+    "roberta-wwm-ext-large": 325_522_432,
+}
+
+
+def parameter_count(config: BackboneConfig) -> int:
+    hidden = config.hidden_dim
+    rows = config.vocabulary_size + config.max_sequence_length + config.num_segments
+    embeddings = rows * hidden + 2 * hidden
+    attention = 4 * (hidden * hidden + hidden) + 2 * hidden
+    feed_forward = (
+        hidden * config.intermediate_dim
+        + config.intermediate_dim
+        + config.intermediate_dim * hidden
+        + hidden
+        + 2 * hidden
+    )
+    pooler = hidden * hidden + hidden
+    return embeddings + config.num_layers * (attention + feed_forward) + pooler
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_parameter_count_is_pinned(name):
+    assert parameter_count(BACKBONES[name]) == PARAMETERS[name]
+
+
+def test_every_backbone_is_pinned():
+    assert set(PARAMETERS) == set(BACKBONES)
+
+
+@pytest.mark.parametrize("name", ["tiny", "minilm-l6", "rbt3"])
+def test_built_backbone_has_the_pinned_parameters(name):
+    assert build_backbone(BACKBONES[name]).count_params() == PARAMETERS[name]
+
+
+def test_size_by_pattern():
+    assert backbone_config("4x256") == BackboneConfig(4, 256, 4, 1024)
+
+
+@pytest.mark.parametrize("name", ["bert", "4x100", "0x64", "4x0", "4x256x2", ""])
+def test_unknown_name_is_one_line_that_lists_the_choices(name):
+    with pytest.raises(InputError, match=r"rbt3.*layers x width") as raised:
+        backbone_config(name)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,107 @@
+"""The config and the vocabulary beside the weights: read, honoured, or refused in one line."""
+
+import pytest
+
+from covid_lm.backbones.bert_encoder import build_backbone
+from covid_lm.backbones.configs import BackboneConfig
+from covid_lm.backbones.weights.read import load_weights, read_config, vocabulary_file
+from covid_lm.errors import InputError
+from tests.backbones import generated_checkpoints as generated
+
+CONFIG = BackboneConfig(2, 32, 4, 64, vocabulary_size=50, max_sequence_length=16)
+AGAIN = "fetch the model's own file again"
+
+
+def the_line(call, *arguments):
+    """The text of the InputError that the call raises, which is one line."""
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", "bert_config.json"])
+def test_read_config(tmp_path, name):
+    generated.write_config(tmp_path, CONFIG, name)
+    assert read_config(tmp_path) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("hidden_act", "activation"),
+    [
+        ("gelu", "gelu"),
+        ("gelu_new", "gelu_approximate"),
+        ("gelu_pytorch_tanh", "gelu_approximate"),
+        ("relu", "relu"),
+    ],
+)
+def test_config_is_honoured(tmp_path, hidden_act, activation):
+    more = {"hidden_act": hidden_act, "layer_norm_eps": 1e-5, "type_vocab_size": 3}
+    generated.write_config(tmp_path, CONFIG, hidden_dropout_prob=0.2, **more)
+    config = read_config(tmp_path)
+    assert config.activation == activation
+    assert (config.layer_norm_epsilon, config.num_segments, config.dropout) == (1e-5, 3, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (
+            {"hidden_act": "swish"},
+            "hidden_act 'swish' is not supported; use a model with one of gelu, gelu_new, "
+            "gelu_pytorch_tanh, relu",
+        ),
+        ({"model_type": "albert"}, "albert is not a BERT; give a directory that holds one"),
+        (
+            {"model_type": None, "architectures": ["AlbertModel"]},
+            "AlbertModel is not a BERT; give a directory that holds one",
+        ),
+        (
+            {"position_embedding_type": "relative_key"},
+            "position_embedding_type 'relative_key' is not supported; use a model with 'absolute'",
+        ),
+        ({"hidden_size": None}, f"hidden_size is None, not a positive whole number; {AGAIN}"),
+        ({"vocab_size": 0}, f"vocab_size is 0, not a positive whole number; {AGAIN}"),
+        ({"layer_norm_eps": "1e-12"}, f"layer_norm_eps is '1e-12', not in [0, 1); {AGAIN}"),
+        (
+            {"num_attention_heads": 5},
+            f"hidden_size 32 is no multiple of num_attention_heads 5; {AGAIN}",
+        ),
+    ],
+)
+def test_unusable_config(tmp_path, change, line):
+    generated.write_config(tmp_path, CONFIG, **change)
+    assert the_line(read_config, tmp_path) == f"{tmp_path}/config.json: {line}"
+
+
+def test_damaged_config(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"hidden_size": 3')
+    line = f"{path}: not a JSON object; {AGAIN}"
+    assert the_line(read_config, tmp_path) == line
+    path.write_text("[]")
+    assert the_line(read_config, tmp_path) == line
+    path.write_text("{}")
+    assert the_line(read_config, tmp_path) == f"{path}: num_hidden_layers is missing; {AGAIN}"
+
+
+def test_vocabulary(tmp_path):
+    generated.write_config(tmp_path, CONFIG)
+    path = tmp_path / "vocab.txt"
+    advice = "put the vocabulary that came with the model there"
+    assert the_line(vocabulary_file, tmp_path) == f"{path}: no such file; {advice}"
+    path.write_text("".join(f"word{i}\n" for i in range(49)), encoding="utf-8")
+    assert the_line(vocabulary_file, tmp_path) == (
+        f"{path}: 49 words, but {tmp_path}/config.json says vocab_size 50; {advice}"
+    )
+    path.write_text("\n".join(["\u2028", *(f"word{i}" for i in range(49))]), encoding="utf-8")
+    assert vocabulary_file(tmp_path) == str(path)
+
+
+def test_backbone_of_another_config(tmp_path):
+    generated.write_config(tmp_path, CONFIG)
+    backbone = build_backbone(BackboneConfig(2, 32, 2, 64, 50, 16))
+    assert the_line(load_weights, tmp_path, backbone) == (
+        f"{tmp_path}/config.json: num_heads is 4, but the backbone has 2; "
+        "build the backbone from this config"
+    )

@@ -1,0 +1,172 @@
+"""The whole preprocessor against the oracle, position by position."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from covid_lm.backbones.vocabulary import built_in_vocabulary
+from covid_lm.evaluation.token_positions import token_positions
+from covid_lm.layers.file_name_input import POLICIES
+from covid_lm.models.preprocessor import Preprocessor
+from covid_lm.protocols import LAYOUTS
+from tests.conftest import encode, random_picture
+from tests.layers import encoded_images
+from tests.oracle import hilbert_places, oracle_sequence, plane_values
+
+VOCABULARY = list(built_in_vocabulary())
+NAMES = {
+    "empty": b"",
+    "one": b"a",
+    "eight": b"ab%1.png",
+    "twelve": b"A b,c%2.jpeg",
+    "utf-8": "kühl é.png".encode(),
+    "nul": b"a\x00b\x00",
+    "153": b"Name-" * 30 + b"end",
+    "254": b"x" * 200 + b"y" * 54,
+    "255": b"x" * 200 + b"y" * 55,
+    "300": bytes(range(1, 256)) + b"z" * 45,
+}
+SOURCES = [encode(random_picture(41, 67, seed)) for seed in range(len(NAMES))]
+KEYS = ("token_ids", "segment_ids", "padding_mask")
+
+
+def luminance(pixels: np.ndarray) -> np.ndarray:
+    weighted = pixels.astype(np.int64) @ [19595, 38470, 7471] + 0x8000
+    return (weighted >> 16).astype(np.uint8)[..., None]
+
+
+@functools.cache
+def resized_by_us(size: int) -> np.ndarray:
+    """Resizing may differ from Pillow's by one level; tokens are compared on the same pixels."""
+    pixels = Preprocessor(VOCABULARY, image_size=size).image_input(tf.constant(SOURCES))["pixels"]
+    for row, source in enumerate(SOURCES):
+        difference = pixels[row].numpy().astype(int) - encoded_images.resized(source, (size, size))
+        assert np.abs(difference).max() <= 1
+    return pixels.numpy()
+
+
+def values_of(layout: str) -> list[list[int]]:
+    """The values of every source in the layout's order, from what the layouts are said to be."""
+    if layout == "paper":
+        return [plane_values(pixels) for pixels in resized_by_us(32)]
+    sides = {"scales": (19, 11), "gray16": (16,), "hilbert16": (16,)}.get(layout, (22,))
+    pictures = [luminance(resized_by_us(side)) for side in sides]
+    rows = []
+    for row in range(len(SOURCES)):
+        if layout == "hilbert16":
+            values = [int(pictures[0][row, y, x, 0]) for y, x in hilbert_places(16)]
+        else:
+            values = [value for picture in pictures for value in plane_values(picture[row])]
+        rows.append([v // 8 * 8 + 4 if layout == "levels32" else v for v in values])
+    return rows
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_position_equals_the_oracle(layout):
+    half = 144 if layout in ("gray16", "hilbert16") else 256
+    rows = values_of(layout)
+    for policy in POLICIES if layout == "paper" else ("visible", "fixed"):
+        preprocessor = Preprocessor(VOCABULARY, policy=policy, **LAYOUTS[layout])
+        output = preprocessor(tf.constant(SOURCES), tf.constant(list(NAMES.values())))
+        assert output["valid"].numpy().all()
+        for row, (values, name) in enumerate(zip(rows, NAMES.values(), strict=True)):
+            expected = oracle_sequence(values, name, VOCABULARY, policy, head=half, tail=half)
+            for key in KEYS:
+                np.testing.assert_array_equal(output[key][row], expected[key], f"{policy} {name}")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_whole_picture_is_never_trimmed_under_the_honest_policies(layout):
+    for policy in ("fixed", "absent"):
+        preprocessor = Preprocessor(VOCABULARY, policy=policy, **LAYOUTS[layout])
+        height, width = preprocessor.image_input.sheet_size
+        kept = token_positions(preprocessor, b"").kept()
+        sizes = preprocessor.image_input.sizes
+        whole = sum(h * w for h, w in sizes)
+        assert kept.shape[1:] == (height, width)
+        assert (kept.sum() == whole) == (layout != "paper")
+
+
+def test_levels_leave_fewer_words():
+    encoder = Preprocessor(VOCABULARY, **LAYOUTS["levels32"]).token_encoder
+    words = [VOCABULARY[token_id] for token_id in encoder.image_token_ids]
+    assert sorted(map(int, words)) == list(range(4, 256, 8))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1637, 1225)], ids=str)
+def test_every_kind_of_image_equals_the_oracle(size):
+    files = encoded_images.good_images(*size)
+    preprocessor = Preprocessor(VOCABULARY, policy="visible")
+    output = preprocessor(tf.constant(list(files.values())), tf.constant(list(files)))
+    assert output["valid"].numpy().all()
+    pixels = preprocessor.image_input(tf.constant(list(files.values())))["pixels"].numpy()
+    for row, (kind, file) in enumerate(files.items()):
+        difference = np.abs(pixels[row].astype(int) - encoded_images.resized(file))
+        assert difference.max() <= 1, kind
+        expected = oracle_sequence(pixels[row], kind.encode(), VOCABULARY, "visible")
+        for key in KEYS:
+            np.testing.assert_array_equal(output[key][row], expected[key], err_msg=kind)
+
+
+def test_green_never_survives_the_papers_trim():
+    red_blue = random_picture(32, 32, 1)
+    other_green = red_blue.copy()
+    other_green[..., 1] = 255 - other_green[..., 1]
+    preprocessor = Preprocessor(VOCABULARY, policy="fixed")
+    output = preprocessor(tf.constant([encode(red_blue), encode(other_green)]))
+    np.testing.assert_array_equal(output["token_ids"][0], output["token_ids"][1])
+    other_red = red_blue.copy()
+    other_red[0, 0, 0] ^= 255
+    changed = preprocessor(tf.constant([encode(other_red)]))["token_ids"][0]
+    np.testing.assert_array_equal(np.flatnonzero(changed != output["token_ids"][0]), [1])
+
+
+def test_latin1_reading_equals_the_oracle():
+    preprocessor = Preprocessor(VOCABULARY, policy="visible", reading="latin1")
+    output = preprocessor(tf.constant(SOURCES[:1]), tf.constant([b"n.png"]))
+    pixels = preprocessor.image_input(tf.constant(SOURCES[:1]))["pixels"][0].numpy()
+    expected = oracle_sequence(pixels, b"n.png", VOCABULARY, "visible", "latin1")
+    np.testing.assert_array_equal(output["token_ids"][0], expected["token_ids"])
+
+
+def test_same_in_dataset_map_and_graph():
+    preprocessor = Preprocessor(VOCABULARY)
+    image_bytes, names = tf.constant([*SOURCES, b"junk"]), tf.constant([*NAMES.values(), b"j"])
+    eager = preprocessor(image_bytes, names)
+    dataset = tf.data.Dataset.from_tensor_slices((image_bytes, names)).batch(4).map(preprocessor)
+    mapped = list(dataset.as_numpy_iterator())
+    graph = tf.function(preprocessor)(image_bytes, names)
+    for key in (*KEYS, "valid"):
+        np.testing.assert_array_equal(np.concatenate([b[key] for b in mapped]), eager[key])
+        np.testing.assert_array_equal(graph[key], eager[key])
+    assert not eager["valid"][-1]
+    assert dataset.element_spec["token_ids"].shape.as_list() == [None, 512]
+
+
+def test_a_policy_that_reads_names_needs_them():
+    with pytest.raises(ValueError, match="the masked policy reads the file name"):
+        Preprocessor(VOCABULARY, policy="masked")(tf.constant(SOURCES[:1]))
+
+
+def test_short_sequences_are_padded():
+    preprocessor = Preprocessor(VOCABULARY, policy="absent", image_size=4)
+    output = preprocessor(tf.constant(SOURCES[:1]))
+    assert int(tf.reduce_sum(output["padding_mask"])) == 1 + 4 * 4 * 3 + 2
+    pixels = preprocessor.image_input(tf.constant(SOURCES[:1]))["pixels"][0].numpy()
+    expected = oracle_sequence(pixels, b"", VOCABULARY, "absent")
+    for key in KEYS:
+        np.testing.assert_array_equal(output[key][0], expected[key])
+
+
+@pytest.mark.parametrize("layout", ["levels32", "scales", "hilbert16"])
+def test_config_round_trip(layout):
+    config = Preprocessor(VOCABULARY, policy="fixed", **LAYOUTS[layout]).get_config()
+    again = keras.layers.deserialize(keras.layers.serialize(Preprocessor.from_config(config)))
+    assert again.get_config() == config
+    image = tf.constant(SOURCES[:2])
+    np.testing.assert_array_equal(
+        again(image)["token_ids"], Preprocessor.from_config(config)(image)["token_ids"]
+    )

@@ -1,0 +1,102 @@
+"""Epochs of augmented images: the order of plain ones, and changes that can be drawn again."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from covid_lm.backbones.vocabulary import built_in_vocabulary
+from covid_lm.data.records import ImageRecord
+from covid_lm.layers.augmentation import Augmentation
+from covid_lm.layers.image_input import ImageInput
+from covid_lm.layers.token_dropout import TokenDropout
+from covid_lm.models.preprocessor import Preprocessor
+from covid_lm.pipeline.augmented import AugmentedRecords, working_image_input
+from covid_lm.pipeline.decoded import decode_records
+from tests.conftest import encode, random_picture
+
+VOCABULARY = built_in_vocabulary()
+PREPROCESSOR = Preprocessor(VOCABULARY, policy="visible", image_size=(4, 6), head=20, tail=61)
+FILES = [encode(random_picture(20, 30, seed)) for seed in range(5)]
+RECORDS = [
+    ImageRecord(f"n{number}.png", number % 2, "train", f"n{number}.png", lambda f=file: f)
+    for number, file in enumerate(FILES)
+]
+
+
+@functools.cache
+def plain() -> AugmentedRecords:
+    return AugmentedRecords(decode_records(RECORDS, PREPROCESSOR.image_input), PREPROCESSOR)
+
+
+@functools.cache
+def augmented() -> AugmentedRecords:
+    image_input = PREPROCESSOR.image_input
+    encoder = PREPROCESSOR.token_encoder
+    return AugmentedRecords(
+        decode_records(RECORDS, working_image_input(image_input)),
+        PREPROCESSOR,
+        Augmentation(image_input.sizes, smallest_crop=0.7, flip=True, brightness=0.1),
+        TokenDropout(0.1, encoder.image_token_ids, VOCABULARY.index("[MASK]"), len(VOCABULARY)),
+    )
+
+
+def batches(records, **changes) -> list[tuple[dict, np.ndarray]]:
+    arguments = {"batch_size": 2, "seed": 0, "epoch": 0, **changes}
+    return [
+        ({key: value.numpy() for key, value in inputs.items()}, labels.numpy())
+        for inputs, labels in records.epoch(**arguments)
+    ]
+
+
+def assert_equal(some: list, others: list) -> None:
+    assert len(some) == len(others)
+    for (tokens, labels), (other_tokens, other_labels) in zip(some, others, strict=True):
+        np.testing.assert_array_equal(labels, other_labels)
+        for key in tokens.keys() | other_tokens.keys():
+            np.testing.assert_array_equal(tokens[key], other_tokens[key])
+
+
+def test_without_changes_an_epoch_is_that_of_the_tokenized_images():
+    tokenized = plain().images.tokenize(PREPROCESSOR)
+    assert tokenized.steps(2) == plain().steps(2) == 3
+    assert_equal(batches(plain(), epoch=4), batches(tokenized, epoch=4))
+
+
+@pytest.mark.parametrize("first_step", [0, 1, 2, 3])
+def test_what_is_left_of_an_epoch(first_step):
+    whole = batches(augmented(), epoch=3)
+    assert_equal(batches(augmented(), epoch=3, first_step=first_step), whole[first_step:])
+
+
+def by_image(**changes) -> dict[bytes, bytes]:
+    """The name's tokens, which tell the image, to all of its tokens."""
+    return {
+        row[-7:].tobytes(): row.tobytes()
+        for tokens, _ in batches(augmented(), **changes)
+        for row in tokens["token_ids"]
+    }
+
+
+def test_an_image_changes_with_seed_and_epoch_and_not_with_the_batches():
+    first = by_image()
+    assert len(first) == 5
+    assert by_image(batch_size=4) == first
+    for other in (by_image(epoch=1), by_image(seed=1)):
+        assert other.keys() == first.keys()
+        assert all(other[name] != first[name] for name in first)
+
+
+def test_shapes_are_static():
+    tokens, labels = augmented().epoch(2, seed=0, epoch=0).element_spec
+    assert tokens["token_ids"].shape.as_list() == [2, 81]
+    assert labels == tf.TensorSpec([2], tf.int32)
+
+
+@pytest.mark.parametrize(
+    ("size", "working"), [((22, 22), (66, 66)), ((32, 64), (96, 96)), ((224, 224), (280, 280))]
+)
+def test_the_working_size(size, working):
+    larger = working_image_input(ImageInput(size, "luminance", max_pixels=999))
+    assert (larger.image_size, larger.color, larger.max_pixels) == (working, "luminance", 999)

@@ -1,0 +1,105 @@
+"""Cross-validation: the training of `fit`, on other images, and none of the test split."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from covid_lm import cross_validate as cross_validation
+from covid_lm.cross_validate import cross_validate
+from covid_lm.data.folder import folder
+from covid_lm.data.splits import held_out_folds
+from covid_lm.errors import InputError
+from covid_lm.models.classifier import predict_tokens
+from covid_lm.pipeline.decoded import decode_records
+from covid_lm.training.build import build_classifier
+from covid_lm.training.inputs import training_image_input
+from covid_lm.training.loop import fit
+from covid_lm.training.options import TrainingOptions
+from covid_lm.training.termination import Termination
+
+
+def options(image_folder, **changes) -> TrainingOptions:
+    settings = {
+        "dataset": "folder",
+        "data_dir": image_folder,
+        "backbone": "1x64",
+        "protocol": "fixed",
+        "layout": "gray22",
+        "epochs": 2,
+        "batch_size": 6,
+        "learning_rate": 1e-2,
+        "schedule": "cosine",
+        "augment": "light",
+        "token_dropout": 0.1,
+        "early_stopping": "none",
+    }
+    return TrainingOptions(**{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(image_folder, tmp_path_factory):
+    """Three folds; the test split's images can't be read."""
+
+    def refuse():
+        raise AssertionError("a test image was read")
+
+    dataset = folder(image_folder)
+    guarded = tuple(
+        dataclasses.replace(record, read=refuse) if record.split == "test" else record
+        for record in dataset.records
+    )
+    path = tmp_path_factory.mktemp("folds") / "folds.json"
+    with pytest.MonkeyPatch.context() as patch:
+        unreadable = dataclasses.replace(dataset, records=guarded)
+        patch.setattr(cross_validation, "load_dataset", lambda *_: unreadable)
+        report = cross_validate(options(image_folder), num_folds=3, output=str(path))
+    return report, json.loads(path.read_text())
+
+
+def test_every_training_and_validation_image_is_held_out_once(finished, image_folder):
+    report, stored = finished
+    assert report == stored
+    names = [r.filename for r in folder(image_folder).split("train", "val")]
+    assert sorted(row["file"] for row in report["out_of_fold"]) == sorted(names)
+    assert (report["images"], report["folds"], report["folds_done"]) == (32, 3, 3)
+    assert [row["n"] for row in report["epochs"]] == [32, 32]
+    assert {row["fold"] for row in report["out_of_fold"]} == {1, 2, 3}
+    assert report["command"].endswith(
+        "--batch_size=6 --learning_rate=0.01 --schedule=cosine --augment=light "
+        "--token_dropout=0.1 --folds=3"
+    )
+
+
+def test_two_easy_classes_are_told_apart(finished):
+    assert finished[0]["epochs"][-1]["auc"] > 0.95
+
+
+def test_a_fold_is_a_fit_on_the_other_images(finished, image_folder, tmp_path):
+    chosen, dataset = options(image_folder), folder(image_folder)
+    records = dataset.split("train", "val")
+    held_out = held_out_folds(records, 3, 2, chosen.seed)[0]
+    others = [record for place, record in enumerate(records) if place not in held_out]
+    keras.utils.set_random_seed(chosen.seed)
+    classifier = build_classifier(chosen, dataset.classes)
+    images = {"train": decode_records(others, training_image_input(classifier, chosen))}
+    with Termination() as termination:
+        fit(classifier, images, 6, chosen, str(tmp_path), termination)
+    preprocessor = classifier.preprocessor()
+    asked = decode_records([records[row] for row in held_out], preprocessor.image_input)
+    expected = predict_tokens(classifier, asked.tokenize(preprocessor).tokens)
+    answers = [row["probabilities"][-1] for row in finished[0]["out_of_fold"] if row["fold"] == 1]
+    np.testing.assert_allclose(answers, expected, atol=1e-6)  # they are rounded to 6 places
+
+
+def test_the_first_folds_alone(image_folder):
+    report = cross_validate(options(image_folder, epochs=1, augment="none"), 3, max_folds=1)
+    assert (report["folds"], report["folds_done"]) == (3, 1)
+    assert report["epochs"][0]["n"] == len(report["out_of_fold"]) < 32
+
+
+def test_an_output_without_a_folder(image_folder):
+    with pytest.raises(InputError, match=r"^--output=absent/x.json: its folder does not exist$"):
+        cross_validate(options(image_folder), output="absent/x.json")

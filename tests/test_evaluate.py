@@ -1,0 +1,128 @@
+"""A finished run evaluated: floors, another model beside it, its record, its predictions."""
+
+import csv
+import json
+import os
+
+import numpy as np
+import pytest
+
+from covid_lm.data.folder import folder
+from covid_lm.data.records import ImageRecord
+from covid_lm.errors import InputError
+from covid_lm.evaluate import evaluate_run
+from covid_lm.evaluation.protocol_metrics import evaluate_protocols
+from covid_lm.layers.image_input import ImageInput
+from covid_lm.models.saving import load_classifier
+from covid_lm.pipeline.decoded import decode_records, decoded_chunks
+from covid_lm.results.tables import read_records, results_table
+from covid_lm.train import train
+from covid_lm.training.options import TrainingOptions
+
+
+@pytest.fixture(scope="module")
+def runs(image_folder, tmp_path_factory):
+    """Two finished runs of the same data, under `masked` and `fixed`."""
+    output_dir = str(tmp_path_factory.mktemp("saved_models"))
+    return [
+        train(
+            TrainingOptions(
+                dataset="folder",
+                data_dir=image_folder,
+                backbone="1x64",
+                protocol=protocol,
+                epochs=1,
+                batch_size=8,
+                name=protocol,
+                output_dir=output_dir,
+            )
+        ).model_dir
+        for protocol in ("masked", "fixed")
+    ]
+
+
+@pytest.fixture(scope="module")
+def report(runs, image_folder, tmp_path_factory):
+    record = str(tmp_path_factory.mktemp("records") / "masked.json")
+    return evaluate_run(
+        runs[0], "folder", image_folder, floors=True, compare=runs[1], record=record
+    ), record
+
+
+def test_floors_learn_two_easy_classes_from_the_tokens(report):
+    floors = report[0]["floors"]
+    assert list(floors) == ["logistic_regression", "random_forest"]
+    for row in floors.values():
+        assert (row["n"], row["auc"]) == (10, 1.0)
+
+
+def test_the_name_alone_stands_beside_the_model(report, image_folder):
+    row = report[0]["name_alone"]
+    # Dark and bright images have names of the same lengths: five bytes and the suffix.
+    assert (row["n"], row["auc"]) == (10, 0.5)
+    assert len({len(record.filename) for record in folder(image_folder).records}) == 2
+
+
+def test_another_model_on_the_same_images(report, runs):
+    comparison = report[0]["comparison"]
+    assert comparison["with"] == runs[1]
+    assert comparison["rows"] == ["masked", "fixed"]
+    assert comparison["n"] == 10
+    counts = ("both_correct", "only_a_correct", "only_b_correct", "neither_correct")
+    assert sum(comparison[key] for key in counts) == 10
+    assert comparison["correct"][0] == comparison["both_correct"] + comparison["only_a_correct"]
+
+
+def test_the_record_tells_how_the_run_was_made(report):
+    metrics, path = report
+    with open(path, encoding="utf-8") as file:
+        record = json.load(file)
+    assert record["name"] == "masked"
+    assert record["command"].startswith("python tools/train.py --dataset=folder --data_dir=DIR ")
+    assert (record["weights"], record["seed"], record["split"]) == ("random", 0, "test")
+    assert [line["epoch"] for line in record["epochs"]] == [1]
+    assert record["hits"].count("1") == metrics["protocols"]["masked"]["correct"]
+    assert set(record["protocols"]) == {"masked", "visible", "fixed", "absent"}
+    assert "reliability" not in record["protocols"]["masked"]
+    assert os.path.dirname(path) not in json.dumps(record)
+    assert "| 1x64, random weights |" in results_table(read_records(os.path.dirname(path)))
+
+
+def test_predictions_are_those_of_the_live_model(runs, image_folder):
+    run_dir = os.path.join(runs[0], "run")
+    evaluation = evaluate_protocols(load_classifier(run_dir), folder(image_folder).split("test"))
+    with open(os.path.join(run_dir, "predictions.csv"), newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 10
+    own = [row for row in rows if row["protocol"] == "masked"]
+    assert [row["file"] for row in own] == [record.filename for record in evaluation.records]
+    dark = [float(row["p(dark)"]) for row in own]
+    np.testing.assert_allclose(dark, evaluation.own_probabilities[:, 1], atol=1e-5)
+
+
+def test_chunks_leave_no_image_out_and_count_the_damaged(image_folder):
+    records = list(folder(image_folder).split("test"))
+    damaged = ImageRecord("x.png", 0, "test", "x.png", read=lambda: b"no image")
+    image_input = ImageInput(32)
+    whole = decode_records(records, image_input)
+    mixed = [damaged, damaged, damaged, *records, damaged]
+    chunks = list(decoded_chunks(mixed, image_input, skip_invalid=True, chunk_size=3))
+    assert [len(chunk.records) for chunk in chunks] == [0, 3, 3, 3, 1]
+    assert sum(len(chunk.skipped) for chunk in chunks) == 4
+    pixels = np.concatenate([chunk.pixels for chunk in chunks])
+    np.testing.assert_array_equal(pixels, whole.pixels)
+    with pytest.raises(InputError, match=r"^x.png: can't be decoded as PNG"):
+        list(decoded_chunks(mixed, image_input))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"record": "/none/x.json"}, "--record=/none/x.json: its folder does not exist"),
+        ({"compare": "/none"}, "--compare=/none: no such directory"),
+    ],
+)
+def test_unusable_arguments(runs, image_folder, changes, message):
+    with pytest.raises(InputError) as error:
+        evaluate_run(runs[0], "folder", image_folder, **changes)
+    assert str(error.value).startswith(message)

@@ -1,0 +1,138 @@
+"""Checkpoints on a model of one layer: what they hold, and what damage does to them."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from covid_lm.errors import InputError, RunError
+from covid_lm.training.checkpoints import Checkpoints, Progress
+
+
+def compiled(width: int = 3) -> keras.Model:
+    model = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(width), keras.layers.Dropout(0.5)]
+    )
+    model.compile(optimizer=keras.optimizers.AdamW(0.1), loss="mse", jit_compile=False)
+    return model
+
+
+def step(model: keras.Model) -> None:
+    model.train_on_batch(np.ones([4, 2], np.float32), np.zeros([4, 3], np.float32))
+
+
+def state(model: keras.Model) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(v) for v in (*model.variables, *model.optimizer.variables)]
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A model after three steps, with a checkpoint after each."""
+    model = compiled()
+    checkpoints = Checkpoints(str(tmp_path), model)
+    states = []
+    for number in range(3):
+        step(model)
+        checkpoints.best_weights = model.get_weights()
+        checkpoints.save(Progress([{"val_loss": 0.5}], step=number + 1))
+        states.append(state(model))
+    return model, states
+
+
+def test_two_are_kept_and_the_newest_is_restored(trained, tmp_path):
+    model, states = trained
+    assert sorted(os.listdir(tmp_path)) == ["step-000000002.npz", "step-000000003.npz"]
+    other = compiled()
+    checkpoints = Checkpoints(str(tmp_path), other)
+    assert checkpoints.restore() == Progress([{"val_loss": 0.5}], step=3)
+    for restored, expected in zip(state(other), states[2], strict=True):
+        np.testing.assert_array_equal(restored, expected)
+    for restored, expected in zip(checkpoints.best_weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(restored, expected)
+
+
+def test_the_next_step_is_the_same_dropout_included(trained, tmp_path):
+    model, _ = trained
+    other = compiled()
+    Checkpoints(str(tmp_path), other).restore()
+    step(model)
+    step(other)
+    for continued, expected in zip(state(other), state(model), strict=True):
+        np.testing.assert_array_equal(continued, expected)
+
+
+def truncated(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def one_bit_flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [truncated, one_bit_flipped, lambda content: b""])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained, tmp_path, capsys, damage):
+    _, states = trained
+    newest = tmp_path / "step-000000003.npz"
+    newest.write_bytes(damage(newest.read_bytes()))
+    other = compiled()
+    assert Checkpoints(str(tmp_path), other).restore().step == 2
+    for restored, expected in zip(state(other), states[1], strict=True):
+        np.testing.assert_array_equal(restored, expected)
+    said = capsys.readouterr().out
+    assert said.startswith(f"{newest}: damaged (")
+    assert said.endswith("); the checkpoint before it is used\n")
+
+
+def test_a_damaged_checkpoint_does_not_count_among_the_two_kept(trained, tmp_path):
+    (tmp_path / "step-000000003.npz").write_bytes(b"")
+    other = compiled()
+    checkpoints = Checkpoints(str(tmp_path), other)
+    checkpoints.restore()
+    other.optimizer.iterations.assign(7)
+    checkpoints.save(Progress())
+    assert sorted(os.listdir(tmp_path)) == ["step-000000002.npz", "step-000000007.npz"]
+
+
+def test_no_whole_checkpoint(trained, tmp_path):
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InputError) as error:
+        Checkpoints(str(tmp_path), compiled()).restore()
+    assert str(error.value) == f"{tmp_path}: no whole checkpoint; remove it to start anew"
+
+
+def test_a_checkpoint_of_another_model(trained, tmp_path):
+    with pytest.raises(InputError) as error:
+        Checkpoints(str(tmp_path), compiled(width=4)).restore()
+    assert str(error.value) == (
+        f"{tmp_path}/step-000000003.npz: of another model or version; remove it to start anew"
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_leaves_the_last_good_checkpoint(trained, tmp_path):
+    model, _ = trained
+    checkpoints = Checkpoints(str(tmp_path), model)
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    step(model)
+    path = tmp_path / "step-000000004.npz"
+    os.symlink("/dev/full", f"{path}.part")
+    with pytest.raises(RunError) as error:
+        checkpoints.save(Progress(step=4))
+    assert str(error.value) == (
+        f"{path}: can't be written (No space left on device); make room and give the same command "
+        "again: it resumes from the checkpoint before"
+    )
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+
+
+def test_no_checkpoint_is_no_progress(tmp_path):
+    assert Checkpoints(str(tmp_path), compiled()).restore() == Progress()
+
+
+def test_half_written_ones_are_removed(tmp_path):
+    (tmp_path / "step-000000001.npz.part").write_bytes(b"half")
+    Checkpoints(str(tmp_path), compiled())
+    assert list(tmp_path.iterdir()) == []

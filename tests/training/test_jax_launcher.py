@@ -1,0 +1,106 @@
+"""What JAX's child process is told, and what is refused before there is one."""
+
+import numpy as np
+import pytest
+
+from covid_lm.backbones.configs import BackboneConfig
+from covid_lm.errors import InputError, RunError
+from covid_lm.models.token_classifier import TokenClassifierConfig
+from covid_lm.pipeline.decoded import TokenizedRecords
+from covid_lm.training.jax.launcher import JaxJob, _run_child
+from covid_lm.training.options import TrainingOptions, global_batch_size
+
+
+@pytest.fixture(autouse=True)
+def jax_installed(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+
+
+def test_a_job_is_read_as_it_was_written(tmp_path):
+    config = TokenClassifierConfig(("a", "b"), "1x64", BackboneConfig(1, 64, 1, 256))
+    job = JaxJob(config, 8, 3, 1e-4, "cosine", 0.01, 0.1, 5, "host:1", 2, 1, "/run")
+    tokens = {"token_ids": np.arange(6, dtype=np.int32).reshape(2, 3)}
+    splits = {"training": TokenizedRecords(tokens, np.array([1, 0], np.int32))}
+    job.write(str(tmp_path), splits)
+    again, found = JaxJob.read(str(tmp_path))
+    assert again == job
+    assert list(found) == ["training"]
+    np.testing.assert_array_equal(found["training"].tokens["token_ids"], tokens["token_ids"])
+    assert found["training"].labels.tolist() == [1, 0]
+    assert found["training"].labels.dtype == np.int32
+
+
+TWO = {"backend": "jax", "num_processes": 2, "coordinator": "host:1234"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backend": "torch"}, "KERAS_BACKEND=torch: choose tensorflow or jax"),
+        (
+            {"num_processes": 2, "coordinator": "host:1234"},
+            "--num_processes=2: only with KERAS_BACKEND=jax; TensorFlow trains on one machine",
+        ),
+        ({"num_processes": 0}, "--num_processes=0: must be at least 1"),
+        (
+            {**TWO, "process_id": 2},
+            "--process_id=2: must be from 0 to 1, below --num_processes",
+        ),
+        ({"process_id": 1}, "--process_id=1: must be from 0 to 0, below --num_processes"),
+        (
+            {**TWO, "coordinator": "host"},
+            "--num_processes=2: needs --coordinator=HOST:PORT, an address that process 0 can "
+            "listen at",
+        ),
+        (
+            {"backend": "jax", "tpu": "local"},
+            "--tpu=local: not with KERAS_BACKEND=jax, which takes all devices of its machine",
+        ),
+        (
+            {"backend": "jax", "backbone": "resnet50"},
+            "--backbone=resnet50: not with KERAS_BACKEND=jax",
+        ),
+        ({"backend": "jax", "tensorboard": True}, "--tensorboard: not with KERAS_BACKEND=jax"),
+    ],
+)
+def test_unusable_options(changes, message):
+    with pytest.raises(InputError) as error:
+        TrainingOptions(**changes)
+    assert str(error.value) == message
+
+
+def test_jax_is_an_extra(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError) as error:
+        TrainingOptions(backend="jax")
+    assert str(error.value) == "KERAS_BACKEND=jax: needs pip install 'covid_lm[jax]'"
+
+
+def test_processes_have_equal_shares():
+    assert global_batch_size("tiny", None, 240, 2, "processes") == 8
+    with pytest.raises(InputError) as error:
+        global_batch_size("tiny", 7, 240, 2, "processes")
+    assert str(error.value) == "--batch_size=7: must be a multiple of 2, the number of processes"
+
+
+def test_the_command_names_no_host():
+    assert TrainingOptions(**TWO, seed=3).command == (
+        "KERAS_BACKEND=jax python tools/train.py --seed=3 --coordinator=HOST:PORT "
+        "--num_processes=2 --process_id=I"
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "message"),
+    [
+        ("print('x.py: one: two', file=sys.stderr); sys.exit(2)", InputError, "one: two"),
+        ("print('x.py: three', file=sys.stderr); sys.exit(1)", RunError, "three"),
+        ("raise KeyError", RunError, "training on JAX ended with status 1; see above"),
+        ("sys.exit(7)", RunError, "training on JAX ended with status 7; see above"),
+    ],
+)
+def test_the_child_s_error_is_the_parent_s(monkeypatch, script, kind, message):
+    monkeypatch.setattr("covid_lm.training.jax.launcher.CHILD", ("-c", f"import sys; {script}"))
+    with pytest.raises(kind) as error:
+        _run_child("unused")
+    assert str(error.value) == message

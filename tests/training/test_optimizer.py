@@ -1,0 +1,64 @@
+"""Loss and learning rate against their formulas."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from covid_lm.training.optimizer import (
+    compile_for_training,
+    cross_entropy,
+    paper_optimizer,
+    scheduled_learning_rate,
+)
+
+
+def test_the_cosine_schedule_step_by_step():
+    schedule = scheduled_learning_rate("cosine", 2e-4, 40)
+    rising = [2e-4 * share for share in (0.25, 0.4375, 0.625, 0.8125)]  # from a quarter to all
+    falling = [2e-4 * (1 + math.cos(math.pi * step / 36)) / 2 for step in range(37)]
+    rates = [float(schedule(step)) for step in range(41)]
+    np.testing.assert_allclose(rates, [*rising, *falling], atol=1e-10)
+    assert max(rates) == pytest.approx(2e-4)
+    assert rates[-1] == pytest.approx(0, abs=1e-10)
+
+
+def test_a_schedule_of_one_step():
+    assert float(scheduled_learning_rate("cosine", 1e-3, 1)(0)) == pytest.approx(1e-3)
+
+
+def test_a_constant_rate_is_a_number():
+    assert scheduled_learning_rate("constant", 1e-3, 40) == 1e-3
+
+
+def test_label_smoothing_is_the_formula():
+    logits = np.array([[2.0, -1.0, 0.5], [0.0, 1.0, -3.0]], np.float32)
+    labels = np.array([2, 0])
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    targets = np.full((2, 3), 0.3 / 3)
+    targets[[0, 1], labels] += 0.7
+    expected = -(targets * log_probabilities).sum(axis=1)
+    for shaped in (labels, labels[:, np.newaxis]):
+        given = cross_entropy(0.3)(shaped, keras.ops.convert_to_tensor(logits))
+        np.testing.assert_allclose(given, expected, rtol=1e-6)
+    plain = cross_entropy()(labels, logits)
+    assert float(plain) == pytest.approx(-log_probabilities[[0, 1], labels].mean(), rel=1e-6)
+
+
+def test_one_step_with_smoothing_and_weight_decay():
+    """A step of AdamW on logits x W: decay first, then the rate times the gradient's sign."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])
+    model.set_weights([np.array([[0.5, -1.0], [2.0, 0.25]])])
+    compile_for_training(model, 0.1, weight_decay=0.5, label_smoothing=0.2)
+    model.train_on_batch(np.array([[1.0, 2.0]]), np.array([1]))
+    signs = np.array([[1.0, -1.0], [1.0, -1.0]])  # of the gradient: class 0 is too probable
+    expected = np.array([[0.5, -1.0], [2.0, 0.25]]) * (1 - 0.1 * 0.5) - 0.1 * signs
+    np.testing.assert_allclose(model.get_weights()[0], expected, atol=1e-5)
+
+
+def test_the_papers_constants():
+    config = paper_optimizer(1e-4).get_config()
+    assert config["weight_decay"] == 1e-8
+    assert (config["beta_1"], config["beta_2"]) == (0.99, 0.999)
+    assert config["learning_rate"] == pytest.approx(1e-4)
