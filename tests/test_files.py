@@ -17,8 +17,8 @@ from covid_lm.evaluate import evaluate_run
 from covid_lm.export import export_run
 from covid_lm.models.saving import load_classifier
 from covid_lm.serving.versions import publish_version, versions
-from covid_lm.train import loop as fitting
 from covid_lm.train import train
+from covid_lm.training import loop as fitting
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.run_directory import staged_run
 
@@ -96,9 +96,9 @@ def test_a_store_that_is_not_there_is_an_os_error():
 def test_local_files_need_no_tensorflow():
     script = (
         "import sys\n"
-        "from covid_lm import file_system\n"
-        "from covid_lm.serving import model_path\n"
-        "file_system.list_names('.')\n"
+        "from covid_lm import files\n"
+        "from covid_lm.serving import versions\n"
+        "files.list_names('.')\n"
         "sys.exit('tensorflow' in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

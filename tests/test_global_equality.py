@@ -50,7 +50,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
-from covid_lm.train import loop as fitting
+from covid_lm.training import loop as fitting
 from covid_lm.training.termination import Terminated
 from covid_lm.train import train
 from covid_lm.training.options import TrainingOptions

@@ -35,6 +35,7 @@ def commands() -> list[str]:
 def test_the_readme_holds_commands_of_every_tool():
     assert len(commands()) > 20
     named = set(re.findall(r"tools/(\w+)\.py", README))
+    named.discard("average")  # of records of runs that this version can't repeat
     assert named == {path.stem for path in (REPOSITORY / "tools").glob("*.py")}
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from covid_lm.audit import splits
 from covid_lm.audit.features import names as name_features
+from covid_lm.data.splits import split_summaries
 from tests.audit.synthetic import record
 
 
@@ -88,7 +89,7 @@ def test_a_stem_of_many_files_is_a_naming_scheme():
 def test_split_summaries_and_balance():
     records = [record(f"{i}", i % 2, "train", patient=f"p{i // 4}") for i in range(40)]
     records += [record(f"t{i}", 0, "test") for i in range(10)]
-    train, test = summaries = splits.split_summaries(records, 2)
+    train, test = summaries = split_summaries(records, 2)
     assert (train.files, train.class_counts, train.patients) == (40, (20, 20), 10)
     assert (train.most_files_of_a_patient, test.patients) == (4, None)
     # 50 (|20 x 0 - 20 x 10| - 25)^2 / (40 x 10 x 30 x 20) = 6.38, by Yates' formula

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from covid_lm.audit.features import pixels as pixel_features
+from covid_lm.data.preview import gray_levels
 
 
 def framed(height=32, width=40, ring=4, inside=100, outside=10) -> np.ndarray:
@@ -50,7 +51,7 @@ def test_colour_difference():
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[..., 0], pixels[..., 2] = 70, 20
     image = Image.fromarray(pixels)
-    features = pixel_features.intensity_features(image, pixel_features.gray_levels(image))
+    features = pixel_features.intensity_features(image, gray_levels(image))
     assert features["mean colour difference"] == 70
 
 
@@ -90,7 +91,7 @@ def test_compression_of_a_ramp_and_of_clipping():
 
 def test_deep_samples_and_tiny_pictures():
     deep = Image.fromarray(np.array([[0, 32768], [65535, 65535]], np.uint16))
-    assert pixel_features.gray_levels(deep).tolist() == [[0, 127], [255, 255]]
+    assert gray_levels(deep).tolist() == [[0, 127], [255, 255]]
     one = np.array([[7]], np.uint8)
     assert pixel_features.border_features(one)["mean of the top border"] == 7
     assert pixel_features.compression_features(one)["blockiness across"] == 1

@@ -16,12 +16,12 @@ import functools
 import keras
 import numpy as np
 import tensorflow as tf
-from covid_lm.train.jax import launcher as jax_fitting
 
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.pipeline.decoded import TokenizedRecords
-from covid_lm.train import optimizer as optimization
+from covid_lm.training import optimizer as optimization
+from covid_lm.training.jax import launcher as jax_fitting
 from covid_lm.training.loop import validate
 from covid_lm.training.optimizer import SummedAdamW
 from covid_lm.training.options import TrainingOptions

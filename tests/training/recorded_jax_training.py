@@ -3,7 +3,7 @@
 import json
 import os
 
-from covid_lm.train.jax import jax_worker as jax_training
+from covid_lm.training.jax import jax_worker as jax_training
 
 LOSSES = []
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from covid_lm.train import callbacks as training_callbacks
+from covid_lm.training import callbacks as training_callbacks
 from covid_lm.training.callbacks import SaveWithinEpoch
 from covid_lm.training.checkpoints import Progress
 from covid_lm.training.termination import Terminated, Termination

@@ -21,9 +21,9 @@ import pytest
 from covid_lm.data.folder import folder
 from covid_lm.errors import InputError
 from covid_lm.models.saving import load_classifier
-from covid_lm.train import callbacks as training_callbacks
 from covid_lm.train import decode_splits, train
-from covid_lm.train import loop as fitting
+from covid_lm.training import callbacks as training_callbacks
+from covid_lm.training import loop as fitting
 from covid_lm.training.build import build_classifier
 from covid_lm.training.loop import fit
 from covid_lm.training.options import TrainingOptions

@@ -10,7 +10,7 @@ from covid_lm.training.termination import EXIT_STATUS, Terminated, Termination
 
 PRELUDE = """\
 import os, signal, sys, threading, time
-from covid_lm.train import termination
+from covid_lm.training import termination
 from covid_lm.training.termination import Termination
 termination.GRACE = 0.2
 def send(): os.kill(os.getpid(), signal.SIGTERM)
