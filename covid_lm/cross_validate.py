@@ -11,7 +11,7 @@ import numpy as np
 
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
-from covid_lm.data.splits import at_most, held_out_folds
+from covid_lm.data.splits import held_out_folds, limit_images
 from covid_lm.environment import machine
 from covid_lm.errors import InputError
 from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures
@@ -62,7 +62,7 @@ def cross_validate(
     """
     if output is not None and not os.path.isdir(os.path.dirname(output) or "."):
         raise InputError(f"--output={output}: its folder does not exist")
-    dataset = at_most(load_dataset(options.dataset, options.data_dir), options.max_images)
+    dataset = limit_images(load_dataset(options.dataset, options.data_dir), options.max_images)
     images = _decode(options, dataset)
     records = images.held_out.records
     splits = held_out_folds(records, num_folds, len(dataset.classes), options.seed)

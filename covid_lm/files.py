@@ -44,7 +44,7 @@ def local_copy(path: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def whole_file(path: str, suffix: str = "") -> Iterator[str]:
+def atomic_write(path: str, suffix: str = "") -> Iterator[str]:
     """A local path to write to; what is written takes the place of `path`, whole, at the end.
 
     A local file is written beside, flushed to disk and renamed. On an error nothing changes.
@@ -180,5 +180,5 @@ def write_json_lines(path: str, lines: Sequence[dict]) -> None:
 
 def write_text(path: str, text: str) -> None:
     """Writes the file whole."""
-    with whole_file(path) as staged, open(staged, "w", encoding="utf-8") as file:
+    with atomic_write(path) as staged, open(staged, "w", encoding="utf-8") as file:
         file.write(text)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
-from covid_lm.data.splits import at_most
+from covid_lm.data.splits import limit_images
 from covid_lm.environment import machine
 from covid_lm.evaluation.protocol_metrics import (
     Evaluation,
@@ -119,7 +119,7 @@ def train(
     return TrainingResult(options.model_dir, version_dir, metrics, difference, seconds)
 
 
-def train_along(options: TrainingOptions) -> None:
+def train_worker(options: TrainingOptions) -> None:
     """The part of every process but process 0: its share of each batch. It leaves no file.
 
     Raises:
@@ -142,7 +142,7 @@ def _prepare(
     options: TrainingOptions,
 ) -> tuple[ImageDataset, Classifier, dict[str, DecodedRecords]]:
     """The data set, the classifier to begin with, and the images that it is trained on."""
-    dataset = at_most(load_dataset(options.dataset, options.data_dir), options.max_images)
+    dataset = limit_images(load_dataset(options.dataset, options.data_dir), options.max_images)
     keras.utils.set_random_seed(options.seed)
     classifier = build_classifier(options, dataset.classes)
     return dataset, classifier, decode_splits(classifier, dataset, options)

@@ -49,7 +49,7 @@ def root(request, tmp_path) -> str:
 
 def write(path: str, content: bytes) -> None:
     file_system.make_directories(os.path.dirname(path))
-    with file_system.whole_file(path) as staged:
+    with file_system.atomic_write(path) as staged:
         pathlib.Path(staged).write_bytes(content)
 
 
@@ -81,7 +81,10 @@ def test_what_is_absent_is_an_os_error(root):
 
 def test_an_error_while_writing_changes_nothing(root):
     write(f"{root}/a/one", b"1")
-    with contextlib.suppress(KeyboardInterrupt), file_system.whole_file(f"{root}/a/one") as staged:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        file_system.atomic_write(f"{root}/a/one") as staged,
+    ):
         pathlib.Path(staged).write_bytes(b"half")
         raise KeyboardInterrupt
     assert file_system.read_bytes(f"{root}/a/one") == b"1"

@@ -44,7 +44,7 @@ flags.DEFINE_integer(
 
 def main(argv: list[str]) -> None:
     from covid_lm.evaluation.summary import summary
-    from covid_lm.train import train, train_along
+    from covid_lm.train import train, train_worker
     from covid_lm.training.devices import default_dtype
     from covid_lm.training.options import TrainingOptions
 
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
     told["dtype"] = told["dtype"] or default_dtype(FLAGS.tpu)
     options = TrainingOptions(**told, backend=BACKEND)
     if options.process_id:
-        train_along(options)
+        train_worker(options)
         print(f"process {options.process_id} is done; process 0 evaluates and exports")
         return
     result = train(options)

@@ -6,7 +6,7 @@ import string
 from collections.abc import Sequence
 
 from covid_lm.errors import InputError
-from covid_lm.files import read_bytes, whole_file
+from covid_lm.files import atomic_write, read_bytes
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -45,7 +45,7 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
 def write_vocabulary(vocabulary: Sequence[str], path: str | os.PathLike) -> None:
     """Writes one word a line, as `read_vocabulary` reads it."""
     with (
-        whole_file(os.fspath(path)) as staged,
+        atomic_write(os.fspath(path)) as staged,
         open(staged, "w", encoding="utf-8", newline="\n") as file,
     ):
         file.writelines(f"{word}\n" for word in vocabulary)

@@ -24,7 +24,7 @@ from covid_lm.data.archives import zip_members
 from covid_lm.data.cifar_files import ImagesZip, Source, find_source, is_published, read_files
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.restricted_pickle import load_pickle
-from covid_lm.data.splits import carve
+from covid_lm.data.splits import draw_split
 from covid_lm.errors import InputError
 
 VAL_SHARE = 0.1
@@ -60,7 +60,7 @@ def cifar10(data_dir: str) -> ImageDataset:
     """
     source = find_source("cifar10", data_dir)
     if isinstance(source, ImagesZip):
-        records = carve(read_images_zip(source.path), "val", VAL_SHARE, VAL_SEED)
+        records = draw_split(read_images_zip(source.path), "val", VAL_SHARE, VAL_SEED)
         return ImageDataset("cifar10 (JPEG copies)", CLASSES, records).check()
     return _read("cifar10", "cifar10", source, "labels")
 
@@ -82,7 +82,7 @@ def _read(name: str, dataset: str, source: Source, label_key: str) -> ImageDatas
     read = [
         record for filename in batches for record in _records(source, filename, batches[filename])
     ]
-    records = carve(read, "val", VAL_SHARE, VAL_SEED)
+    records = draw_split(read, "val", VAL_SHARE, VAL_SEED)
     labels = [label for batch in batches.values() for label in batch.labels[label_key]]
     records = tuple(
         record if record.label == label else dataclasses.replace(record, label=label)

@@ -5,7 +5,7 @@ import os
 
 from covid_lm.data.archives import refuse_link_out
 from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
-from covid_lm.data.splits import carve
+from covid_lm.data.splits import draw_split
 from covid_lm.errors import InputError
 from covid_lm.files import files_below, is_directory, list_names, read_bytes
 
@@ -52,7 +52,7 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
     )
     for split, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
         if split not in roots:
-            records = carve(records, split, share, seed)
+            records = draw_split(records, split, share, seed)
     return ImageDataset("folder", tuple(classes), records).check()
 
 

@@ -12,7 +12,7 @@ from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
 from covid_lm.errors import InputError
 
 
-def carve(
+def draw_split(
     records: Sequence[ImageRecord], split: str, share: float, seed: int
 ) -> tuple[ImageRecord, ...]:
     """Moves a share of every class's training records (at least one, never all) to `split`.
@@ -35,7 +35,7 @@ def carve(
     )
 
 
-def at_most(dataset: ImageDataset, max_images: int | None) -> ImageDataset:
+def limit_images(dataset: ImageDataset, max_images: int | None) -> ImageDataset:
     """The data set with at most that many training and that many validation images.
 
     Classes keep their shares, as near as whole images allow; the test split stays whole. The draw

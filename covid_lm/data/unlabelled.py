@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Sequence
 
 from covid_lm.data.records import ImageDataset, ImageRecord, read_image
-from covid_lm.data.splits import at_most
+from covid_lm.data.splits import limit_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ def unlabelled_images(
     left_out: list[ImageRecord] = []
     for split in kept:
         for dataset in datasets:
-            for record in at_most(dataset, max_images).split(split):
+            for record in limit_images(dataset, max_images).split(split):
                 (left_out if _digest(record) in held_out else kept[split]).append(record)
     return UnlabelledImages(tuple(kept["train"]), tuple(kept["val"]), tuple(left_out))
 

@@ -10,7 +10,7 @@ from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.errors import InputError
 from covid_lm.evaluation.baselines import FLOORS, floor_probabilities, headline, name_length_tree
 from covid_lm.evaluation.metrics import classification_metrics
-from covid_lm.files import whole_file
+from covid_lm.files import atomic_write
 from covid_lm.layers.file_name_input import POLICIES
 from covid_lm.models.classifier import Classifier, predict_tokens
 from covid_lm.models.pixel_classifier import PixelClassifierConfig
@@ -159,7 +159,7 @@ def _decoded(classifier: TokenClassifier, records: Sequence[ImageRecord]) -> Dec
 def write_predictions(path: str, evaluation: Evaluation, classes: Sequence[str]) -> None:
     """A line of CSV for each row and image: what was said of it, and what it is."""
     with (
-        whole_file(path) as staged,
+        atomic_write(path) as staged,
         open(staged, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)

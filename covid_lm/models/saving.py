@@ -5,7 +5,7 @@ import os
 
 from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
 from covid_lm.errors import InputError
-from covid_lm.files import local_copy, make_directories, read_bytes, whole_file, write_json
+from covid_lm.files import atomic_write, local_copy, make_directories, read_bytes, write_json
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.pixel_classifier import PixelClassifier, PixelClassifierConfig
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
@@ -17,7 +17,7 @@ def save_weights(classifier: Classifier, directory: str) -> None:
     """Writes the weights below a run's directory, beside and then renamed."""
     path = os.path.join(directory, WEIGHTS_FILE)
     make_directories(os.path.dirname(path))
-    with whole_file(path, suffix=".weights.h5") as staged:
+    with atomic_write(path, suffix=".weights.h5") as staged:
         classifier.logits.save_weights(staged)
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from covid_lm.backbones.configs import BACKBONES
-from covid_lm.files import whole_file
+from covid_lm.files import atomic_write
 
 # Table 1 of the paper: epochs and test accuracy on COVID-CT.
 PAPER_TABLE = {
@@ -87,7 +87,7 @@ def figure_2(records: Sequence[dict], path: str) -> None:
         panel.set(title=dataset, xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02))
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    with whole_file(path, suffix=os.path.splitext(path)[1]) as staged:
+    with atomic_write(path, suffix=os.path.splitext(path)[1]) as staged:
         figure.savefig(staged)
 
 

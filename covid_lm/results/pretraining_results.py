@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from covid_lm.errors import InputError
-from covid_lm.files import read_bytes, whole_file
+from covid_lm.files import atomic_write, read_bytes
 from covid_lm.results.tables import command_entry
 
 _TOLD = ("backbone", "layout", "protocol", "max_images", "batch_size", "learning_rate", "dtype")
@@ -95,7 +95,7 @@ def pretraining_figure(records: Sequence[dict], path: str) -> None:
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend(fontsize="x-small")
     panels[0].set(ylabel="validation loss, nats per masked token")
-    with whole_file(path, suffix=os.path.splitext(path)[1]) as staged:
+    with atomic_write(path, suffix=os.path.splitext(path)[1]) as staged:
         figure.savefig(staged)
 
 

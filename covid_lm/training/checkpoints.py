@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from covid_lm.errors import InputError, RunError
-from covid_lm.files import list_names, local_copy, make_directories, remove, whole_file
+from covid_lm.files import atomic_write, list_names, local_copy, make_directories, remove
 from covid_lm.training.run_directory import checkpoint_files
 
 
@@ -110,7 +110,7 @@ class Checkpoints:
         for index, weight in enumerate(self.best_weights or ()):
             arrays[f"best/{index:04}"] = weight
         try:
-            with whole_file(path) as staged, open(staged, "wb") as file:
+            with atomic_write(path) as staged, open(staged, "wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
         except OSError as error:
             raise RunError(

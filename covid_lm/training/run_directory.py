@@ -26,6 +26,7 @@ from collections.abc import Iterator, Sequence
 from covid_lm.data.records import ImageRecord
 from covid_lm.errors import InputError
 from covid_lm.files import (
+    atomic_write,
     copy_tree_to_store,
     is_directory,
     is_remote,
@@ -34,7 +35,6 @@ from covid_lm.files import (
     read_bytes,
     remove,
     remove_tree,
-    whole_file,
 )
 
 NUM_SAMPLES = 6
@@ -120,7 +120,7 @@ def write_samples(records: Sequence[ImageRecord], run_dir: str) -> None:
     make_directories(directory)
     for record in records[:: max(len(records) // NUM_SAMPLES, 1)][:NUM_SAMPLES]:
         path = os.path.join(directory, record.filename)
-        with whole_file(path) as staged, open(staged, "wb") as file:
+        with atomic_write(path) as staged, open(staged, "wb") as file:
             file.write(record.read())
 
 

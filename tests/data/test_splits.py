@@ -3,7 +3,7 @@ import collections
 import pytest
 
 from covid_lm.data.records import ImageDataset, ImageRecord
-from covid_lm.data.splits import at_most
+from covid_lm.data.splits import limit_images
 
 
 def dataset(counts: dict[tuple[str, int], int], reverse: bool = False) -> ImageDataset:
@@ -30,15 +30,17 @@ COUNTS = {("train", 0): 30, ("train", 1): 10, ("val", 0): 4, ("val", 1): 4, ("te
     ],
 )
 def test_classes_keep_their_shares_and_the_test_split_stays_whole(max_images, expected):
-    smaller = at_most(dataset(COUNTS), max_images)
+    smaller = limit_images(dataset(COUNTS), max_images)
     assert collections.Counter((r.split, r.label) for r in smaller.records) == expected
 
 
 def test_the_draw_does_not_depend_on_the_records_order_and_grows_with_the_number():
     def paths(max_images, reverse=False):
-        return {record.path for record in at_most(dataset(COUNTS, reverse), max_images).records}
+        return {
+            record.path for record in limit_images(dataset(COUNTS, reverse), max_images).records
+        }
 
     assert paths(20) == paths(20, reverse=True)
     assert paths(8) < paths(20)
-    order = [record.path for record in at_most(dataset(COUNTS), 8).records]
+    order = [record.path for record in limit_images(dataset(COUNTS), 8).records]
     assert order == [r.path for r in dataset(COUNTS).records if r.path in set(order)]
