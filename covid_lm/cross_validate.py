@@ -12,7 +12,7 @@ import numpy as np
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import held_out_folds, limit_images
-from covid_lm.environment import machine
+from covid_lm.environment import commit, machine
 from covid_lm.errors import InputError
 from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures
 from covid_lm.files import write_json
@@ -76,6 +76,7 @@ def cross_validate(
         report = {
             "dataset": dataset.name,
             "command": command,
+            "commit": commit(),
             "run": dataclasses.asdict(options),
             "machine": machine(),
             "classes": list(dataset.classes),

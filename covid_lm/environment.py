@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import subprocess
 
 import covid_lm
 
@@ -23,6 +24,28 @@ def machine() -> dict:
 def machine_line(found: dict) -> str:
     """What `machine` found, in words: cores and processor."""
     return f"{found['cores']} cores of {found['processor']}"
+
+
+def commit() -> str:
+    """The commit of the checkout that holds this package, as `git rev-parse HEAD` prints it.
+
+    Returns:
+        The full hash, with "-dirty" if tracked files were changed; "unknown" outside a checkout,
+        where git is missing, or where it refuses the checkout of another user.
+    """
+    package = os.path.dirname(os.path.abspath(covid_lm.__file__))
+    answers = []
+    for arguments in (
+        ("ls-files", "--error-unmatch", "__init__.py"),  # not a checkout that ignores the package
+        ("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
+    ):
+        command = ["git", "-C", package, *arguments]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        except (OSError, subprocess.SubprocessError):
+            return "unknown"
+        answers.append(result.stdout.strip())
+    return answers[-1]
 
 
 def _version(package: str) -> str | None:

@@ -14,7 +14,7 @@ from covid_lm.backbones.vocabulary import SPECIAL_TOKENS
 from covid_lm.backbones.weights.config import select_backbone
 from covid_lm.data import load_dataset
 from covid_lm.data.unlabelled import unlabelled_images
-from covid_lm.environment import machine, machine_line
+from covid_lm.environment import commit, machine, machine_line
 from covid_lm.errors import InputError
 from covid_lm.evaluation.token_baselines import trivial_figures
 from covid_lm.files import write_json
@@ -99,6 +99,7 @@ def pretrain(
             "trivial_predictors": trivial,
             "epochs": history,
             "command": options.command,
+            "commit": commit(),
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "machine": machine_line(machine()),
         }

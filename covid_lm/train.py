@@ -12,7 +12,7 @@ import tensorflow as tf
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import limit_images
-from covid_lm.environment import machine
+from covid_lm.environment import commit, machine
 from covid_lm.evaluation.protocol_metrics import (
     Evaluation,
     evaluate_protocols,
@@ -160,6 +160,7 @@ def _run_config(
         "batch_size": _batch_size(options, training, strategy.num_replicas_in_sync),
         "training_images": f"{len(training.records)}, {training.digest}",
         "command": options.command,
+        "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "devices": devices,
         "machine": machine(),

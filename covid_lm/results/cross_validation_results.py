@@ -7,7 +7,10 @@ from covid_lm.environment import machine_line
 from covid_lm.results.run_records import weights_origin
 from covid_lm.results.tables import command_entry
 
-_KEPT = ("dataset", "command", "classes", "images", "patients", "folds", "folds_done", "epochs")
+_KEPT = (
+    *("dataset", "command", "commit", "classes", "images", "patients", "folds", "folds_done"),
+    "epochs",
+)
 
 
 def cross_validation_record(report: dict) -> dict:
@@ -17,11 +20,12 @@ def cross_validation_record(report: dict) -> dict:
         report: of `cross_validation.cross_validate`.
 
     Returns:
-        the report's `dataset`, `command`, `classes`, `images`, `patients`, `folds`, `folds_done`
-        and `epochs`, with `weights` (`weights_origin`), `machine` in a line and today's `date`.
+        the report's `dataset`, `command`, `commit`, `classes`, `images`, `patients`, `folds`,
+        `folds_done` and `epochs`, with `weights` (`weights_origin`), `machine` in a line and
+        today's `date`.
     """
     return {
-        **{key: report[key] for key in _KEPT},
+        **{key: report.get(key) for key in _KEPT},
         "weights": weights_origin(report["run"]["weights"]),
         "machine": machine_line(report["machine"]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

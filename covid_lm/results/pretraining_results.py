@@ -35,7 +35,7 @@ def pretraining_record(model_dir: str) -> dict:
             **{key: told.get(key) for key in _TOLD},
             "weights": "random" if told["weights"] is None else "pretrained",
             **{key: metrics[key] for key in ("datasets", "images", "words")},
-            **{key: metrics.get(key) for key in ("command", "date", "machine")},
+            **{key: metrics.get(key) for key in ("command", "commit", "date", "machine")},
             "trivial_predictors": metrics["trivial_predictors"],
             "epochs": metrics["epochs"],
         }

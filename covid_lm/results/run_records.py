@@ -12,7 +12,7 @@ from covid_lm.files import read_bytes
 # Of a run's options, those that a reader compares by.
 _OPTIONS = (
     *("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed"),
-    *("batch_size", "learning_rate", "early_stopping", "command", "date"),
+    *("batch_size", "learning_rate", "early_stopping", "command", "commit", "date"),
     *("recipe", "augment", "schedule", "views"),
 )
 

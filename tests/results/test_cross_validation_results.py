@@ -23,6 +23,7 @@ def report(flags: str, *losses: float) -> dict:
     return {
         "dataset": "covid_ct",
         "command": f"python tools/cross_validate.py --backbone=2x128 {flags} --folds=5",
+        "commit": "0123456789abcdef0123456789abcdef01234567",
         "run": {"weights": None, "data_dir": "/somewhere"},
         "machine": {"cores": 2, "processor": "a processor", "python": "3.11"},
         "classes": ["no", "yes"],
@@ -49,7 +50,7 @@ AUGMENTED = cross_validation_record(
 
 def test_a_record_keeps_no_answers_and_no_places():
     assert PLAIN.keys() == {
-        *("dataset", "command", "classes", "images", "patients", "folds", "folds_done"),
+        *("dataset", "command", "commit", "classes", "images", "patients", "folds", "folds_done"),
         *("epochs", "weights", "machine", "date"),
     }
     assert (PLAIN["weights"], PLAIN["machine"]) == ("random", "2 cores of a processor")
