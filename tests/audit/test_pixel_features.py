@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from covid_lm.audit.features import pixels as pixel_features
-from covid_lm.data.preview import gray_levels
+from covid_lm.data.preview import gray_levels, gray_thumbnail
 
 
 def framed(height=32, width=40, ring=4, inside=100, outside=10) -> np.ndarray:
@@ -95,4 +95,4 @@ def test_deep_samples_and_tiny_pictures():
     one = np.array([[7]], np.uint8)
     assert pixel_features.border_features(one)["mean of the top border"] == 7
     assert pixel_features.compression_features(one)["blockiness across"] == 1
-    assert pixel_features.thumbnail(one).tolist() == [[7] * 32] * 32
+    assert gray_thumbnail(one, 32).tolist() == [[7] * 32] * 32

@@ -14,10 +14,11 @@ from PIL import Image
 
 from covid_lm.audit.features import container as container_features
 from covid_lm.audit.features import pixels as pixel_features
-from covid_lm.data.preview import gray_levels
+from covid_lm.data.preview import gray_levels, gray_thumbnail
 from covid_lm.data.records import ImageRecord
 
 MAX_PIXELS = 64_000_000
+THUMBNAIL_SIDE = 32
 _THREADS = 2
 
 
@@ -98,7 +99,7 @@ def _observe_payload(record: ImageRecord, payload: bytes) -> Observation | Unrea
         intensity=pixel_features.intensity_features(image, gray),
         border=pixel_features.border_features(gray),
         compression=pixel_features.compression_features(gray),
-        thumbnail=pixel_features.thumbnail(gray),
+        thumbnail=gray_thumbnail(gray, THUMBNAIL_SIDE),
     )
 
 

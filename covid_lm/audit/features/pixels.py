@@ -10,7 +10,6 @@ from PIL import Image
 RING = 6
 BLOCK = 8
 MAX_SIDE = 2048
-THUMBNAIL = 32
 
 
 def ring_width(height: int, width: int) -> int:
@@ -46,7 +45,7 @@ def intensity_features(image: Image.Image, gray: np.ndarray) -> dict[str, float]
 def _colour_difference(image: Image.Image) -> float:
     if image.mode in ("1", "L", "LA") or image.mode.startswith(("I", "F")):
         return 0.0
-    small = image.convert("RGB").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    small = image.convert("RGB").resize((32, 32), Image.Resampling.BOX)
     inner = np.asarray(small, np.float32)[4:-4, 4:-4]
     return float((inner.max(axis=-1) - inner.min(axis=-1)).mean())
 
@@ -107,9 +106,3 @@ def _laplacian_energy(inner: np.ndarray) -> float:
         4 * inner[1:-1, 1:-1] - inner[:-2, 1:-1] - inner[2:, 1:-1] - inner[1:-1, :-2]
     ) - inner[1:-1, 2:]
     return float(np.mean(laplacian**2))
-
-
-def thumbnail(gray: np.ndarray) -> np.ndarray:
-    """The picture at 32 x 32, antialiased, whatever its aspect ratio: uint8 [32, 32]."""
-    small = Image.fromarray(gray).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
-    return np.asarray(small)
