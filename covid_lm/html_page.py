@@ -1,9 +1,76 @@
-"""What every HTML page of the package shares: one file, no script, light and dark, any width."""
+"""Pages and Markdown from the templates of this package, escaped by default.
+
+HTML pages are one file each: no script, no outside resource, light and dark, any width.
+"""
 
 import base64
 import html
+import re
 from collections.abc import Sequence
+from typing import Any
 
+import jinja2
+from markupsafe import Markup
+
+# What Markdown or the HTML within it would interpret; an underscore only at the edge of a word.
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
+
+
+def render(template: str, /, **values: object) -> str:
+    """A page from a file in `covid_lm/templates`.
+
+    Every value is escaped for the kind of file that the template's name ends with (`.html` or
+    `.md`), except `Markup`: the results of macros and `{% set %}` blocks in HTML, and what a
+    function of this package returns as such. An undefined name raises `jinja2.UndefinedError`.
+
+    Args:
+        template: the file's name.
+        values: the template's variables.
+    """
+    return _ENVIRONMENT.get_template(template).render(**values)
+
+
+def printable(value: object) -> str:
+    """Text with U+FFFD for control characters and lone surrogates, which XML can't hold."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
+
+
+def escape_markdown(value: object) -> str:
+    """Text on one line that Markdown shows as it is, in a sentence or in a table's cell."""
+    text = html.escape(" ".join(printable(value).split()), quote=False)
+    return _MARKDOWN.sub(r"\\\g<0>", text)
+
+
+def shorten(text: str, most: int = 60) -> str:
+    """Text of at most `most` (> 12) characters: a longer one keeps its start and its last 11."""
+    return text if len(text) <= most else f"{text[: most - 12]}\u2026{text[-11:]}"
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """A resource embedded in the page."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+@jinja2.pass_eval_context
+def _finalize(context: jinja2.nodes.EvalContext, value: Any) -> Any:
+    if isinstance(value, Markup):
+        return value
+    return printable(value) if context.autoescape else escape_markdown(value)
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("covid_lm"),
+    autoescape=jinja2.select_autoescape(["html"]),
+    finalize=_finalize,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters["shorten"] = shorten
+
+
+# Replaced by the templates; deleted as soon as the last page is one.
 _STYLE = """
 :root { color-scheme: light dark; --text: #1c2126; --dim: #57606a; --page: #ffffff;
   --card: #f5f7f9; --line: #d3d9df; --high: #b3261e; --medium: #8a5a00; --low: #1f6391;
@@ -48,11 +115,6 @@ def escaped(value: object) -> str:
     return html.escape("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text))
 
 
-def elided(text: str, most: int = 60) -> str:
-    """Text of at most `most` (> 12) characters: of a longer one the start, and the last 11."""
-    return text if len(text) <= most else f"{text[: most - 12]}\u2026{text[-11:]}"
-
-
 def bullet_list(lines: Sequence[str]) -> str:
     """Plain lines as a list; empty ones are left out."""
     items = "".join(f"<li>{escaped(line)}</li>" for line in lines if line)
@@ -80,6 +142,4 @@ def scrolling(content: str, label: str) -> str:
     )
 
 
-def data_uri(content: bytes, media_type: str) -> str:
-    """A resource that the page carries in itself."""
-    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
+elided = shorten
