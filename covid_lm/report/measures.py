@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from covid_lm.html_page import bullet_list, elided, escaped, scrolling, table
+from covid_lm.data.preview import thumbnail
+from covid_lm.data.records import read_image
+from covid_lm.html_page import bullet_list, data_uri, elided, escaped, scrolling, table
 from covid_lm.pipeline.decoded import DecodedRecords
-from covid_lm.report.pictures import png, thumbnail
+from covid_lm.report.pictures import png, rgb
 
 MORE_FIGURES = {
     "balanced accuracy": "balanced_accuracy",
@@ -216,6 +218,7 @@ def _heat_map(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) ->
 
 
 MAX_MISTAKES = 8
+THUMBNAIL_SIDE = 200
 
 
 def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
@@ -264,9 +267,11 @@ def mistakes_section(
     for index in worst:
         record = images.records[index]
         text = answer_text(probabilities[index], record.label, classes)
+        jpeg = thumbnail(read_image(record), THUMBNAIL_SIDE)
+        shown = data_uri(jpeg, "image/jpeg") if jpeg else png(rgb(images.pixels[index]))
         figures.append(
             f'<li><figure><img class="thumbnail" alt="{escaped(record.filename)}" '
-            f'src="{thumbnail(record, images.pixels[index])}"/>'
+            f'src="{shown}"/>'
             f"<figcaption>{escaped(elided(record.filename))}<br/>{escaped(text)}</figcaption>"
             "</figure></li>"
         )

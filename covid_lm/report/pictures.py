@@ -5,33 +5,11 @@ import io
 import numpy as np
 from PIL import Image
 
-from covid_lm.data.preview import gray_levels
-from covid_lm.data.records import ImageRecord, read_image
 from covid_lm.html_page import data_uri
 
-THUMBNAIL_SIDE = 200
 FOR = (255, 150, 20)
 AGAINST = (70, 150, 255)
 DARK = 0.15  # of its luminance is left of a pixel that the model can't see
-
-
-def thumbnail(record: ImageRecord, pixels: np.ndarray) -> str:
-    """The image file, small, as JPEG; where Pillow can't read it, the model's own pixels.
-
-    Args:
-        pixels: uint8 [height, width, channels], what the image was resized to.
-    """
-    try:
-        with Image.open(io.BytesIO(read_image(record))) as image:
-            image.load()
-            deep = image.mode.startswith(("I", "F"))
-            small = Image.fromarray(gray_levels(image)) if deep else image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return png(rgb(pixels))
-    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return data_uri(buffer.getvalue(), "image/jpeg")
 
 
 def seen_picture(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:

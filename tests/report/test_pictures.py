@@ -12,12 +12,9 @@ from covid_lm.report.pictures import (
     attribution_picture,
     attribution_strength,
     png,
-    rgb,
     seen_picture,
-    thumbnail,
 )
-from tests.audit.synthetic import record
-from tests.conftest import encode, random_picture
+from tests.conftest import random_picture
 
 
 def opened(uri: str) -> Image.Image:
@@ -53,19 +50,3 @@ def test_attribution_adds_planes_up_and_colours_by_sign():
 def test_png_is_exact():
     picture = random_picture(5, 7)
     np.testing.assert_array_equal(np.asarray(opened(png(picture))), picture)
-
-
-def test_a_thumbnail_is_the_file_made_small():
-    pixels = np.zeros([32, 32, 3], np.uint8)
-    small = opened(thumbnail(record(payload=encode(random_picture(300, 600))), pixels))
-    assert (small.format, small.size, small.mode) == ("JPEG", (200, 100), "RGB")
-    deep = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)
-    buffer = io.BytesIO()
-    deep.save(buffer, "PNG")
-    assert opened(thumbnail(record(payload=buffer.getvalue()), pixels)).mode == "L"
-
-
-def test_what_pillow_cannot_read_is_shown_as_the_model_has_it():
-    pixels = random_picture(4, 4)[..., :1]
-    shown = opened(thumbnail(record(payload=b"no image"), pixels))
-    np.testing.assert_array_equal(np.asarray(shown), rgb(pixels))
