@@ -2,15 +2,14 @@
 
 from typing import Any, Literal, TypedDict
 
+from covid_lm.errors import InputError
+
 
 class Layout(TypedDict, total=False):
     """Arguments of `preprocessor.Preprocessor`: how a picture becomes a sequence."""
 
     image_size: int
     color: Literal["rgb", "luminance"]
-    further_sizes: tuple[int, ...]
-    order: str
-    levels: int
     head: int
     tail: int
 
@@ -24,27 +23,20 @@ PROTOCOLS = {  # name: (training policy, test policy)
 LAYOUTS: dict[str, Layout] = {  # a layout is nothing but arguments of the preprocessor
     "paper": {"image_size": 32, "color": "rgb"},
     "gray22": {"image_size": 22, "color": "luminance"},
-    "levels32": {"image_size": 22, "color": "luminance", "levels": 32},
-    "scales": {"image_size": 19, "further_sizes": (11,), "color": "luminance"},
-    "gray16": {"image_size": 16, "color": "luminance", "head": 144, "tail": 144},
-    "hilbert16": {
-        "image_size": 16,
-        "color": "luminance",
-        "order": "hilbert",
-        "head": 144,
-        "tail": 144,
-    },
 }
 LAYOUT_HELP = (
-    "How the picture becomes tokens. paper: 32x32 RGB, trimmed. All others hold the whole picture "
-    "in gray: gray22: 22x22; levels32: 22x22 in 32 levels; scales: 19x19, then 11x11; gray16: "
-    "16x16, a shorter sequence; hilbert16: 16x16 along Hilbert's curve."
+    "Image to tokens: paper, 32x32 RGB, trimmed; gray22, 22x22 luminance, the whole image."
 )
 AUGMENTATIONS: dict[str, dict[str, Any]] = {  # arguments of `layers.augmentation`, without `none`
     "light": {"smallest_crop": 0.9, "flip": True, "contrast": 0.1, "brightness": 0.05},
     "strong": {"smallest_crop": 0.7, "flip": True, "contrast": 0.25, "brightness": 0.1},
 }
 SCHEDULES = ("constant", "cosine")  # of the learning rate: see `optimization`
+# Options that earlier versions had, each with the value that has no effect; and the last commit
+# that supports their other values and the removed layouts.
+REMOVED_OPTIONS = {"views": 1, "reading": "decimal", "token_dropout": 0.0}
+REMOVED_LAYOUTS = ("levels32", "scales", "gray16", "hilbert16")
+LAST_COMMIT_WITH_THEM = "aca75e6"
 PAPER_TRIM = {"head": 256, "tail": 256}  # positions kept, of a layout that names none
 DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # of Keras
 
@@ -53,3 +45,28 @@ def layout_trim(layout: str) -> dict[str, int]:
     """`head` and `tail` of a layout: the positions that its sequences keep."""
     arguments: dict[str, Any] = dict(LAYOUTS[layout])
     return {key: arguments.get(key, value) for key, value in PAPER_TRIM.items()}
+
+
+def without_removed_options(config: dict, path: str) -> dict:
+    """A run's stored config without the options that this version no longer has.
+
+    Args:
+        config: the section `run` or `classifier` of `config.json`.
+        path: of the file or its directory, for the message.
+
+    Raises:
+        InputError: a removed option has a value that changes the model, or the layout was removed.
+    """
+    removed = [
+        f"{key} {config[key]}"
+        for key, neutral in REMOVED_OPTIONS.items()
+        if config.get(key, neutral) != neutral
+    ]
+    if config.get("layout") in REMOVED_LAYOUTS:
+        removed.append(f"layout {config['layout']}")
+    if removed:
+        raise InputError(
+            f"{path}: a run with {', '.join(removed)}, which this version no longer reads; "
+            f"use commit {LAST_COMMIT_WITH_THEM}"
+        )
+    return {key: value for key, value in config.items() if key not in REMOVED_OPTIONS}

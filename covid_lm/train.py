@@ -66,8 +66,6 @@ DECISIVE = (
     "weight_decay",
     "label_smoothing",
     "augment",
-    "token_dropout",
-    "views",
     "dtype",
     "early_stopping",
     "seed",

@@ -7,18 +7,17 @@ import numpy as np
 
 
 def oracle_sequence(
-    pixels: np.ndarray | list[int],
+    pixels: np.ndarray,
     name: bytes,
     vocabulary: list[str],
     policy: str,
-    reading: str = "decimal",
     head: int = 256,
     tail: int = 256,
 ) -> dict[str, list[int]]:
     """Token ids, segment ids and padding mask of one image, as lists of 512.
 
     Args:
-        pixels: uint8 [height, width, channels], already resized; or values in their order.
+        pixels: uint8 [height, width, channels], already resized.
     """
     length = head + tail
     unknown = vocabulary.index("[UNK]")
@@ -26,17 +25,13 @@ def oracle_sequence(
     def word_id(word: str) -> int:
         return vocabulary.index(word) if word in vocabulary else unknown
 
-    def value_id(value: int) -> int:
-        return word_id(str(value) if reading == "decimal" else chr(value).lower())
-
     characters = {
         "visible": [word_id(chr(b).lower()) if b < 128 else unknown for b in name],
         "masked": [word_id("[MASK]")] * len(name),
         "fixed": [word_id("[MASK]")] * 24,
         "absent": [],
     }[policy]
-    values = pixels if isinstance(pixels, list) else plane_values(pixels)
-    image = [value_id(value) for value in values]
+    image = [word_id(str(value)) for value in plane_values(pixels)]
     first = [word_id("[CLS]"), *image, word_id("[SEP]")]
     second = [*characters, word_id("[SEP]")]
     token_ids = first + second
@@ -61,20 +56,3 @@ def plane_values(pixels: np.ndarray) -> list[int]:
             for column in range(pixels.shape[1]):
                 values.append(int(pixels[row, column, channel]))
     return values
-
-
-def hilbert_places(side: int) -> list[tuple[int, int]]:
-    """Rows and columns along Hilbert's curve, drawn by its rewriting rules (as a turtle would)."""
-    rules = {"A": "+BF-AFA-FB+", "B": "-AF+BFB+FA-"}
-    way = "A"
-    for _ in range(side.bit_length() - 1):
-        way = "".join(rules.get(step, step) for step in way)
-    row, column, down, right = 0, 0, 0, 1
-    places = [(row, column)]
-    for step in way:
-        if step == "F":
-            row, column = row + down, column + right
-            places.append((row, column))
-        elif step in "+-":  # a quarter turn to the right, or to the left
-            down, right = (right, -down) if step == "+" else (-right, down)
-    return places

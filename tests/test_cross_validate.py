@@ -33,7 +33,6 @@ def options(image_folder, **changes) -> TrainingOptions:
         "learning_rate": 1e-2,
         "schedule": "cosine",
         "augment": "light",
-        "token_dropout": 0.1,
         "early_stopping": "none",
     }
     return TrainingOptions(**{**settings, **changes})
@@ -68,8 +67,7 @@ def test_every_training_and_validation_image_is_held_out_once(finished, image_fo
     assert [row["n"] for row in report["epochs"]] == [32, 32]
     assert {row["fold"] for row in report["out_of_fold"]} == {1, 2, 3}
     assert report["command"].endswith(
-        "--batch_size=6 --learning_rate=0.01 --schedule=cosine --augment=light "
-        "--token_dropout=0.1 --folds=3"
+        "--batch_size=6 --learning_rate=0.01 --schedule=cosine --augment=light --folds=3"
     )
 
 

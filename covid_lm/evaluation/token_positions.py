@@ -18,8 +18,7 @@ class TokenPositions:
         name: int32 [length], the index, from 0, of what stands for the name between the two
             [SEP]; -1 elsewhere. An index of n counts from the last 1024 bytes of a longer name.
         special: bool [length], true at [CLS] and [SEP].
-        planes: (planes, height, width) of the picture, or of the sheet that it is on.
-        plane_values: how many values a plane has, without what is blank on the sheet.
+        planes: (planes, height, width) of the picture.
         name_length: how many positions stand for the name before the trim.
     """
 
@@ -27,7 +26,6 @@ class TokenPositions:
     name: np.ndarray
     special: np.ndarray
     planes: tuple[int, int, int]
-    plane_values: int
     name_length: int
 
     def kept(self) -> np.ndarray:
@@ -57,7 +55,7 @@ def token_positions(preprocessor: Preprocessor, filename: bytes) -> TokenPositio
     Args:
         filename: the name's bytes; only its length matters, and only if the policy reads it.
     """
-    height, width = preprocessor.image_input.sheet_size
+    height, width = preprocessor.image_input.image_size
     channels = 3 if preprocessor.image_input.color == "rgb" else 1
     size = channels * height * width
     places = np.arange(size, dtype=np.int32).reshape(channels, height, width)
@@ -78,6 +76,5 @@ def token_positions(preprocessor: Preprocessor, filename: bytes) -> TokenPositio
         name=np.where(source >= size, source - size, -1).astype(np.int32),
         special=(source < 0) & (symbols != PAD),
         planes=(channels, height, width),
-        plane_values=sum(h * w for h, w in preprocessor.image_input.sizes),
         name_length=name_length,
     )

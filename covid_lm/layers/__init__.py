@@ -9,6 +9,6 @@
 7. Output: `class_output.ClassOutput`
 
 1 to 4 and 7 are core TensorFlow ops and run on the host; 5 and 6 are `keras.ops`. In pre-training
-`token_masking.TokenMasking` follows 4, on the host too; in training, if asked for,
-`augmentation.Augmentation` stands between 1 and 2 and `token_dropout.TokenDropout` behind 4.
+`token_masking.TokenMasking` follows 4, on the host too; training with augmentation applies
+`augmentation.Augmentation` between 1 and 2.
 """

@@ -1,12 +1,11 @@
 """Random changes of training images, each decided by a seed of its own."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from covid_lm.layers.image_sheet import resize_to_sheet, sheet_size
+from covid_lm.layers.image_decode import resize
 from covid_lm.layers.token_masking import GENERATOR
 
 
@@ -22,7 +21,7 @@ class Augmentation(keras.layers.Layer):
     all pixels and channels of an image. All draws are uniform, a and b from -1 to 1.
 
     Args:
-        sizes: heights and widths of what comes out (`ImageInput.sizes`), on one sheet.
+        image_size: height and width of the output (`ImageInput.image_size`).
         smallest_crop: share of each side that the smallest part has, above 0 and at most 1.
         flip: whether to mirror.
         contrast, brightness: as above, 0 to 1.
@@ -33,7 +32,7 @@ class Augmentation(keras.layers.Layer):
 
     def __init__(
         self,
-        sizes: Sequence[tuple[int, int]],
+        image_size: tuple[int, int],
         smallest_crop: float = 1.0,
         flip: bool = False,
         contrast: float = 0.0,
@@ -45,7 +44,8 @@ class Augmentation(keras.layers.Layer):
             raise ValueError(f"smallest_crop must be above 0 and at most 1, got {smallest_crop}")
         if not (0 <= contrast <= 1 and 0 <= brightness <= 1):
             raise ValueError(f"contrast and brightness: 0 to 1, got {contrast} and {brightness}")
-        self.sizes = tuple((height, width) for height, width in sizes)
+        height, width = image_size
+        self.image_size = (height, width)
         self.smallest_crop = smallest_crop
         self.flip = flip
         self.contrast = contrast
@@ -59,14 +59,12 @@ class Augmentation(keras.layers.Layer):
             seeds: int32 [batch, 2]; the same seed and pixels give the same image.
 
         Returns:
-            uint8 [batch, *sheet_size, channels].
+            uint8 [batch, *image_size, channels].
         """
         return tf.map_fn(
             lambda image: self._change(*image),
             (pixels, seeds),
-            fn_output_signature=tf.TensorSpec(
-                [*sheet_size(self.sizes), pixels.shape[-1]], tf.uint8
-            ),
+            fn_output_signature=tf.TensorSpec([*self.image_size, pixels.shape[-1]], tf.uint8),
         )
 
     def _change(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -74,7 +72,7 @@ class Augmentation(keras.layers.Layer):
         share, top, left, mirror, contrast, brightness = draws
         if self.flip:
             pixels = tf.where(mirror < 0.5, tf.reverse(pixels, axis=[1]), pixels)
-        image = resize_to_sheet(self._crop(pixels, share, top, left), self.sizes)
+        image = resize(self._crop(pixels, share, top, left), self.image_size)
         scale = 1 + self.contrast * (2 * contrast - 1)
         shift = 255 * self.brightness * (2 * brightness - 1)
         values = tf.round(tf.cast(image, tf.float32) * scale + shift)
@@ -93,7 +91,7 @@ class Augmentation(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "sizes": self.sizes,
+            "image_size": self.image_size,
             "smallest_crop": self.smallest_crop,
             "flip": self.flip,
             "contrast": self.contrast,

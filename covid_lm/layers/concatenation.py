@@ -1,16 +1,11 @@
 """Functional layer 2, Concatenation (paper, section 3.1): one sequence from image and name."""
 
-from collections.abc import Sequence
-from typing import Any
+import math
 
 import keras
 import tensorflow as tf
 
 from covid_lm.layers import symbols
-from covid_lm.layers.hilbert_curve import hilbert_order
-from covid_lm.layers.image_sheet import sheet_blocks
-
-ORDERS = ("rows", "hilbert")
 
 
 @keras.saving.register_keras_serializable("covid_lm")
@@ -21,23 +16,9 @@ class Concatenation(keras.layers.Layer):
     symbol      [CLS]  R(h*w)  G(h*w)  B(h*w)  [SEP]  name(n)  [SEP]  [PAD] ...
     segment id    0      0       0       0       0       1       1      0
     ```
-    A one-channel image has one plane. Pictures on a sheet (`image_sheet`) follow one another, all
-    planes of the first one first. Segment ids follow BERT's convention for pairs.
-
-    Args:
-        order: of a plane's values: `rows`, row by row, or `hilbert`, along Hilbert's curve, for
-            squares whose side is a power of two.
-        sizes: heights and widths of the pictures on a sheet; one picture unless given.
+    Each plane is read row by row; a one-channel image has one plane. Segment ids follow BERT's
+    convention for pairs.
     """
-
-    def __init__(
-        self, order: str = "rows", sizes: Sequence[tuple[int, int]] | None = None, **kwargs: Any
-    ):
-        super().__init__(**kwargs)
-        if order not in ORDERS:
-            raise ValueError(f"order {order!r}: choose one of {', '.join(ORDERS)}")
-        self.order = order
-        self.sizes = None if sizes is None else tuple((height, width) for height, width in sizes)
 
     def call(self, pixels: tf.Tensor, name: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Concatenates.
@@ -47,14 +28,12 @@ class Concatenation(keras.layers.Layer):
             name: `symbols` int32 [batch, longest] and `lengths` int32 [batch] of `FileNameInput`.
 
         Returns:
-            `symbols` and `segment_ids`, int32 [batch, values + longest + 3], padded at the end,
-            with height * width * channels values of a picture; `lengths`, int32 [batch]:
-            positions in use.
+            `symbols` and `segment_ids`, int32 [batch, height * width * channels + longest + 3],
+            padded at the end; `lengths`, int32 [batch]: positions in use.
         """
-        sizes = self.sizes or ((pixels.shape[1], pixels.shape[2]),)
-        parts = [self._values(block) for block in sheet_blocks(pixels, sizes)]
-        values = tf.concat(parts, axis=1)
-        image_length = values.shape[1]
+        image_length = math.prod(pixels.shape[1:])
+        planes = tf.transpose(tf.cast(pixels, tf.int32), [0, 3, 1, 2])  # [batch, c, h, w]
+        values = tf.reshape(planes, [-1, image_length])
         column = tf.zeros_like(name["lengths"])[:, tf.newaxis]  # [batch, 1]
 
         name_symbols = tf.concat([name["symbols"], column + symbols.PAD], axis=1)
@@ -70,16 +49,3 @@ class Concatenation(keras.layers.Layer):
             "segment_ids": tf.concat([*image_segments, name_segments], axis=1),
             "lengths": name["lengths"] + image_length + 3,
         }
-
-    def _values(self, pixels: tf.Tensor) -> tf.Tensor:
-        height, width, channels = pixels.shape[1:]
-        planes = tf.transpose(tf.cast(pixels, tf.int32), [0, 3, 1, 2])  # [batch, c, h, w]
-        if self.order == "hilbert":
-            if height != width:
-                raise ValueError(f"order 'hilbert': {height} x {width} is no square")
-            planes = tf.reshape(planes, [-1, channels, height * width])
-            planes = tf.gather(planes, hilbert_order(height), axis=2)
-        return tf.reshape(planes, [-1, channels * height * width])
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "order": self.order, "sizes": self.sizes}

@@ -1,12 +1,12 @@
 """Functional layer 1, Input: encoded image bytes to small uint8 pixels, one bad image at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
-from covid_lm.layers.image_decode import decode_png_or_jpeg, decode_rgb
+from covid_lm.layers.image_decode import decode_png_or_jpeg, decode_rgb, resize
 from covid_lm.layers.image_header import (
     JPEG,
     PNG,
@@ -16,7 +16,6 @@ from covid_lm.layers.image_header import (
     read_headers,
     sizes_allowed,
 )
-from covid_lm.layers.image_sheet import resize_to_sheet, sheet_size
 
 # Images decoded at once within one call; more than the cores of a serving machine is no use.
 _PARALLEL_IMAGES = 16
@@ -46,8 +45,6 @@ class ImageInput(keras.layers.Layer):
 
     Args:
         image_size: side of the square output in pixels, or (height, width).
-        further_sizes: sides of further, square copies of the picture; they stand on the right of
-            it, on one sheet (`image_sheet`), and "height, width" below are then the sheet's.
         color: "rgb", or "luminance" (ITU-R 601, from the resized pixels) for one channel.
         max_pixels: an image whose header claims more pixels, or a side above 65,535, is invalid,
             and isn't allocated.
@@ -68,21 +65,17 @@ class ImageInput(keras.layers.Layer):
         image_size: int | tuple[int, int] = 32,
         color: Literal["rgb", "luminance"] = "rgb",
         max_pixels: int = 64_000_000,
-        further_sizes: Sequence[int] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
         if min(height, width) < 1:
             raise ValueError(f"image_size must be at least 1, got {image_size!r}")
-        if min(further_sizes, default=1) < 1:
-            raise ValueError(f"further_sizes must be at least 1, got {further_sizes!r}")
         if color not in ("rgb", "luminance"):
             raise ValueError(f"color must be 'rgb' or 'luminance', got {color!r}")
         if max_pixels < 1:
             raise ValueError(f"max_pixels must be at least 1, got {max_pixels}")
         self.image_size = (height, width)
-        self.further_sizes = tuple(further_sizes)
         self.color = color
         self.max_pixels = max_pixels
         # String tensors, which only TensorFlow has, whatever Keras' backend.
@@ -94,16 +87,6 @@ class ImageInput(keras.layers.Layer):
             autograph=False,
         )
 
-    @property
-    def sizes(self) -> tuple[tuple[int, int], ...]:
-        """Height and width of every copy of the picture on the sheet."""
-        return (self.image_size, *((side, side) for side in self.further_sizes))
-
-    @property
-    def sheet_size(self) -> tuple[int, int]:
-        """Height and width of the pixels that come out."""
-        return sheet_size(self.sizes)
-
     def call(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Decodes a batch; shapes and dtypes as in the class's docstring."""
         return self._decode_batch_function(image_bytes)
@@ -114,7 +97,6 @@ class ImageInput(keras.layers.Layer):
             "image_size": self.image_size,
             "color": self.color,
             "max_pixels": self.max_pixels,
-            "further_sizes": self.further_sizes,
         }
 
     def _decode_batch(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -125,11 +107,11 @@ class ImageInput(keras.layers.Layer):
 
         def decode_any(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             pixels = decode_rgb(image_bytes[index], headers[index], formats[index], self.max_pixels)
-            return index, resize_to_sheet(pixels, self.sizes)
+            return index, resize(pixels, self.image_size)
 
         def decode_common(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             pixels = decode_png_or_jpeg(image_bytes[index], formats[index], self.max_pixels)
-            return index, resize_to_sheet(pixels, self.sizes)
+            return index, resize(pixels, self.image_size)
 
         largest = tf.reduce_max(tf.where(decodable, tf.reduce_prod(sizes, 1), 0))
         parallel = tf.where(largest > _LARGE_PIXELS, tf.ones_like(largest), _PARALLEL_IMAGES)
@@ -148,18 +130,18 @@ class ImageInput(keras.layers.Layer):
             ),
         )
         index = index[:, None]  # [survivors + 1, 1]
-        pixels = tf.scatter_nd(index, pixels, [count + 1, *self.sheet_size, 3])[:-1]
+        pixels = tf.scatter_nd(index, pixels, [count + 1, *self.image_size, 3])[:-1]
         valid = tf.scatter_nd(index, tf.ones_like(index[:, 0]), [count + 1])[:-1] > 0
         if self.color == "luminance":
             pixels = _luminance(pixels)
-        pixels.set_shape([None, *self.sheet_size, 1 if self.color == "luminance" else 3])
+        pixels.set_shape([None, *self.image_size, 1 if self.color == "luminance" else 3])
         return {"pixels": pixels, "valid": valid}
 
     def _map_isolated(
         self, decode_at: Callable, indices: tf.Tensor, count: tf.Tensor, parallel: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Index and pixels of the images that `decode_at` could decode, and of a blank last one."""
-        blank = tf.zeros([*self.sheet_size, 3], tf.uint8)
+        blank = tf.zeros([*self.image_size, 3], tf.uint8)
         return (
             tf.data.Dataset.from_tensor_slices(indices)
             .map(

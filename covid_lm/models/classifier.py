@@ -31,7 +31,7 @@ class Classifier(Protocol):
     def reads_tokens(self) -> bool:
         """Whether the inputs are token ids, rather than pixels."""
 
-    def preprocessor(self, policy: str | None = None, views: int | None = None) -> Any:
+    def preprocessor(self, policy: str | None = None) -> Any:
         """The preprocessor under a metadata policy, by default the one of the test phase."""
 
     def serving_copy(self, dtype: str) -> "Classifier":

@@ -22,7 +22,6 @@ class PixelClassifierConfig:
     classes: tuple[str, ...]
     backbone_name: str
     image_size: int = 224
-    views: int = 1
     dropout: float = 0.05
     dtype: str = "float32"
     weights: str | None = None
@@ -89,8 +88,7 @@ class PixelClassifier:
     Attributes:
         config: what it was built from.
         logits, core, embedding: keras Models over `pixels`, uint8 [batch, height, width, 3], to
-            float32 logits and probabilities [batch, classes] and to the averaged features. With
-            `config.views` of 2, core and embedding give the mean over image and mirror image.
+            float32 logits and probabilities [batch, classes] and to the averaged features.
 
     Args:
         dtype_policy: Keras policy of weights and arithmetic; the one of `config.dtype` unless
@@ -121,17 +119,10 @@ class PixelClassifier:
         self.embedding = keras.Model(inputs, embedding, name="embedding")
         self.logits = keras.Model(inputs, logits, name="logits")
         probabilities = keras.ops.softmax(logits)
-        if config.views == 2:
-            mirrored = {"pixels": keras.ops.flip(inputs["pixels"], axis=2)}
-            embedding = (embedding + self.embedding(mirrored)) / 2
-            probabilities = (probabilities + keras.ops.softmax(self.logits(mirrored))) / 2
-            self.embedding = keras.Model(inputs, embedding, name="embedding_of_views")
         self.core = keras.Model(inputs, probabilities, name="core")
 
-    def preprocessor(
-        self, policy: str | None = None, views: int | None = None
-    ) -> PixelPreprocessor:
-        """The preprocessor; there is but one, whatever the metadata policy and the views."""
+    def preprocessor(self, policy: str | None = None) -> PixelPreprocessor:
+        """The preprocessor, the same under every metadata policy."""
         return self._preprocessor
 
     def serving_copy(self, dtype: str) -> "PixelClassifier":

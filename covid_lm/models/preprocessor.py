@@ -9,11 +9,8 @@ import tensorflow as tf
 from covid_lm.layers.concatenation import Concatenation
 from covid_lm.layers.file_name_input import FileNameInput
 from covid_lm.layers.image_input import ImageInput
-from covid_lm.layers.image_sheet import mirrored_sheet
 from covid_lm.layers.token_encoder import TokenEncoder
 from covid_lm.layers.trim import Trim
-
-MIRRORED = "mirrored_token_ids"
 
 
 @keras.saving.register_keras_serializable("covid_lm")
@@ -25,46 +22,31 @@ class Preprocessor(keras.layers.Layer):
     Args:
         vocabulary: words, index = id.
         policy: the metadata policy (`FileNameInput`).
-        reading: how channel values are read (`TokenEncoder`).
         image_size: height and width that images are resized to.
         color: "rgb" or "luminance" (`ImageInput`).
         head, tail: positions kept (`Trim`).
         fixed_length: [MASK]s under the `fixed` policy.
         max_pixels: images that claim more are not valid, and not allocated.
-        further_sizes: of smaller copies of the picture (`ImageInput`).
-        order: of a plane's values (`Concatenation`).
-        levels: how many channel values are told apart (`TokenEncoder`).
-        views: 1, or 2 for the image and its mirror image.
     """
 
     def __init__(
         self,
         vocabulary: Sequence[str],
         policy: str = "visible",
-        reading: str = "decimal",
         image_size: int = 32,
         color: Literal["rgb", "luminance"] = "rgb",
         head: int = 256,
         tail: int = 256,
         fixed_length: int = 24,
         max_pixels: int = 64_000_000,
-        further_sizes: Sequence[int] = (),
-        order: str = "rows",
-        levels: int = 256,
-        views: int = 1,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if views not in (1, 2):
-            raise ValueError(f"views must be 1 or 2, got {views}")
-        self.views = views
-        self.image_input = ImageInput(
-            image_size=image_size, color=color, max_pixels=max_pixels, further_sizes=further_sizes
-        )
+        self.image_input = ImageInput(image_size=image_size, color=color, max_pixels=max_pixels)
         self.file_name_input = FileNameInput(policy=policy, fixed_length=fixed_length)
-        self.concatenation = Concatenation(order=order, sizes=self.image_input.sizes)
+        self.concatenation = Concatenation()
         self.trim = Trim(head=head, tail=tail)
-        self.token_encoder = TokenEncoder(vocabulary=vocabulary, reading=reading, levels=levels)
+        self.token_encoder = TokenEncoder(vocabulary=vocabulary)
 
     @property
     def reads_filename(self) -> bool:
@@ -81,8 +63,7 @@ class Preprocessor(keras.layers.Layer):
             filename: string [batch]; may be left out where `reads_filename` is false.
 
         Returns:
-            `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, head + tail]; of two views
-            also the mirror image's `mirrored_token_ids`, whose segments and padding are the same;
+            `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, head + tail];
             `valid`, bool [batch]: whether the image could be decoded (a black one stands for it
             if not).
         """
@@ -96,13 +77,6 @@ class Preprocessor(keras.layers.Layer):
         if filename is None and self.reads_filename:
             raise ValueError(f"the {self.file_name_input.policy} policy reads the file name")
         name = self.file_name_input(filename if self.reads_filename else pixels)
-        tokens = self._encoded(pixels, name)
-        if self.views == 2:
-            mirrored = mirrored_sheet(pixels, self.image_input.sizes)
-            tokens[MIRRORED] = self._encoded(mirrored, name)["token_ids"]
-        return tokens
-
-    def _encoded(self, pixels: tf.Tensor, name: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return self.token_encoder(self.trim(self.concatenation(pixels, name)))
 
     def get_config(self) -> dict:
@@ -110,15 +84,10 @@ class Preprocessor(keras.layers.Layer):
             **super().get_config(),
             "vocabulary": list(self.token_encoder.vocabulary),
             "policy": self.file_name_input.policy,
-            "reading": self.token_encoder.reading,
             "image_size": self.image_input.image_size,
             "color": self.image_input.color,
             "head": self.trim.head,
             "tail": self.trim.tail,
             "fixed_length": self.file_name_input.fixed_length,
             "max_pixels": self.image_input.max_pixels,
-            "further_sizes": self.image_input.further_sizes,
-            "order": self.concatenation.order,
-            "levels": self.token_encoder.levels,
-            "views": self.views,
         }

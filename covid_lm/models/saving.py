@@ -9,6 +9,7 @@ from covid_lm.files import atomic_write, local_copy, make_directories, read_byte
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.pixel_classifier import PixelClassifier, PixelClassifierConfig
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
+from covid_lm.protocols import without_removed_options
 
 WEIGHTS_FILE = os.path.join("checkpoints", "best.weights.h5")
 
@@ -23,7 +24,8 @@ def save_weights(classifier: Classifier, directory: str) -> None:
 
 def save_config(classifier: Classifier, directory: str, run: dict) -> None:
     """Writes `config.json`, the classifier's config and what `run` tells, and any vocabulary."""
-    config = {"classifier": classifier.config.to_dict(), "run": run}
+    kind = "token" if classifier.reads_tokens else "pixel"
+    config = {"classifier": {"kind": kind, **classifier.config.to_dict()}, "run": run}
     write_json(os.path.join(directory, "config.json"), config)
     if isinstance(classifier, TokenClassifier):
         write_vocabulary(classifier.vocabulary, os.path.join(directory, "vocab.txt"))
@@ -38,7 +40,6 @@ def load_classifier(directory: str) -> Classifier:
     Raises:
         InputError: no run there, or one that is damaged.
     """
-    classifier: Classifier
     try:
         values = json.loads(read_bytes(os.path.join(directory, "config.json")))["classifier"]
         if "members" in values:
@@ -46,9 +47,11 @@ def load_classifier(directory: str) -> Classifier:
                 f"{directory}: an average of runs, which this version no longer reads; give one "
                 "of its runs"
             )
-        classifier = _untrained(values, directory)
+        classifier = _untrained(without_removed_options(values, directory), directory)
     except FileNotFoundError:
         raise InputError(f"{directory}: no finished run (no config.json in it)") from None
+    except InputError:
+        raise
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{directory}/config.json: damaged ({error})") from None
     path = os.path.join(directory, WEIGHTS_FILE)
@@ -61,8 +64,13 @@ def load_classifier(directory: str) -> Classifier:
 
 
 def _untrained(values: dict, directory: str) -> Classifier:
-    """A classifier without its weights, of what its config's `to_dict` gave."""
-    if "image_size" in values:
+    """The classifier with initial weights, from the section `classifier` of `config.json`."""
+    values = dict(values)
+    # Configs written before the key existed are recognized by the only field that differs.
+    kind = values.pop("kind", "pixel" if "image_size" in values else "token")
+    if kind == "pixel":
         return PixelClassifier(PixelClassifierConfig.from_dict(values))
+    if kind != "token":
+        raise ValueError(f"kind {kind!r}")
     vocabulary = read_vocabulary(os.path.join(directory, "vocab.txt"))
     return TokenClassifier(TokenClassifierConfig.from_dict(values), vocabulary)

@@ -11,7 +11,7 @@ from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.layers.feature_extraction import FeatureExtraction
-from covid_lm.models.preprocessor import MIRRORED, Preprocessor
+from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS, PROTOCOLS, Layout
 
 
@@ -26,9 +26,7 @@ class TokenClassifierConfig:
     layout: str = "paper"
     head: int = 256
     tail: int = 256
-    reading: str = "decimal"
     fixed_length: int = 24
-    views: int = 1
     dropout: float = 0.05
     dtype: str = "float32"
     weights: str | None = None
@@ -67,8 +65,7 @@ class TokenClassifier:
             where a `serving_copy` has fewer rows than words; None where they are the same.
 
     The three models take `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length],
-    and share every weight. With `config.views` of 2, core and embedding take `mirrored_token_ids`
-    too and give the mean over both views; logits are of one view in any case.
+    and share every weight.
 
     Args:
         dtype_policy: Keras policy of weights and arithmetic; the one of `config.dtype`, in which
@@ -87,7 +84,7 @@ class TokenClassifier:
         self.config = config
         self.vocabulary = vocabulary
         self.embedding_rows: np.ndarray | None = None
-        self._preprocessors: dict[tuple[str, int], Preprocessor] = {}
+        self._preprocessors: dict[str, Preprocessor] = {}
         policy = dtype_policy or DTYPE_POLICIES[config.dtype]
         self.backbone = build_backbone(config.backbone, dtype=policy)
         encoder = ClsEncoder(
@@ -109,33 +106,21 @@ class TokenClassifier:
         self.embedding = keras.Model(inputs, embedding, name="embedding")
         self.logits = keras.Model(inputs, logits, name="logits")
         probabilities = keras.ops.softmax(logits)
-        if config.views == 2:
-            mirrored = {**inputs, "token_ids": keras.Input((length,), dtype="int32", name=MIRRORED)}
-            inputs = {**inputs, MIRRORED: mirrored["token_ids"]}
-            embedding = (embedding + self.embedding(mirrored)) / 2
-            probabilities = (probabilities + keras.ops.softmax(self.logits(mirrored))) / 2
-            self.embedding = keras.Model(inputs, embedding, name="embedding_of_views")
         self.core = keras.Model(inputs, probabilities, name="core")
 
-    def preprocessor(self, policy: str | None = None, views: int | None = None) -> Preprocessor:
-        """The preprocessor under a metadata policy, by default the one of the test phase.
-
-        Args:
-            views: 1 for what `logits` take; what core and embedding take unless given.
-        """
+    def preprocessor(self, policy: str | None = None) -> Preprocessor:
+        """The preprocessor under a metadata policy, by default the one of the test phase."""
         config = self.config
-        key = (policy or config.test_policy, views or config.views)
-        if key not in self._preprocessors:
+        policy = policy or config.test_policy
+        if policy not in self._preprocessors:
             layout = {**LAYOUTS[config.layout], "head": config.head, "tail": config.tail}
-            self._preprocessors[key] = Preprocessor(
+            self._preprocessors[policy] = Preprocessor(
                 vocabulary=self.vocabulary,
-                policy=key[0],
-                views=key[1],
-                reading=config.reading,
+                policy=policy,
                 fixed_length=config.fixed_length,
                 **cast(Layout, layout),
             )
-        return self._preprocessors[key]
+        return self._preprocessors[policy]
 
     def serving_copy(self, dtype: str) -> "TokenClassifier":
         """A copy that holds the embedding rows that tokens can reach, and nothing of the others.
@@ -157,11 +142,8 @@ class TokenClassifier:
 
     def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """What core and embedding take, of what the preprocessor gives."""
-        keys = (*self.input_keys, MIRRORED) if self.config.views == 2 else self.input_keys
-        inputs = {key: preprocessed[key] for key in keys}
+        inputs = {key: preprocessed[key] for key in self.input_keys}
         if self.embedding_rows is not None:
             rows = tf.constant(self.embedding_rows)
-            for key in keys:
-                if key in ("token_ids", MIRRORED):
-                    inputs[key] = tf.gather(rows, inputs[key])
+            inputs["token_ids"] = tf.gather(rows, inputs["token_ids"])
         return inputs

@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from covid_lm.layers.augmentation import Augmentation
 from covid_lm.layers.image_input import ImageInput
-from covid_lm.layers.token_dropout import TokenDropout
 from covid_lm.models.pixel_classifier import PixelPreprocessor
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.decoded import DecodedRecords, epoch_order, steps_an_epoch
@@ -30,13 +29,11 @@ class AugmentedRecords:
         images: decoded; by `working_image_input` where there is an augmentation.
         preprocessor: tokenizes them.
         augmentation: changes the pixels; None leaves them as they are.
-        token_dropout: hides tokens; None hides none.
     """
 
     images: DecodedRecords
     preprocessor: Preprocessor | PixelPreprocessor
     augmentation: Augmentation | None = None
-    token_dropout: TokenDropout | None = None
 
     def steps(self, batch_size: int) -> int:
         """Batches in an epoch."""
@@ -46,7 +43,8 @@ class AugmentedRecords:
         """As `TokenizedRecords.epoch`: what is left of it, as batches of (inputs, labels)."""
         count = len(self.images.records)
         order = epoch_order(count, batch_size, seed, epoch)[first_step:]
-        seeds = np.random.default_rng([seed, epoch, 1]).integers(2**31, size=(count, 2, 2))
+        # Two seeds per image are drawn and one is used, so that older runs can be repeated.
+        seeds = np.random.default_rng([seed, epoch, 1]).integers(2**31, size=(count, 2, 2))[:, 0]
         return (
             tf.data.Dataset.from_tensor_slices((order, seeds[order].astype(np.int32)))
             .map(self._prepare, num_parallel_calls=tf.data.AUTOTUNE)
@@ -55,7 +53,7 @@ class AugmentedRecords:
 
     @functools.cached_property
     def _prepare(self) -> Callable:
-        """From rows [batch] and their seeds [batch, 2, 2] to inputs and labels; traced once."""
+        """From rows [batch] and their seeds [batch, 2] to inputs and labels; traced once."""
         with tf.device("CPU"):
             pixels = tf.constant(self.images.pixels)
             filenames, labels = tf.constant(self.images.filenames), tf.constant(self.images.labels)
@@ -63,10 +61,8 @@ class AugmentedRecords:
         def prepare(rows: tf.Tensor, seeds: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             batch = tf.gather(pixels, rows)
             if self.augmentation is not None:
-                batch = self.augmentation(batch, seeds[:, 0])
+                batch = self.augmentation(batch, seeds)
             inputs = self.preprocessor.sequence(batch, tf.gather(filenames, rows))
-            if self.token_dropout is not None:
-                inputs = self.token_dropout(inputs, seeds[:, 1])
             return inputs, tf.gather(labels, rows)
 
         return tf.function(prepare, autograph=False)

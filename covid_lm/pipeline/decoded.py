@@ -163,7 +163,7 @@ class PixelsOnDemand:
         self.records = records
         self.image_input = image_input
         channels = 1 if image_input.color == "luminance" else 3
-        self.shape = (len(records), *image_input.sheet_size, channels)
+        self.shape = (len(records), *image_input.image_size, channels)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """uint8 [height, width, channels]."""

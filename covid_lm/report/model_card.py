@@ -95,7 +95,6 @@ def _model_details(classifier: Classifier, run: dict) -> list[str]:
             "Parameters": f"{classifier.logits.count_params():,}",
             "Weights at the start": run.get("weights") or "random",
             "Layout": config.layout,
-            "Views averaged": config.views,
             "Arithmetic": run.get("dtype"),
             "Preparation": "decoded, alpha dropped, resized bilinearly with antialias",
             "Code": "covid_lm, Apache-2.0",

@@ -50,14 +50,12 @@ def visible_section(classifier: Classifier, images: DecodedRecords) -> str:
             f"<li><figure>{drawn}<figcaption>{escaped(elided(record.filename))}<br/>{escaped(text)}"
             "</figcaption></figure></li>"
         )
-    size = " and ".join(f"{h}x{w}" for h, w in preprocessor.image_input.sizes)
-    levels = preprocessor.token_encoder.levels
-    rounded = "" if levels == 256 else f" Values are told apart in {levels} levels only."
+    height, width = preprocessor.image_input.image_size
     room = " A longer name leaves less room for the picture." if len(chosen) > 1 else ""
     return (
-        f'{heading}<p class="dim">Left: the image resized to {size}. Right: the channel values '
-        "that are among the tokens, lit in their own colour; all others dark."
-        f'{rounded}{room}</p><ul class="gallery wide">{"".join(figures)}</ul>'
+        f'{heading}<p class="dim">Left: the image resized to {height}x{width}. Right: the channel '
+        "values that are among the tokens, lit in their own colour; all others dark."
+        f'{room}</p><ul class="gallery wide">{"".join(figures)}</ul>'
     )
 
 
@@ -66,8 +64,7 @@ def kept_text(positions: TokenPositions) -> str:
     kept = positions.kept()
     names = _PLANES[len(kept)]
     parts = [
-        f"{plane.sum()} of {positions.plane_values} {name}"
-        for name, plane in zip(names, kept, strict=True)
+        f"{plane.sum()} of {plane.size} {name}" for name, plane in zip(names, kept, strict=True)
     ]
     return f"{', '.join(parts)} values; {np.sum(positions.name >= 0)} positions for the name"
 

@@ -13,7 +13,7 @@ from covid_lm.files import read_bytes
 _OPTIONS = (
     *("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed"),
     *("batch_size", "learning_rate", "early_stopping", "command", "commit", "date"),
-    *("recipe", "augment", "schedule", "views"),
+    *("recipe", "augment", "schedule"),
 )
 
 

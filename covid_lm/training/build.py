@@ -22,7 +22,6 @@ def build_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Clas
         classes=classes,
         backbone_name=options.backbone,
         image_size=options.image_size or 224,
-        views=options.views,
         dtype=options.dtype,
         weights=options.weights,
     )
@@ -40,7 +39,6 @@ def _token_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Tok
         layout=options.layout,
         head=trim["head"],
         tail=trim["tail"],
-        views=options.views,
         dtype=options.dtype,
         weights=options.weights,
     )

@@ -60,12 +60,6 @@ def _define_data_flags(values: flags.FlagValues) -> None:
         "Change training images at random, anew in every epoch: cut, mirrored, brighter, darker.",
         flag_values=values,
     )
-    flags.DEFINE_float(
-        "token_dropout",
-        0.0,
-        "Share of the image tokens that [MASK] replaces in training.",
-        flag_values=values,
-    )
 
 
 def _define_model_flags(values: flags.FlagValues) -> None:
@@ -92,14 +86,6 @@ def _define_model_flags(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     flags.DEFINE_enum("layout", "paper", list(LAYOUTS), LAYOUT_HELP, flag_values=values)
-    flags.DEFINE_integer(
-        "views",
-        1,
-        "Views that an answer is the mean of, in the export too: 2 adds the mirror image.",
-        lower_bound=1,
-        upper_bound=2,
-        flag_values=values,
-    )
     flags.DEFINE_integer(
         "image_size",
         None,

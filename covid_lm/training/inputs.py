@@ -4,7 +4,6 @@ from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
 from covid_lm.layers.augmentation import Augmentation
 from covid_lm.layers.image_input import ImageInput
-from covid_lm.layers.token_dropout import TokenDropout
 from covid_lm.models.classifier import Classifier
 from covid_lm.pipeline.augmented import AugmentedRecords, working_image_input
 from covid_lm.pipeline.decoded import (
@@ -60,7 +59,7 @@ def tokenized_splits(
     training = training_set(classifier, images["train"], options)
     if options.early_stopping == "none":
         return training, None
-    tested = classifier.preprocessor(views=1)
+    tested = classifier.preprocessor()
     return training, images[options.early_stopping].tokenize(tested)
 
 
@@ -77,22 +76,12 @@ def training_set(
     Args:
         images: of the training split, as `training_image_input` decodes them.
     """
-    preprocessor = classifier.preprocessor(classifier.config.training_policy, views=1)
+    preprocessor = classifier.preprocessor(classifier.config.training_policy)
     arguments = AUGMENTATIONS.get(options.augment)
-    if arguments is None and not options.token_dropout:
+    if arguments is None:
         return images.tokenize(preprocessor)
-    augmentation = token_dropout = None
-    if arguments is not None:
-        augmentation = Augmentation(preprocessor.image_input.sizes, **arguments)
-    if options.token_dropout:
-        encoder = preprocessor.token_encoder
-        token_dropout = TokenDropout(
-            options.token_dropout,
-            encoder.image_token_ids,
-            mask_id=encoder.vocabulary.index("[MASK]"),
-            vocabulary_size=len(encoder.vocabulary),
-        )
-    return AugmentedRecords(images, preprocessor, augmentation, token_dropout)
+    augmentation = Augmentation(preprocessor.image_input.image_size, **arguments)
+    return AugmentedRecords(images, preprocessor, augmentation)
 
 
 def training_image_input(classifier: Classifier, options: TrainingOptions) -> ImageInput:

@@ -40,8 +40,6 @@ class TrainingOptions:
     weight_decay: float = 1e-8
     label_smoothing: float = 0.0
     augment: str = "none"
-    token_dropout: float = 0.0
-    views: int = 1
     dtype: str = "float32"
     early_stopping: str = "val"
     seed: int = 0
@@ -83,9 +81,10 @@ class TrainingOptions:
             raise InputError(f"--learning_rate={self.learning_rate}: must be above 0")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise InputError(f"--weight_decay={self.weight_decay}: must be at least 0")
-        for flag in ("label_smoothing", "token_dropout"):
-            if not 0 <= getattr(self, flag) < 1:
-                raise InputError(f"--{flag}={getattr(self, flag)}: must be at least 0 and below 1")
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(
+                f"--label_smoothing={self.label_smoothing}: must be at least 0 and below 1"
+            )
 
     def _check_backend(self) -> None:
         if self.backend not in BACKENDS:
@@ -120,7 +119,7 @@ class TrainingOptions:
             )
         if self.backbone in CONVOLUTIONAL_NETWORKS:
             raise InputError(f"--backbone={self.backbone}: not with KERAS_BACKEND=jax")
-        for flag, value in (("augment", "none"), ("token_dropout", 0.0), ("tensorboard", False)):
+        for flag, value in (("augment", "none"), ("tensorboard", False)):
             if getattr(self, flag) != value:
                 raise InputError(f"--{flag}: not with KERAS_BACKEND=jax")
 
@@ -133,10 +132,6 @@ class TrainingOptions:
         if self.layout != "paper":
             raise InputError(
                 f"--layout={self.layout}: {self.backbone} reads all pixels; use --image_size"
-            )
-        if self.token_dropout:
-            raise InputError(
-                f"--token_dropout={self.token_dropout}: {self.backbone} reads no tokens"
             )
         if self.image_size is not None and not 32 <= self.image_size <= 1024:
             raise InputError(f"--image_size={self.image_size}: must be from 32 to 1024")
@@ -240,22 +235,10 @@ def check_run_name(name: str) -> None:
         raise InputError(f"--name={name}: letters, digits and _.+- only, please")
 
 
-RECIPES = {  # name: flag to value; what is not named has its own default, which is the paper's
+RECIPES: dict[
+    str, dict
+] = {  # name: flag to value; what is not named has its own default, which is the paper's
     "paper": {},
-    # The best of what was cross-validated on COVID-CT (README, "The search for a better result").
-    "honest": {
-        "backbone": "2x128",
-        "protocol": "fixed",
-        "layout": "levels32",
-        "views": 2,
-        "augment": "light",
-        "epochs": 20,
-        "batch_size": 16,
-        "learning_rate": 5e-4,
-        "schedule": "cosine",
-        "weight_decay": 0.05,
-        "early_stopping": "none",
-    },
 }
 
 

@@ -36,6 +36,7 @@ from covid_lm.files import (
     remove,
     remove_tree,
 )
+from covid_lm.protocols import without_removed_options
 
 NUM_SAMPLES = 6
 UNFINISHED = ".run-in-progress"
@@ -93,6 +94,7 @@ def resumed_config(staged: str, run: dict, decisive: Sequence[str]) -> dict:
         before = {"backend": "tensorflow", **stored["run"]}  # older runs had no choice
     except (OSError, ValueError, KeyError):
         raise InputError(f"{staged}: its config.json is damaged; remove the directory") from None
+    before = without_removed_options(before, staged)
     changes = [
         f"{key} {before.get(key)} (now {run[key]})"
         for key in decisive

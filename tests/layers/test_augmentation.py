@@ -19,7 +19,7 @@ SEEDS = tf.constant([[number, 7] for number in range(40)])
 
 def changed(picture: np.ndarray = PICTURE, seeds=SEEDS, **arguments) -> np.ndarray:
     pictures = tf.repeat(picture[np.newaxis], len(seeds), axis=0)
-    return Augmentation((SIZE,), **arguments)(pictures, seeds).numpy()
+    return Augmentation(SIZE, **arguments)(pictures, seeds).numpy()
 
 
 def plain() -> np.ndarray:
@@ -84,7 +84,7 @@ def test_an_image_depends_on_its_seed_and_not_on_its_batch():
 
 
 def test_same_in_dataset_map_and_after_its_config():
-    layer = Augmentation((SIZE,), **STRONG)
+    layer = Augmentation(SIZE, **STRONG)
     again = keras.layers.deserialize(keras.layers.serialize(layer))
     pictures = tf.repeat(PICTURE[np.newaxis], 40, axis=0)
     dataset = tf.data.Dataset.from_tensor_slices((pictures, SEEDS)).batch(8).map(again)
@@ -98,4 +98,4 @@ def test_same_in_dataset_map_and_after_its_config():
 )
 def test_arguments_out_of_range(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
-        Augmentation((SIZE,), **arguments)
+        Augmentation(SIZE, **arguments)

@@ -10,9 +10,9 @@ from covid_lm.layers.token_encoder import TokenEncoder, symbol_token_ids
 VOCABULARY = built_in_vocabulary()
 
 
-def words_of(symbols, reading="decimal", vocabulary=VOCABULARY):
+def words_of(symbols, vocabulary=VOCABULARY):
     sequence = {"symbols": tf.constant([symbols]), "segment_ids": tf.zeros([1, len(symbols)])}
-    output = TokenEncoder(vocabulary, reading)(sequence)
+    output = TokenEncoder(vocabulary)(sequence)
     return [vocabulary[i] for i in output["token_ids"][0]], output
 
 
@@ -24,28 +24,20 @@ def test_decimal_words():
     np.testing.assert_array_equal(output["padding_mask"][0], [1] * 14 + [0])
 
 
-def test_latin1_words():
-    words, _ = words_of([65, 97, 32, 200], reading="latin1")
-    assert words == ["a", "a", "[UNK]", "[UNK]"]
-
-
 def test_chinese_vocabulary_has_every_channel_value(chinese_vocabulary_file):
     vocabulary = read_vocabulary(chinese_vocabulary_file)
     assert len(vocabulary) == 21128
     ids = symbol_token_ids(vocabulary)
     assert [vocabulary[i] for i in ids[:256]] == [str(v) for v in range(256)]
-    latin1 = symbol_token_ids(vocabulary, "latin1")
-    assert np.sum(latin1[:256] != vocabulary.index("[UNK]")) == 118
     assert np.isin(ids, TokenEncoder(vocabulary).reachable_token_ids).all()
 
 
-def test_value_without_a_word_is_an_error_unless_latin1():
+def test_a_value_without_a_word_is_an_error():
     vocabulary = [word for word in VOCABULARY if word != "17"]
     with pytest.raises(InputError, match=r"no word for '17' \(1 missing in all\)"):
         TokenEncoder(vocabulary)
-    assert TokenEncoder(vocabulary, "latin1").reading == "latin1"
 
 
 def test_config_round_trip():
-    layer = TokenEncoder.from_config(TokenEncoder(VOCABULARY, "latin1").get_config())
-    assert (layer.vocabulary, layer.reading) == (VOCABULARY, "latin1")
+    layer = TokenEncoder.from_config(TokenEncoder(VOCABULARY).get_config())
+    assert layer.vocabulary == VOCABULARY

@@ -10,7 +10,6 @@ from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.data.records import ImageRecord
 from covid_lm.layers.augmentation import Augmentation
 from covid_lm.layers.image_input import ImageInput
-from covid_lm.layers.token_dropout import TokenDropout
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.augmented import AugmentedRecords, working_image_input
 from covid_lm.pipeline.decoded import decode_records
@@ -33,12 +32,10 @@ def plain() -> AugmentedRecords:
 @functools.cache
 def augmented() -> AugmentedRecords:
     image_input = PREPROCESSOR.image_input
-    encoder = PREPROCESSOR.token_encoder
     return AugmentedRecords(
         decode_records(RECORDS, working_image_input(image_input)),
         PREPROCESSOR,
-        Augmentation(image_input.sizes, smallest_crop=0.7, flip=True, brightness=0.1),
-        TokenDropout(0.1, encoder.image_token_ids, VOCABULARY.index("[MASK]"), len(VOCABULARY)),
+        Augmentation(image_input.image_size, smallest_crop=0.7, flip=True, brightness=0.1),
     )
 
 

@@ -19,8 +19,8 @@ def test_kept_values_are_counted_by_plane():
     assert kept_text(positions(b"n" * 20)) == (
         "255 of 1024 red, 0 of 1024 green, 234 of 1024 blue values; 20 positions for the name"
     )
-    scales = positions(b"n" * 20, **LAYOUTS["scales"])
-    assert kept_text(scales) == "482 of 482 luminance values; 20 positions for the name"
+    gray = positions(b"n" * 20, **LAYOUTS["gray22"])
+    assert kept_text(gray) == "484 of 484 luminance values; 20 positions for the name"
 
 
 def test_sums_by_kind_of_token():

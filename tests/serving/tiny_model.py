@@ -9,9 +9,7 @@ from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierCon
 CLASSES = ("cat", "dog", "ship")
 
 
-def tiny_classifier(
-    protocol: str = "masked", layout: str = "paper", views: int = 1
-) -> TokenClassifier:
+def tiny_classifier(protocol: str = "masked", layout: str = "paper") -> TokenClassifier:
     """One layer, 64 wide, three classes; weights large enough for answers to differ clearly."""
     keras.utils.set_random_seed(7)
     # Words that no image or name can become, as most of a pretrained vocabulary's are.
@@ -22,7 +20,6 @@ def tiny_classifier(
         backbone=BackboneConfig(1, 64, 1, 64, vocabulary_size=len(vocabulary)),
         protocol=protocol,
         layout=layout,
-        views=views,
     )
     classifier = TokenClassifier(config, vocabulary)
     for variable in classifier.logits.trainable_variables:

@@ -127,7 +127,6 @@ CHANGED_BY_THE_EPOCH = {
     "layout": "gray22",
     "schedule": "cosine",
     "augment": "strong",
-    "token_dropout": 0.1,
     "label_smoothing": 0.1,
     "weight_decay": 0.01,
 }

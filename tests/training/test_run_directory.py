@@ -76,6 +76,12 @@ def test_other_flags_are_named(unfinished):
     )
 
 
+def test_an_unfinished_run_with_a_removed_option(tmp_path):
+    unfinished = break_off(tmp_path, lambda path: add_checkpoint(path, {**TOLD, "views": 2}))
+    with pytest.raises(InputError, match="a run with views 2, which this version no longer reads"):
+        resumed_config(unfinished, TOLD, DECISIVE)
+
+
 def test_a_damaged_config(unfinished):
     (pathlib.Path(unfinished) / "config.json").write_text("{")
     with pytest.raises(InputError) as error:
