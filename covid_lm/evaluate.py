@@ -8,8 +8,8 @@ from covid_lm.errors import InputError
 from covid_lm.evaluation.lesion_place import accuracy_by_lesion_place
 from covid_lm.evaluation.protocol_metrics import (
     Evaluation,
+    baseline_rows,
     evaluate_protocols,
-    floor_rows,
     split_metrics,
 )
 from covid_lm.evaluation.statistics import mcnemar
@@ -72,7 +72,7 @@ def evaluate_run(
             evaluation.own_probabilities, evaluation.records, EMBEDDED[dataset_name]
         )
     if floors and isinstance(classifier, TokenClassifier):
-        report["floors"] = floor_rows(classifier, dataset, evaluation.records)
+        report["floors"] = baseline_rows(classifier, dataset, evaluation.records)
     if compare is not None and other is not None:
         answers = evaluate_protocols(other, evaluation.records)
         report["comparison"] = _compare(evaluation, compare, answers)

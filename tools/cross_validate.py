@@ -21,7 +21,7 @@ flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
     from covid_lm.cross_validate import cross_validate
-    from covid_lm.evaluation.fold_metrics import fold_table
+    from covid_lm.evaluation.summary import fold_table
     from covid_lm.files import write_json
     from covid_lm.results.cross_validation_results import cross_validation_record
     from covid_lm.training.options import TrainingOptions

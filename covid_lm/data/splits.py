@@ -63,20 +63,46 @@ def limit_images(dataset: ImageDataset, max_images: int | None) -> ImageDataset:
     return dataclasses.replace(dataset, records=records)
 
 
-def patient_names(records: Sequence[ImageRecord]) -> list[str]:
-    """A name for each image's patient; an image of an unknown one stands for itself."""
-    return [
-        f"image {place}" if record.patient is None else f"patient {record.patient}"
-        for place, record in enumerate(records)
+def patient_groups(patients: Sequence[str | None]) -> np.ndarray:
+    """Number the images by patient: int [n] from 0, in the order of the patients' names.
+
+    An image of an unknown patient (None) is a group of its own.
+    """
+    names = [
+        f"image {place}" if patient is None else f"patient {patient}"
+        for place, patient in enumerate(patients)
     ]
+    return np.unique(names, return_inverse=True)[1]
+
+
+def class_groups(labels: np.ndarray, groups: np.ndarray, num_classes: int) -> list[int]:
+    """Count the groups that have images of each class.
+
+    Args:
+        labels, groups: int [n].
+    """
+    return [len(np.unique(groups[labels == label])) for label in range(num_classes)]
+
+
+def stratified_folds(
+    labels: np.ndarray, groups: np.ndarray, num_folds: int, seed: int
+) -> list[np.ndarray]:
+    """Draw folds with classes in equal shares, each group in one fold.
+
+    Args:
+        labels, groups: int [n].
+
+    Returns:
+        The held-out images of each fold, int [images of the fold].
+    """
+    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    return [held_out for _, held_out in folds.split(labels, labels, groups)]
 
 
 def held_out_folds(
     records: Sequence[ImageRecord], num_folds: int, num_classes: int, seed: int
 ) -> list[np.ndarray]:
-    """The held-out images of each fold, int [images of the fold], with classes in equal shares.
-
-    All images of a patient are in one fold; an image of an unknown patient stands for itself.
+    """The `stratified_folds` of the records' patients.
 
     Raises:
         InputError: fewer than two folds, or a class with fewer patients than folds.
@@ -84,16 +110,14 @@ def held_out_folds(
     if num_folds < 2:
         raise InputError(f"--folds={num_folds}: must be at least 2")
     labels = np.array([record.label for record in records])
-    groups = np.array(patient_names(records))
-    for label in range(num_classes):
-        count = len(np.unique(groups[labels == label]))
+    groups = patient_groups([record.patient for record in records])
+    for label, count in enumerate(class_groups(labels, groups, num_classes)):
         if count < num_folds:
             raise InputError(
                 f"--folds={num_folds}: class {label} has images of {count} patients only; "
                 "use fewer folds"
             )
-    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-    return [held_out for _, held_out in folds.split(labels, labels, groups)]
+    return stratified_folds(labels, groups, num_folds, seed)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,22 +1,24 @@
-"""Figures for one set of predictions, as counts over every example.
+"""Classification metrics that count every image.
 
-The predicted class is the most probable one, the first of equals. A row of probabilities with a
-NaN or an infinity is an invalid image: it was not answered, and so counts as wrong in all that
-counts answers, and is left out of what needs probabilities (marked * below). What is undefined (no
-example of a class, nothing predicted as it, no image at all) is None. The keys:
+The predicted class is the one of the highest probability, the first if several are equal. An image
+whose probabilities contain a NaN or an infinity is invalid: it has no prediction, counts as wrong
+wherever predictions are counted, and is left out of figures that need probabilities (marked *).
+A figure that is undefined (no image of a class, no prediction of it, no images) is None. The keys:
 
-- `n`, `correct`, `accuracy`: of all images; `invalid`: how many of them are.
-- `ci95`, `ci95_method`: the accuracy's headline interval (`intervals.accuracy_interval`), over
-  patients where all are known; `wilson95`: always Wilson's over images; `num_patients`: None
-  unless all are known.
-- `balanced_accuracy`: the mean recall. Of two classes `positive_class` (its name), `sensitivity`,
-  `specificity`, `precision`, `f1`; of more `macro_precision`, `macro_recall`, `macro_f1`, each the
-  mean over the classes.
-- `auc`*, `average_precision`*: of the positive one of two classes, else the mean of one class
-  against the rest; `auc_ci95`*, `auc_ci95_method`: `intervals.area_interval`.
-- `brier`*, `ece`*, `reliability`*: `reliability.brier_score` and the others there.
-- `confusion`: image counts, rows the true, columns the predicted class, without the invalid;
-  `invalid_by_class`: those, by true class. Together the two sum to n.
+- `n`, `correct`, `accuracy`: of all images; `invalid`: the number of invalid ones.
+- `ci95`, `ci95_method`: the accuracy's interval (`statistics.accuracy_interval`), over patients if
+  all are known; `wilson95`: Wilson's interval over images; `num_patients`: None unless all are
+  known.
+- `balanced_accuracy`: the mean recall. For two classes `positive_class` (its name), `sensitivity`,
+  `specificity`, `precision`, `f1`; for more `macro_precision`, `macro_recall`, `macro_f1`, each
+  the mean over the classes.
+- `auc`*, `average_precision`*: for two classes of the positive one, else the mean of each class
+  against the rest; `auc_ci95`*, `auc_ci95_method`: `statistics.area_interval`.
+- `brier`*: mean squared error of the probabilities (Brier 1950), for two classes of the positive
+  one (0 to 1), else summed over the classes (0 to 2); `reliability`*, `ece`*: see
+  `reliability_bins` and `expected_calibration_error`.
+- `confusion`: image counts, rows true, columns predicted class, without the invalid images;
+  `invalid_by_class`: the invalid images by true class. Together the two sum to n.
 """
 
 from collections.abc import Sequence
@@ -24,14 +26,10 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn import metrics
 
-from covid_lm.evaluation.statistics import (
-    PATIENT_BOOTSTRAP,
-    PATIENT_WILSON,
-    accuracy_interval,
-    area_interval,
-    patient_groups,
-    wilson_interval,
-)
+from covid_lm.data.splits import patient_groups
+from covid_lm.evaluation.statistics import accuracy_interval, area_interval, wilson_interval
+
+NUM_BINS = 10
 
 
 def classification_metrics(
@@ -41,44 +39,49 @@ def classification_metrics(
     patients: Sequence[str | None] | None = None,
     positive_class: int = 1,
 ) -> dict:
-    """Every figure of a classifier's answers, ready for JSON.
+    """Compute all metrics of a classifier on a set of images, ready for JSON.
 
     Args:
         probabilities: float [n, classes].
         labels: int [n].
-        classes: their names; "0", "1" and so on unless given.
+        classes: class names; "0", "1" and so on by default.
         patients: of each image, None where unknown.
-        positive_class: which of two classes sensitivity and the like are about.
+        positive_class: index of the class that sensitivity and the like refer to, of two classes.
 
     Returns:
-        The keys in this module's first lines.
+        The keys listed in this module's docstring.
 
     Raises:
-        ValueError: shapes that disagree, or a label or `positive_class` that is no class.
+        ValueError: shapes disagree, or a label or `positive_class` is not a class.
     """
     probabilities, labels = np.asarray(probabilities, float), np.asarray(labels, int)
     _check(probabilities, labels, classes, patients, positive_class)
+    num_classes = probabilities.shape[1]
+    names = [str(index) for index in range(num_classes)] if classes is None else classes
     valid = np.isfinite(probabilities).all(axis=1)
     answered, truth = probabilities[valid], labels[valid]
-    correct = np.zeros(len(labels), bool)
-    correct[valid] = answered.argmax(axis=1) == truth
-    groups = patient_groups(patients)
+    predicted = np.full(len(labels), num_classes)  # no class, where invalid
+    predicted[valid] = answered.argmax(axis=1)
+    correct = predicted == labels
+    num_patients = None if patients is None or None in patients else len(set(patients))
+    groups = patient_groups(patients) if patients and (num_patients or 0) > 1 else None
     interval, method = accuracy_interval(correct, groups)
     bins = reliability_bins(answered, truth)
     return {
         "n": len(labels),
         "correct": int(correct.sum()),
-        "accuracy": _ratio(correct.sum(), len(labels)),
+        "accuracy": float(correct.mean()) if len(labels) else None,
         "ci95": interval,
         "ci95_method": method,
         "wilson95": wilson_interval(int(correct.sum()), len(labels)),
-        "num_patients": _num_patients(patients),
+        "num_patients": num_patients,
         "invalid": int(np.sum(~valid)),
         **_ranking(answered, truth, None if groups is None else groups[valid], positive_class),
         "brier": brier_score(answered, truth, positive_class),
         "ece": expected_calibration_error(bins),
         "reliability": bins,
-        **_counted(answered, labels, valid, classes, positive_class),
+        **_rates(labels, predicted, names, positive_class),
+        **_counts(labels, predicted, num_classes),
     }
 
 
@@ -104,74 +107,52 @@ def _check(
         raise ValueError(f"positive_class {positive_class}: 0 or 1")
 
 
-def _num_patients(patients: Sequence[str | None] | None) -> int | None:
-    if patients is None or any(patient is None for patient in patients):
-        return None
-    return len(set(patients))
-
-
-def _ratio(part: int, whole: int) -> float | None:
-    return float(part / whole) if whole else None
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if len(known) == len(values) else None
-
-
-def _counted(
-    answered: np.ndarray,
-    labels: np.ndarray,
-    valid: np.ndarray,
-    classes: Sequence[str] | None,
-    positive_class: int,
-) -> dict:
-    num_classes = answered.shape[1]
-    confusion = np.zeros((num_classes, num_classes), int)
-    np.add.at(confusion, (labels[valid], answered.argmax(axis=1)), 1)
-    support = np.bincount(labels, minlength=num_classes)
-    names = [str(index) for index in range(num_classes)] if classes is None else classes
-    return {
-        **_rates(confusion, support, names, positive_class),
-        "confusion": confusion.tolist(),
-        "invalid_by_class": (support - confusion.sum(axis=1)).tolist(),
-    }
+def _counts(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict:
+    """The confusion matrix, and the invalid images, whose `predicted` is `num_classes`."""
+    counts = np.zeros((num_classes, num_classes + 1), int)
+    np.add.at(counts, (labels, predicted), 1)
+    return {"confusion": counts[:, :-1].tolist(), "invalid_by_class": counts[:, -1].tolist()}
 
 
 def _rates(
-    confusion: np.ndarray, support: np.ndarray, names: Sequence[str], positive_class: int
+    labels: np.ndarray, predicted: np.ndarray, names: Sequence[str], positive_class: int
 ) -> dict:
-    hits, predicted = np.diag(confusion), confusion.sum(axis=0)
-    recall = [_ratio(*pair) for pair in zip(hits, support, strict=True)]
-    precision = [_ratio(*pair) for pair in zip(hits, predicted, strict=True)]
-    f1 = [_ratio(*pair) for pair in zip(2 * hits, support + predicted, strict=True)]
-    rates = {"balanced_accuracy": _mean(recall)}
+    precision = recall = f1 = np.full(len(names), np.nan)
+    if len(labels):
+        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+            labels, predicted, labels=range(len(names)), zero_division=np.nan
+        )
+    rates = {"balanced_accuracy": _defined(recall.mean())}
     if len(names) != 2:
         return rates | {
-            "macro_precision": _mean(precision),
-            "macro_recall": _mean(recall),
-            "macro_f1": _mean(f1),
+            "macro_precision": _defined(precision.mean()),
+            "macro_recall": _defined(recall.mean()),
+            "macro_f1": _defined(f1.mean()),
         }
     return rates | {
         "positive_class": names[positive_class],
-        "sensitivity": recall[positive_class],
-        "specificity": recall[1 - positive_class],
-        "precision": precision[positive_class],
-        "f1": f1[positive_class],
+        "sensitivity": _defined(recall[positive_class]),
+        "specificity": _defined(recall[1 - positive_class]),
+        "precision": _defined(precision[positive_class]),
+        "f1": _defined(f1[positive_class]),
     }
 
 
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
 def _ranking(
-    scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, positive_class: int
+    probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, positive_class: int
 ) -> dict:
-    shown = [positive_class] if scores.shape[1] == 2 else list(range(scores.shape[1]))
-    indicators = labels[:, None] == np.array(shown)
-    columns = list(zip(indicators.T, scores[:, shown].T, strict=True))
+    num_classes = probabilities.shape[1]
+    columns = np.array([positive_class]) if num_classes == 2 else np.arange(num_classes)
+    scores, indicators = probabilities[:, columns], labels[:, None] == columns
     area = precision = None
-    if all(indicator.any() and not indicator.all() for indicator, _ in columns):
-        area = float(np.mean([metrics.roc_auc_score(*column) for column in columns]))
-        precision = float(np.mean([metrics.average_precision_score(*c) for c in columns]))
-    interval, method = area_interval(scores[:, shown], indicators, groups)
+    if indicators.any(axis=0).all() and not indicators.all(axis=0).any():
+        area = float(metrics.roc_auc_score(indicators, scores))
+        precision = float(metrics.average_precision_score(indicators, scores))
+    interval, method = area_interval(scores, indicators, groups)
     return {
         "auc": area,
         "auc_ci95": interval,
@@ -180,46 +161,21 @@ def _ranking(
     }
 
 
-def metrics_table(protocols: dict[str, dict]) -> str:
-    """Metrics by protocol as text for a terminal, with what the intervals are of."""
-    width = max(10, *map(len, protocols))
-    lines = [
-        f"{'protocol':<{width}} {'trained':<8} {'tested':<8} {'correct':>11}  "
-        f"{'accuracy [95% CI]':<20} AUC"
-    ]
-    for name, row in protocols.items():
-        area = "  -" if row["auc"] is None else f"{row['auc']:.3f}"
-        counts = f"{row['correct']}/{row['n']}"
-        accuracy = "-"
-        if row["accuracy"] is not None:
-            low, high = row["ci95"]
-            accuracy = f"{row['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
-        trained, tested = row.get("training_policy", "-"), row.get("test_policy", "-")
-        lines.append(
-            f"{name:<{width}} {trained:<8} {tested:<8} {counts:>11}  {accuracy:<20} {area}"
-        )
-    return "\n".join(lines + _table_notes(protocols))
-
-
-def _table_notes(protocols: dict[str, dict]) -> list[str]:
-    methods = {}
-    for row in protocols.values():
-        over = f"{row['n']} images"
-        if row["ci95_method"] in (PATIENT_BOOTSTRAP, PATIENT_WILSON):
-            over = f"{row['num_patients']} patients"
-        methods[row["ci95_method"]] = f"{row['ci95_method']} ({over})"
-    notes = [f"95% CI of the accuracy: {', '.join(methods.values())}"]
-    for name, row in protocols.items():
-        if row["invalid"]:
-            notes.append(f"{name}: {row['invalid']} of {row['n']} images invalid, counted as wrong")
-    return notes
-
-
-NUM_BINS = 10
+def brier_score(
+    probabilities: np.ndarray, labels: np.ndarray, positive_class: int = 1
+) -> float | None:
+    """The Brier score of finite probabilities, float [n, classes], and labels, int [n]."""
+    n, num_classes = probabilities.shape
+    if n == 0:
+        return None
+    # Not scikit-learn's, which warns of float32 rows that add up to 1 only in float32.
+    columns = [positive_class] if num_classes == 2 else range(num_classes)
+    errors = probabilities - np.eye(num_classes)[labels]
+    return float(np.sum(errors[:, columns] ** 2) / n)
 
 
 def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
-    """Confidence against accuracy in ten bins of equal width.
+    """Confidence and accuracy in ten bins of equal width.
 
     The confidence is the predicted class's probability. A bin holds low < confidence <= high, as
     in Guo et al. (2017), "On calibration of modern neural networks", ICML; 0 is in the first.
@@ -229,8 +185,8 @@ def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict
         labels: int [n].
 
     Returns:
-        Of each bin `low`, `high`, `n`, `mean_confidence` and `accuracy`, the latter two None
-        where it is empty.
+        For each bin `low`, `high`, `n`, `mean_confidence` and `accuracy`, the latter two None
+        if it is empty.
     """
     confidences = probabilities.max(axis=1, initial=0)
     correct = probabilities.argmax(axis=1) == labels
@@ -253,31 +209,9 @@ def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict
 
 
 def expected_calibration_error(bins: list[dict]) -> float | None:
-    """The mean distance of confidence and accuracy over the images of `reliability_bins`."""
+    """The mean distance between confidence and accuracy, over the images of `reliability_bins`."""
     filled = [row for row in bins if row["n"]]
     if not filled:
         return None
     distances = [row["n"] * abs(row["mean_confidence"] - row["accuracy"]) for row in filled]
     return sum(distances) / sum(row["n"] for row in filled)
-
-
-def brier_score(
-    probabilities: np.ndarray, labels: np.ndarray, positive_class: int = 1
-) -> float | None:
-    """The mean squared error of the probabilities (Brier 1950).
-
-    Of two classes that of the positive class alone, 0 to 1; of more the sum over the classes, 0
-    to 2.
-
-    Args:
-        probabilities: float [n, classes], finite.
-        labels: int [n].
-    """
-    n, num_classes = probabilities.shape
-    if n == 0:
-        return None
-    errors = probabilities.astype(float)
-    errors[np.arange(n), labels] -= 1
-    if num_classes == 2:
-        errors = errors[:, [positive_class]]
-    return float(np.sum(errors**2) / n)

@@ -1,4 +1,4 @@
-"""A model under every test policy that it can be given, the paper's beside the honest ones."""
+"""A model's metrics under every metadata policy that it can be tested with."""
 
 import csv
 import dataclasses
@@ -8,7 +8,12 @@ import numpy as np
 
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.errors import InputError
-from covid_lm.evaluation.baselines import FLOORS, floor_probabilities, headline, name_length_tree
+from covid_lm.evaluation.baselines import (
+    BASELINES,
+    baseline_probabilities,
+    headline,
+    name_length_baseline,
+)
 from covid_lm.evaluation.metrics import classification_metrics
 from covid_lm.files import atomic_write
 from covid_lm.layers.file_name_input import POLICIES
@@ -20,7 +25,7 @@ from covid_lm.pipeline.decoded import DecodedRecords, decode_records, decoded_ch
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What a model says of a split under every test policy that it can be given.
+    """A model's predictions on a split under every test policy.
 
     Attributes:
         rows: row name to metrics; the first is the run's own protocol.
@@ -36,17 +41,17 @@ class Evaluation:
 
     @property
     def own_probabilities(self) -> np.ndarray:
-        """Those of the run's own protocol, float32 [images, classes]."""
+        """Probabilities under the run's own protocol, float32 [images, classes]."""
         return next(iter(self.predictions.values()))
 
 
-def test_policies(
+def evaluation_policies(
     config: TokenClassifierConfig | PixelClassifierConfig,
 ) -> dict[str, str]:
-    """Row name to test policy; the run's own protocol first.
+    """Row name to test policy; the run's own protocol comes first.
 
     A model trained on names, or on their lengths, is also tested under every other policy. One
-    that was trained without (`fixed`, `absent`) has its own row only.
+    trained without them (`fixed`, `absent`) has only its own row.
     """
     rows = {config.protocol: config.test_policy}
     if config.training_policy in ("visible", "masked"):
@@ -59,12 +64,12 @@ def evaluate_protocols(
     records: Sequence[ImageRecord],
     skip_invalid: bool = False,
 ) -> Evaluation:
-    """Metrics under every test policy, in memory that grows with the images' probabilities alone.
+    """Evaluate a model under every test policy; memory grows only with the probabilities.
 
     Raises:
         InputError: no images, or one that can't be decoded while `skip_invalid` is false.
     """
-    policies = test_policies(classifier.config)
+    policies = evaluation_policies(classifier.config)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in policies}
     kept: list[ImageRecord] = []
     skipped: list[ImageRecord] = []
@@ -94,7 +99,7 @@ def evaluate_protocols(
 def record_metrics(
     probabilities: np.ndarray, records: Sequence[ImageRecord], classes: Sequence[str]
 ) -> dict:
-    """`classification_metrics` of records' images, with their labels and patients."""
+    """The `classification_metrics` of records, with their labels and patients."""
     labels = np.array([record.label for record in records])
     patients = [record.patient for record in records]
     return classification_metrics(probabilities, labels, classes, patients)
@@ -106,28 +111,28 @@ def split_metrics(
     split: str,
     evaluation: Evaluation,
 ) -> dict:
-    """The content of `metrics.json`.
+    """The content of `metrics.json`: every protocol, and the baseline of the name's length.
 
     Returns:
-        `dataset`, `split`, `classes`, `weights`, `protocols` (the rows), `name_alone` (the metrics
-        of a depth-3 tree on the name's length, fitted on the training split) and `headline` (a
-        sentence where that tree does as well as the model's first row, else None).
+        `dataset`, `split`, `classes`, `weights`, `protocols` (the rows), `name_alone` (metrics of
+        `name_length_baseline`, fitted on the training split) and `headline` (a sentence if that
+        baseline is as good as the model's first row, else None).
     """
     classes = dataset.classes
-    by_name = name_length_tree(dataset.split("train"), evaluation.records, len(classes))
-    name_alone = record_metrics(by_name, evaluation.records, classes)
+    by_name = name_length_baseline(dataset.split("train"), evaluation.records, len(classes))
+    name_row = record_metrics(by_name, evaluation.records, classes)
     return {
         "dataset": dataset.name,
         "split": split,
         "classes": list(classes),
         "weights": classifier.config.weights or "random",
         "protocols": evaluation.rows,
-        "name_alone": name_alone,
-        "headline": headline(next(iter(evaluation.rows.values())), name_alone),
+        "name_alone": name_row,
+        "headline": headline(next(iter(evaluation.rows.values())), name_row),
     }
 
 
-def floor_rows(
+def baseline_rows(
     classifier: TokenClassifier, dataset: ImageDataset, records: Sequence[ImageRecord]
 ) -> dict[str, dict]:
     """Metrics of a logistic regression and a random forest on the tokens that the model sees.
@@ -135,8 +140,8 @@ def floor_rows(
     They are fitted on the training split under the training policy.
 
     Args:
-        classifier: one that reads tokens.
-        records: what they are tested on; images that can't be decoded must be left out already.
+        classifier: a model that reads tokens.
+        records: the images to test on, all of which can be decoded.
     """
     config = classifier.config
     training = _decoded(classifier, dataset.split("train"))
@@ -144,8 +149,8 @@ def floor_rows(
     test = _decoded(classifier, records).tokenize(classifier.preprocessor())
     patients = [record.patient for record in training.records]
     rows: dict[str, dict] = {}
-    for kind in FLOORS:
-        probabilities = floor_probabilities(
+    for kind in BASELINES:
+        probabilities = baseline_probabilities(
             kind, train, test, len(config.classes), classifier.vocabulary, patients
         )
         rows[kind] = record_metrics(probabilities, records, config.classes)
@@ -157,7 +162,7 @@ def _decoded(classifier: TokenClassifier, records: Sequence[ImageRecord]) -> Dec
 
 
 def write_predictions(path: str, evaluation: Evaluation, classes: Sequence[str]) -> None:
-    """A line of CSV for each row and image: what was said of it, and what it is."""
+    """Write one line of CSV for each row and image: the label and the probabilities."""
     with (
         atomic_write(path) as staged,
         open(staged, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
@@ -166,6 +171,6 @@ def write_predictions(path: str, evaluation: Evaluation, classes: Sequence[str])
         writer.writerow(["protocol", "file", "label", "predicted", *(f"p({c})" for c in classes)])
         for name, probabilities in evaluation.predictions.items():
             for record, row in zip(evaluation.records, probabilities, strict=True):
-                said = [classes[record.label], classes[int(np.argmax(row))]]
+                names = [classes[record.label], classes[int(np.argmax(row))]]
                 values = [f"{value:.6f}" for value in row]
-                writer.writerow([name, record.filename, *said, *values])
+                writer.writerow([name, record.filename, *names, *values])

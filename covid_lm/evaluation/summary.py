@@ -1,28 +1,107 @@
-"""Metrics as text for a terminal."""
+"""Tables as text: Markdown for documents, aligned columns for a terminal, and a run's metrics."""
 
-from covid_lm.evaluation.metrics import metrics_table
+import pandas as pd
+
+from covid_lm.evaluation.statistics import PATIENT_BOOTSTRAP, PATIENT_WILSON
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """Format a table of text or numbers as Markdown, without its index."""
+    rows = [table.columns.tolist(), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    lines = (" | ".join(str(cell).replace("|", r"\|") for cell in row) for row in rows)
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def text_table(table: pd.DataFrame) -> str:
+    """Format a table for a terminal, the first column aligned left and the others right."""
+    first = table.columns[0]
+    return table.set_index(first).rename_axis(index=None, columns=first).to_string()
+
+
+def interval_text(value: float | None, interval: list[float] | None) -> str:
+    """A figure with its interval, as in "0.625 [0.300, 0.860]"; "-" if the figure is None."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" + (" [{:.3f}, {:.3f}]".format(*interval) if interval else "")
+
+
+def metrics_table(rows: dict[str, dict]) -> str:
+    """Format rows of `classification_metrics` for a terminal, with the kind of their intervals.
+
+    Args:
+        rows: row name to metrics, with `training_policy` and `test_policy` where a row has them.
+    """
+    table = pd.DataFrame(
+        {
+            "protocol": name,
+            "trained": row.get("training_policy", "-"),
+            "tested": row.get("test_policy", "-"),
+            "correct": f"{row['correct']}/{row['n']}",
+            "accuracy [95% CI]": interval_text(row["accuracy"], row["ci95"]),
+            "AUC": interval_text(row["auc"], None),
+        }
+        for name, row in rows.items()
+    )
+    return "\n".join([text_table(table), *_notes(rows)])
+
+
+def _notes(rows: dict[str, dict]) -> list[str]:
+    methods = {}
+    for row in rows.values():
+        over = f"{row['n']} images"
+        if row["ci95_method"] in (PATIENT_BOOTSTRAP, PATIENT_WILSON):
+            over = f"{row['num_patients']} patients"
+        methods[row["ci95_method"]] = f"{row['ci95_method']} ({over})"
+    notes = [f"95% CI of the accuracy: {', '.join(methods.values())}"]
+    for name, row in rows.items():
+        if row["invalid"]:
+            notes.append(f"{name}: {row['invalid']} of {row['n']} images invalid, counted as wrong")
+    return notes
+
+
+def fold_table(report: dict) -> str:
+    """Format the pooled figures of every epoch of a cross-validation for a terminal.
+
+    Args:
+        report: as `cross_validate` returns it.
+    """
+    epochs = report["epochs"]
+    table = pd.DataFrame(
+        {
+            "epoch": row["epoch"],
+            "accuracy [95% CI]": interval_text(row["accuracy"], row["ci95"]),
+            "AUC [95% CI]": interval_text(row["auc"], row["auc_ci95"]),
+            "log loss": f"{row['log_loss']:.4f}",
+        }
+        for row in epochs
+    )
+    methods = f"accuracy {epochs[0]['ci95_method']}, AUC {epochs[0]['auc_ci95_method']}"
+    return (
+        f"{report['dataset']}: {report['folds_done']} of {report['folds']} folds done, "
+        f"{epochs[0]['n']} images held out, {report['patients']} patients known\n"
+        f"{text_table(table)}\n95% CI: {methods}"
+    )
 
 
 def summary(metrics: dict) -> str:
-    """The headline, then every row, then what needs no model, for comparison.
+    """Format the metrics of one split for a terminal: headline, rows, baselines, comparison.
 
     Args:
-        metrics: the content of `metrics.json`; `floors` and `comparison` where they were asked for.
+        metrics: the content of `metrics.json`, with `floors` and `comparison` if computed.
     """
     lines = [metrics["headline"]] if metrics.get("headline") else []
-    beside = {"name alone": {**metrics["name_alone"], "test_policy": "name"}}
-    beside |= metrics.get("floors", {})
-    lines.append(metrics_table(metrics["protocols"] | beside))
+    baselines = {"name length": {**metrics["name_alone"], "test_policy": "name"}}
+    lines.append(metrics_table(metrics["protocols"] | baselines | metrics.get("floors", {})))
     if "comparison" in metrics:
         lines.append(_comparison(metrics["comparison"]))
     return "\n".join(lines)
 
 
 def _comparison(comparison: dict) -> str:
-    ours, theirs = comparison["correct"]
+    correct, other_correct = comparison["correct"]
     return (
-        f"beside {comparison['with']} ({comparison['rows'][1]}), {comparison['n']} images: {ours} "
-        f"against {theirs} correct, {comparison['only_a_correct']} and "
-        f"{comparison['only_b_correct']} of them alone; McNemar's exact p "
-        f"{comparison['p_value']:.3g}"
+        f"compared with {comparison['with']} ({comparison['rows'][1]}) on {comparison['n']} "
+        f"images: {correct} against {other_correct} correct, {comparison['only_a_correct']} by "
+        f"this model alone and {comparison['only_b_correct']} by the other alone; McNemar's "
+        f"exact p {comparison['p_value']:.3g}"
     )

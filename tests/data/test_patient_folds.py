@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from covid_lm.data.records import ImageRecord
-from covid_lm.data.splits import held_out_folds, patient_names
+from covid_lm.data.splits import held_out_folds, patient_groups
 from covid_lm.errors import InputError
 
 
@@ -34,7 +34,12 @@ def test_unknown_patients_are_not_one_patient():
     folds = held_out_folds(RECORDS, 5, 2, seed=0)
     unknown = [fold for fold in folds if any(RECORDS[row].patient is None for row in fold)]
     assert len(unknown) > 1
-    assert patient_names(RECORDS[-2:]) == ["image 0", "image 1"]
+
+
+def test_patients_become_numbers():
+    assert patient_groups(["b", "a", None, "b", None]).tolist() == [3, 2, 0, 3, 1]
+    assert patient_groups(["image 1", None]).tolist() == [1, 0]
+    assert patient_groups([]).tolist() == []
 
 
 def test_the_seed_decides():

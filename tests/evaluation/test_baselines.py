@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from covid_lm.evaluation import baselines as floors
-from covid_lm.evaluation.baselines import floor_probabilities, patient_folds
+from covid_lm.evaluation import baselines
+from covid_lm.evaluation.baselines import baseline_probabilities, penalty_folds
 from covid_lm.pipeline.decoded import TokenizedRecords
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -38,7 +38,7 @@ def accuracy(kind: str, change, num_classes: int = 2, **settings) -> float:
         token_ids, labels = split(n, seed, num_classes)
         change(token_ids, labels, np.random.default_rng(seed + 10))
         records.append(tokenized(token_ids, labels))
-    probabilities = floor_probabilities(kind, *records, num_classes, VOCABULARY, **settings)
+    probabilities = baseline_probabilities(kind, *records, num_classes, VOCABULARY, **settings)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     return float(np.mean(probabilities.argmax(axis=1) == records[1].labels))
 
@@ -68,10 +68,10 @@ def test_noise_is_left_to_chance(kind):
 
 
 def test_the_seed_decides(monkeypatch):
-    monkeypatch.setattr(floors, "NUM_TREES", 20)
+    monkeypatch.setattr(baselines, "NUM_TREES", 20)
     train, test = (tokenized(*split(40, seed)) for seed in (0, 1))
     once, twice, other = (
-        floor_probabilities("random_forest", train, test, 2, VOCABULARY, seed=seed)
+        baseline_probabilities("random_forest", train, test, 2, VOCABULARY, seed=seed)
         for seed in (3, 3, 4)
     )
     np.testing.assert_array_equal(once, twice)
@@ -85,7 +85,7 @@ def test_a_word_that_training_lacks_is_no_error(kind):
     test_ids = train_ids.copy()
     test_ids[:, 4] = IDS["h"]
     train, test = tokenized(train_ids, labels), tokenized(test_ids, labels)
-    probabilities = floor_probabilities(kind, train, test, 4, VOCABULARY)
+    probabilities = baseline_probabilities(kind, train, test, 4, VOCABULARY)
     assert probabilities.shape == (40, 4)
     assert probabilities[:, 2:].max() == 0
 
@@ -96,15 +96,15 @@ def test_nothing_to_learn_gives_the_shares_of_the_classes(kind):
     alike = tokenized(np.repeat(token_ids[:1], 8, axis=0), np.array([0, 0, 0, 0, 0, 0, 2, 2]))
     test = tokenized(*split(3, 1))
     expected = [[0.75, 0, 0.25]] * 3
-    assert floor_probabilities(kind, alike, test, 3, VOCABULARY).tolist() == expected
+    assert baseline_probabilities(kind, alike, test, 3, VOCABULARY).tolist() == expected
     one_class = tokenized(token_ids, np.ones(8))
-    assert floor_probabilities(kind, one_class, test, 2, VOCABULARY).tolist() == [[0, 1]] * 3
+    assert baseline_probabilities(kind, one_class, test, 2, VOCABULARY).tolist() == [[0, 1]] * 3
 
 
 def test_no_patient_is_fitted_and_held_out():
     groups = np.arange(60) // 3
     labels = groups % 2
-    folds = patient_folds(labels, groups, seed=0)
+    folds = penalty_folds(labels, groups, seed=0)
     assert sorted(np.concatenate([held_out for _, held_out in folds])) == list(range(60))
     assert len(folds) == 5
     for fitted, held_out in folds:
@@ -115,22 +115,24 @@ def test_no_patient_is_fitted_and_held_out():
 def test_the_penalty_is_chosen_over_patients(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        floors, "patient_folds", lambda labels, groups, seed: seen.append(groups.tolist()) or []
+        baselines, "penalty_folds", lambda labels, groups, seed: seen.append(groups.tolist()) or []
     )
     records = tokenized(*split(6, 0))
     patients = ["p", "q", None, "p", None, "q"]
-    floor_probabilities("logistic_regression", records, records, 2, VOCABULARY, patients=patients)
-    assert seen == [[0, 1, 2, 0, 3, 1]]
+    baseline_probabilities(
+        "logistic_regression", records, records, 2, VOCABULARY, patients=patients
+    )
+    assert seen == [[2, 3, 0, 2, 1, 3]]
 
 
 def test_a_class_of_one_patient_has_no_folds_but_a_floor():
     labels = np.array([0] * 10 + [1] * 3)
     patients = [*(f"p{i}" for i in range(10)), "q", "q", "q"]
     groups = np.array([*range(10), 10, 10, 10])
-    assert patient_folds(labels, groups, seed=0) == []
+    assert penalty_folds(labels, groups, seed=0) == []
     token_ids, _ = split(13, 0)
     train = tokenized(token_ids, labels)
-    probabilities = floor_probabilities(
+    probabilities = baseline_probabilities(
         "logistic_regression", train, train, 2, VOCABULARY, patients=patients
     )
     assert probabilities.shape == (13, 2)
@@ -146,4 +148,4 @@ def test_a_class_of_one_patient_has_no_folds_but_a_floor():
 def test_arguments_that_disagree(kind, patients, message):
     records = tokenized(*split(8, 0))
     with pytest.raises(ValueError, match=f"^{message}$"):
-        floor_probabilities(kind, records, records, 2, VOCABULARY, patients=patients)
+        baseline_probabilities(kind, records, records, 2, VOCABULARY, patients=patients)

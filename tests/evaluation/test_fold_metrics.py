@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from covid_lm.data.records import ImageRecord
-from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures, fold_table
+from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures
+from covid_lm.evaluation.summary import fold_table
 
 CLASSES = ("negative", "positive")
 
@@ -65,5 +66,5 @@ def test_the_table():
     report = {"dataset": "d", "folds": 3, "folds_done": 2, "patients": 0, **figures}
     lines = fold_table(report).splitlines()
     assert lines[0] == "d: 2 of 3 folds done, 5 images held out, 0 patients known"
-    assert lines[2].startswith("    1  0.400 [0.118, 0.769]   0.667 [")
+    assert lines[2].startswith("1      0.400 [0.118, 0.769]  0.667 [")
     assert lines[-1] == "95% CI: accuracy wilson, AUC image bootstrap"

@@ -7,7 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from covid_lm.evaluation.metrics import classification_metrics, metrics_table
+from covid_lm.evaluation.metrics import classification_metrics
+from covid_lm.evaluation.summary import metrics_table
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -264,13 +265,13 @@ def test_the_table_names_method_and_invalid_images():
     known = classification_metrics(binary(POSITIVE), LABELS, patients=patients)
     low, high = known["ci95"]
     assert metrics_table({"paper": {**known, **policies}}).splitlines() == [
-        "protocol   trained  tested       correct  accuracy [95% CI]    AUC",
-        f"paper      visible  masked           5/8  0.625 [{low:.3f}, {high:.3f}] 0.625",
+        "protocol  trained  tested correct     accuracy [95% CI]    AUC",
+        f"paper     visible  masked     5/8  0.625 [{low:.3f}, {high:.3f}]  0.625",
         "95% CI of the accuracy: patient bootstrap (4 patients)",
         "paper: 1 of 8 images invalid, counted as wrong",
     ]
     unknown = classification_metrics(binary(POSITIVE)[:2], LABELS[:2])
     assert metrics_table({"name": unknown}).splitlines()[1:] == [
-        "name       -        -                2/2  1.000 [0.342, 1.000]   -",
+        "name           -      -     2/2  1.000 [0.342, 1.000]   -",
         "95% CI of the accuracy: wilson (2 images)",
     ]

@@ -24,13 +24,6 @@ def width(interval: list[float]) -> float:
     return interval[1] - interval[0]
 
 
-def test_patients_become_numbers():
-    assert intervals.patient_groups(["b", "a", "b"]).tolist() == [1, 0, 1]
-    assert intervals.patient_groups(["a", "a"]) is None
-    assert intervals.patient_groups(["a", None, "b"]) is None
-    assert intervals.patient_groups(None) is None
-
-
 def test_two_patients_are_drawn_whole():
     # drawn twice each with probability 1/4: the accuracy is 1/1 or 1/3 in more than 2.5%
     correct, groups = np.array([True, True, False, False]), np.array([0, 1, 1, 1])

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from covid_lm.data.splits import split_summaries
-from covid_lm.evaluation.protocol_metrics import test_policies as policies_of
+from covid_lm.evaluation.protocol_metrics import evaluation_policies
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
@@ -62,10 +62,10 @@ def evaluated(
     images = decode_records(records, classifier.preprocessor().image_input)
     predictions = {
         name: predict_tokens(classifier, images.tokenize(classifier.preprocessor(policy)).tokens)
-        for name, policy in policies_of(config).items()
+        for name, policy in evaluation_policies(config).items()
     }
     labels = np.array([r.label for r in records])
-    policies = policies_of(config)
+    policies = evaluation_policies(config)
     rows = {
         name: full_row(predictions[name], labels, config.training_policy, policies[name])
         for name in predictions
