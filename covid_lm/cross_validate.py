@@ -20,7 +20,7 @@ from covid_lm.models.classifier import predict_tokens
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.training.build import build_classifier
 from covid_lm.training.callbacks import StopOnNonFiniteLoss
-from covid_lm.training.inputs import training_image_input, training_set
+from covid_lm.training.inputs import training_decode, training_set
 from covid_lm.training.loop import compile_for_run
 from covid_lm.training.options import TrainingOptions, global_batch_size
 
@@ -94,14 +94,13 @@ def cross_validate(
 def _decode(options: TrainingOptions, dataset: ImageDataset) -> FoldImages:
     records = dataset.split("train", "val")
     classifier = build_classifier(options, dataset.classes)
-    image_input = classifier.preprocessor().image_input
-    held_out = decode_records(records, image_input, options.skip_invalid)
+    held_out = decode_records(records, classifier.preprocessor().decode, options.skip_invalid)
     for record in held_out.skipped:
         print(f"skipped, can't be decoded: {record.path}")
-    larger = training_image_input(classifier, options)
-    if larger is image_input:
+    if options.augment == "none":
         return FoldImages(held_out, held_out)
-    return FoldImages(held_out, decode_records(records, larger, options.skip_invalid))
+    decode = training_decode(classifier, options)
+    return FoldImages(held_out, decode_records(records, decode, options.skip_invalid))
 
 
 def _run_fold(

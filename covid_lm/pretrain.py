@@ -123,7 +123,7 @@ def read_sequences(options: PretrainingOptions, preprocessor: Preprocessor) -> d
     for split in ("train", "val"):
         records = getattr(images, split)
         if records:
-            decoded = decode_records(records, preprocessor.image_input, options.skip_invalid)
+            decoded = decode_records(records, preprocessor.decode, options.skip_invalid)
             for record in decoded.skipped:
                 print(f"skipped, can't be decoded: {record.path}")
             sequences[split] = decoded.tokenize(preprocessor).tokens

@@ -15,7 +15,7 @@ from covid_lm.errors import InputError
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.pipeline.decoded import decode_records
 from covid_lm.training.build import build_classifier
-from covid_lm.training.inputs import training_image_input
+from covid_lm.training.inputs import training_decode
 from covid_lm.training.loop import fit
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.termination import Termination
@@ -82,11 +82,11 @@ def test_a_fold_is_a_fit_on_the_other_images(finished, image_folder, tmp_path):
     others = [record for place, record in enumerate(records) if place not in held_out]
     keras.utils.set_random_seed(chosen.seed)
     classifier = build_classifier(chosen, dataset.classes)
-    images = {"train": decode_records(others, training_image_input(classifier, chosen))}
+    images = {"train": decode_records(others, training_decode(classifier, chosen))}
     with Termination() as termination:
         fit(classifier, images, 6, chosen, str(tmp_path), termination)
     preprocessor = classifier.preprocessor()
-    asked = decode_records([records[row] for row in held_out], preprocessor.image_input)
+    asked = decode_records([records[row] for row in held_out], preprocessor.decode)
     expected = predict_tokens(classifier, asked.tokenize(preprocessor).tokens)
     answers = [row["probabilities"][-1] for row in finished[0]["out_of_fold"] if row["fold"] == 1]
     np.testing.assert_allclose(answers, expected, atol=1e-6)  # they are rounded to 6 places

@@ -78,7 +78,7 @@ def test_the_export_is_the_live_model(finished, image_folder):
     classifier = load_classifier(str(directory / "run-1" / "run"))
     records = folder(image_folder).split("test")
     preprocessor = classifier.preprocessor()
-    images = decode_records(records, preprocessor.image_input)
+    images = decode_records(records, preprocessor.decode)
     probabilities = predict_tokens(classifier, images.tokenize(preprocessor).tokens)
     assert export_difference(result.version_dir, records, probabilities) < 1e-6
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)

@@ -73,7 +73,7 @@ def evaluate_protocols(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in policies}
     kept: list[ImageRecord] = []
     skipped: list[ImageRecord] = []
-    for images in decoded_chunks(records, classifier.preprocessor().image_input, skip_invalid):
+    for images in decoded_chunks(records, classifier.preprocessor().decode, skip_invalid):
         skipped += images.skipped
         if not images.records:
             continue
@@ -158,7 +158,7 @@ def baseline_rows(
 
 
 def _decoded(classifier: TokenClassifier, records: Sequence[ImageRecord]) -> DecodedRecords:
-    return decode_records(records, classifier.preprocessor().image_input, skip_invalid=True)
+    return decode_records(records, classifier.preprocessor().decode, skip_invalid=True)
 
 
 def write_predictions(path: str, evaluation: Evaluation, classes: Sequence[str]) -> None:

@@ -62,16 +62,17 @@ class PixelPreprocessor(keras.layers.Layer):
     def call(
         self, image_bytes: tf.Tensor, filename: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
-        """`pixels`, uint8 [batch, height, width, 3], and `valid`, bool [batch]; string [batch] in.
+        """Decodes images, as `decode`; the file name is ignored."""
+        return self.decode(image_bytes)
 
-        A black image stands for one that could not be decoded.
-        """
+    def decode(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Decodes and resizes string [batch], as `ImageInput`."""
         return self.image_input(image_bytes)
 
-    def sequence(
+    def tokenize(
         self, pixels: tf.Tensor, filename: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
-        """The core's input from images that are decoded already."""
+        """Returns the pixels, uint8 [batch, height, width, 3], as the network's input."""
         return {"pixels": pixels}
 
     def get_config(self) -> dict:

@@ -67,13 +67,17 @@ class Preprocessor(keras.layers.Layer):
             `valid`, bool [batch]: whether the image could be decoded (a black one stands for it
             if not).
         """
-        image = self.image_input(image_bytes)
-        return {**self.sequence(image["pixels"], filename), "valid": image["valid"]}
+        image = self.decode(image_bytes)
+        return {**self.tokenize(image["pixels"], filename), "valid": image["valid"]}
 
-    def sequence(
+    def decode(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """First half: encoded images, string [batch], to `pixels` and `valid` (`ImageInput`)."""
+        return self.image_input(image_bytes)
+
+    def tokenize(
         self, pixels: tf.Tensor, filename: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
-        """Tokenizes images that are decoded already, uint8 [batch, height, width, channels]."""
+        """Second half: decoded images, uint8 [batch, height, width, channels], to tokens."""
         if filename is None and self.reads_filename:
             raise ValueError(f"the {self.file_name_input.policy} policy reads the file name")
         name = self.file_name_input(filename if self.reads_filename else pixels)

@@ -62,7 +62,7 @@ class AugmentedRecords:
             batch = tf.gather(pixels, rows)
             if self.augmentation is not None:
                 batch = self.augmentation(batch, seeds)
-            inputs = self.preprocessor.sequence(batch, tf.gather(filenames, rows))
+            inputs = self.preprocessor.tokenize(batch, tf.gather(filenames, rows))
             return inputs, tf.gather(labels, rows)
 
         return tf.function(prepare, autograph=False)

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,7 @@ from covid_lm.errors import InputError
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.preprocessor import Preprocessor
 
+Decode = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # of a preprocessor, or an `ImageInput`
 FORMATS = "PNG, JPEG, BMP, GIF or WebP"
 
 
@@ -144,7 +145,7 @@ class DecodedRecords:
         pixels, filenames, parts = np.asarray(self.pixels), self.filenames, []
         for start in range(0, len(pixels), batch_size):
             rows = slice(start, start + batch_size)
-            parts.append(preprocessor.sequence(pixels[rows], filenames[rows]))
+            parts.append(preprocessor.tokenize(pixels[rows], filenames[rows]))
         return TokenizedRecords(
             tokens={key: np.concatenate([part[key] for part in parts]) for key in parts[0]},
             labels=self.labels,
@@ -182,7 +183,7 @@ def raw_batches(records: Sequence[ImageRecord], batch_size: int) -> tf.data.Data
 
 
 def decode_records(
-    records: Sequence[ImageRecord], image_input: ImageInput, skip_invalid: bool = False
+    records: Sequence[ImageRecord], decode: Decode, skip_invalid: bool = False
 ) -> DecodedRecords:
     """Reads and decodes every image.
 
@@ -191,7 +192,7 @@ def decode_records(
     """
     if not records:
         raise InputError("no images in this split")
-    decoded = _decode(records, image_input)
+    decoded = _decode(records, decode)
     _check_skipped(decoded.skipped, skip_invalid)
     if not decoded.records:
         raise InputError(f"{records[0].path}: can't be decoded, nor can any other image")
@@ -200,7 +201,7 @@ def decode_records(
 
 def decoded_chunks(
     records: Sequence[ImageRecord],
-    image_input: ImageInput,
+    decode: Decode,
     skip_invalid: bool = False,
     chunk_size: int = 512,
 ) -> Iterator[DecodedRecords]:
@@ -209,19 +210,17 @@ def decoded_chunks(
     A chunk may have no image left.
     """
     for start in range(0, len(records), chunk_size):
-        decoded = _decode(records[start : start + chunk_size], image_input)
+        decoded = _decode(records[start : start + chunk_size], decode)
         _check_skipped(decoded.skipped, skip_invalid)
         yield decoded
 
 
-def _decode(
-    records: Sequence[ImageRecord], image_input: ImageInput, batch_size: int = 32
-) -> DecodedRecords:
+def _decode(records: Sequence[ImageRecord], decode: Decode, batch_size: int = 32) -> DecodedRecords:
     # Called batch by batch: a mapped data set would optimize the layer's graph anew each time.
     parts = []
     for start in range(0, len(records), batch_size):
         encoded = [read_image(record) for record in records[start : start + batch_size]]
-        parts.append(image_input(tf.constant(encoded)))
+        parts.append(decode(tf.constant(encoded)))
     valid = np.concatenate([part["valid"] for part in parts])
     return DecodedRecords(
         pixels=np.concatenate([part["pixels"] for part in parts])[valid],

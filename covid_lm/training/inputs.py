@@ -3,10 +3,10 @@
 from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
 from covid_lm.layers.augmentation import Augmentation
-from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.classifier import Classifier
 from covid_lm.pipeline.augmented import AugmentedRecords, working_image_input
 from covid_lm.pipeline.decoded import (
+    Decode,
     DecodedRecords,
     TokenizedRecords,
     decode_records,
@@ -36,15 +36,14 @@ def decode_splits(
         if not dataset.split(*parts):
             hint = "use --early_stopping=none" if split == "val" else "add some"
             raise InputError(f"{dataset.name}: no {split} images; {hint}")
-    image_input = classifier.preprocessor().image_input
+    decode = classifier.preprocessor().decode
     if "test" not in splits:
         # A damaged test image is better known of before the training than after it.
-        for chunk in decoded_chunks(dataset.split("test"), image_input, options.skip_invalid):
+        for chunk in decoded_chunks(dataset.split("test"), decode, options.skip_invalid):
             _print_skipped(chunk)
-    image_inputs = {"train": training_image_input(classifier, options)}
     images = {}
     for split, parts in splits.items():
-        chosen = image_inputs.get(split, image_input)
+        chosen = training_decode(classifier, options) if split == "train" else decode
         images[split] = decode_records(dataset.split(*parts), chosen, options.skip_invalid)
         _print_skipped(images[split])
     return images
@@ -74,7 +73,7 @@ def training_set(
     """The batches of a run: tokenized once, or anew in every epoch if `options` change them.
 
     Args:
-        images: of the training split, as `training_image_input` decodes them.
+        images: of the training split, as `training_decode` decodes them.
     """
     preprocessor = classifier.preprocessor(classifier.config.training_policy)
     arguments = AUGMENTATIONS.get(options.augment)
@@ -84,7 +83,9 @@ def training_set(
     return AugmentedRecords(images, preprocessor, augmentation)
 
 
-def training_image_input(classifier: Classifier, options: TrainingOptions) -> ImageInput:
-    """What decodes the training images: larger than the sequences take, if they are augmented."""
-    image_input = classifier.preprocessor().image_input
-    return image_input if options.augment == "none" else working_image_input(image_input)
+def training_decode(classifier: Classifier, options: TrainingOptions) -> Decode:
+    """Decodes training images: larger than the tokens need, if they are to be augmented."""
+    preprocessor = classifier.preprocessor()
+    if options.augment == "none":
+        return preprocessor.decode
+    return working_image_input(preprocessor.image_input)

@@ -22,7 +22,7 @@ def classifier() -> TokenClassifier:
 @pytest.fixture(scope="module")
 def tokens(classifier) -> dict[str, np.ndarray]:
     pixels = tf.constant(random_picture(32, 32)[np.newaxis])
-    return classifier.preprocessor("visible").sequence(pixels, tf.constant(["scan_01.png"]))
+    return classifier.preprocessor("visible").tokenize(pixels, tf.constant(["scan_01.png"]))
 
 
 def margin(logits: np.ndarray) -> float:
@@ -120,7 +120,7 @@ def test_margins_of_two_targets_of_two_classes_are_opposite():
     three = tiny_classifier()
     two = TokenClassifier(dataclasses.replace(three.config, classes=("a", "b")), three.vocabulary)
     pixels = tf.constant(random_picture(32, 32)[np.newaxis])
-    tokens = two.preprocessor().sequence(pixels, tf.constant(["a.png"]))
+    tokens = two.preprocessor().tokenize(pixels, tf.constant(["a.png"]))
     first, second = (integrated_gradients(two, tokens, k) for k in (0, 1))
     assert first.margin == pytest.approx(-second.margin, abs=1e-6)
     np.testing.assert_allclose(first.tokens, -second.tokens, atol=1e-6)

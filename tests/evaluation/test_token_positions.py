@@ -88,7 +88,7 @@ def test_tokens_hold_the_pixel_and_character_that_they_are_mapped_to(color):
     layout = preprocessor(policy="visible", color=color, image_size=(20, 30))
     name = b"scan (1).png"
     image_bytes = tf.constant([encode(random_picture(47, 61))])
-    pixels = layout.image_input(image_bytes)["pixels"].numpy()[0]  # [20, 30, channels]
+    pixels = layout.decode(image_bytes)["pixels"].numpy()[0]  # [20, 30, channels]
     ids = layout(image_bytes, tf.constant([name]))["token_ids"].numpy()[0]
     words = [VOCABULARY[token_id] for token_id in ids]
     positions = token_positions(layout, name)

@@ -41,7 +41,7 @@ def luminance(pixels: np.ndarray) -> np.ndarray:
 @functools.cache
 def resized_by_us(size: int) -> np.ndarray:
     """Resizing may differ from Pillow's by one level; tokens are compared on the same pixels."""
-    pixels = Preprocessor(VOCABULARY, image_size=size).image_input(tf.constant(SOURCES))["pixels"]
+    pixels = Preprocessor(VOCABULARY, image_size=size).decode(tf.constant(SOURCES))["pixels"]
     for row, source in enumerate(SOURCES):
         difference = pixels[row].numpy().astype(int) - encoded_images.resized(source, (size, size))
         assert np.abs(difference).max() <= 1
@@ -80,7 +80,7 @@ def test_every_kind_of_image_equals_the_oracle(size):
     preprocessor = Preprocessor(VOCABULARY, policy="visible")
     output = preprocessor(tf.constant(list(files.values())), tf.constant(list(files)))
     assert output["valid"].numpy().all()
-    pixels = preprocessor.image_input(tf.constant(list(files.values())))["pixels"].numpy()
+    pixels = preprocessor.decode(tf.constant(list(files.values())))["pixels"].numpy()
     for row, (kind, file) in enumerate(files.items()):
         difference = np.abs(pixels[row].astype(int) - encoded_images.resized(file))
         assert difference.max() <= 1, kind
@@ -125,7 +125,7 @@ def test_short_sequences_are_padded():
     preprocessor = Preprocessor(VOCABULARY, policy="absent", image_size=4)
     output = preprocessor(tf.constant(SOURCES[:1]))
     assert int(tf.reduce_sum(output["padding_mask"])) == 1 + 4 * 4 * 3 + 2
-    pixels = preprocessor.image_input(tf.constant(SOURCES[:1]))["pixels"][0].numpy()
+    pixels = preprocessor.decode(tf.constant(SOURCES[:1]))["pixels"][0].numpy()
     expected = oracle_sequence(pixels, b"", VOCABULARY, "absent")
     for key in KEYS:
         np.testing.assert_array_equal(output[key][0], expected[key])

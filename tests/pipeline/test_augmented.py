@@ -26,7 +26,7 @@ RECORDS = [
 
 @functools.cache
 def plain() -> AugmentedRecords:
-    return AugmentedRecords(decode_records(RECORDS, PREPROCESSOR.image_input), PREPROCESSOR)
+    return AugmentedRecords(decode_records(RECORDS, PREPROCESSOR.decode), PREPROCESSOR)
 
 
 @functools.cache

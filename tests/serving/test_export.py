@@ -40,7 +40,7 @@ def classifier():
 @pytest.fixture(scope="module")
 def live(classifier):
     preprocessor = classifier.preprocessor()
-    tokens = decode_records(RECORDS, preprocessor.image_input).tokenize(preprocessor).tokens
+    tokens = decode_records(RECORDS, preprocessor.decode).tokenize(preprocessor).tokens
     return tokens, classifier.core.predict(tokens, verbose=0)
 
 
