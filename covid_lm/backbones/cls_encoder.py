@@ -5,8 +5,7 @@ import keras
 from keras import ops
 
 from covid_lm.backbones.bert_encoder import BertEncoder, project
-from covid_lm.backbones.configs import BackboneConfig
-from covid_lm.layers.feature_extraction import in_whole_blocks
+from covid_lm.layers.feature_extraction import pad_batch
 
 
 @keras.saving.register_keras_serializable(package="covid_lm")
@@ -55,7 +54,7 @@ class ClsEncoder(BertEncoder):
         first = x[:, 0, :]  # [batch, hidden]
         if training:
             return self._after_attention(last, first, context, training)
-        y = self._after_attention(last, in_whole_blocks(first), in_whole_blocks(context), training)
+        y = self._after_attention(last, pad_batch(first), pad_batch(context), training)
         return y[: ops.shape(first)[0]]
 
     def _first_context(self, layer, x, bias, training):
@@ -79,27 +78,3 @@ class ClsEncoder(BertEncoder):
 
     def compute_output_shape(self, input_shape):
         return (input_shape["token_ids"][0], self.backbone.hidden_dim)
-
-
-def exact_flops(config: BackboneConfig, length: int) -> int:
-    """Floating-point operations of the matrix products behind one [CLS] vector.
-
-    A product [m, k] x [k, n] counts 2mkn; softmax, normalizations and activations count nothing.
-    With L tokens, width d, feed-forward width i and h heads:
-
-    - every layer but the last: 8Ld^2 for queries, keys, values and the output projection, 4L^2d
-      for scores and averages, 4Ldi for the feed-forward network;
-    - the last, at one position: 8d^2 for its four projections, 4hLd for scores and averages over
-      the L vectors of full width, 4di.
-
-    Args:
-        config: shape of the backbone.
-        length: tokens per sequence.
-
-    Returns:
-        Operations per sequence, for instance 16.1e9 for rbt3 at 512 tokens.
-    """
-    d, i = config.hidden_dim, config.intermediate_dim
-    full = 8 * length * d**2 + 4 * length**2 * d + 4 * length * d * i
-    last = 8 * d**2 + 4 * config.num_heads * length * d + 4 * d * i
-    return (config.num_layers - 1) * full + last

@@ -1,6 +1,6 @@
-"""The language models of the paper (table 1) and a few more, by name.
+"""Shapes and costs of the backbones: the paper's language models (table 1), and a few more.
 
-Free of TensorFlow, so that a command line can list the names at once.
+Imports no TensorFlow, so that a command line can list the names at once.
 """
 
 import dataclasses
@@ -93,3 +93,26 @@ def activation_bytes(config: BackboneConfig, length: int, dtype: str = "bfloat16
     """
     layer = 34 * length * config.hidden_dim + 5 * config.num_heads * length**2
     return config.num_layers * layer * {"bfloat16": 1, "float32": 2}[dtype]
+
+
+def exact_flops(config: BackboneConfig, length: int) -> int:
+    """Floating-point operations of the matrix products behind one [CLS] vector.
+
+    A product [m, k] x [k, n] counts as 2mkn; softmax, normalizations and activations as nothing.
+    With L tokens, width d, feed-forward width i and h heads:
+
+    - each layer but the last: 8Ld^2 for queries, keys, values and the output projection, 4L^2d
+      for scores and averages, 4Ldi for the feed-forward network;
+    - the last, at one position: 8d^2 for its four projections, 4hLd for scores and averages over
+      the L vectors of full width, 4di.
+
+    Args:
+        length: tokens per sequence.
+
+    Returns:
+        Operations per sequence, for example 16.1e9 for rbt3 at 512 tokens.
+    """
+    d, i = config.hidden_dim, config.intermediate_dim
+    full = 8 * length * d**2 + 4 * length**2 * d + 4 * length * d * i
+    last = 8 * d**2 + 4 * config.num_heads * length * d + 4 * d * i
+    return (config.num_layers - 1) * full + last

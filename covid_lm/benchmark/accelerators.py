@@ -7,11 +7,11 @@ over the device's peak, times an assumed utilization.
 
 import dataclasses
 
-from covid_lm.backbones.cls_encoder import exact_flops
 from covid_lm.backbones.configs import (
     BackboneConfig,
     activation_bytes,
     backbone_config,
+    exact_flops,
     parameter_count,
     state_bytes,
 )

@@ -1,7 +1,6 @@
 """Suite `encoder`: a batch of sequences to logits, against the libraries and the ceiling."""
 
-from covid_lm.backbones.cls_encoder import exact_flops
-from covid_lm.backbones.configs import backbone_config
+from covid_lm.backbones.configs import backbone_config, exact_flops
 from covid_lm.benchmark.cases import Case, Options, Target, cases
 from covid_lm.benchmark.contenders import PRODUCT_FLOPS
 from covid_lm.benchmark.rounds import OURS, against_targets, installed, measure, ratio, spread

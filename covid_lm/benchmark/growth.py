@@ -5,8 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from covid_lm.backbones.cls_encoder import exact_flops
-from covid_lm.backbones.configs import backbone_config
+from covid_lm.backbones.configs import backbone_config, exact_flops
 from covid_lm.benchmark.cases import Case
 
 

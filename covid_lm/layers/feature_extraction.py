@@ -38,7 +38,7 @@ class FeatureExtraction(keras.layers.Layer):
         if training:
             logits = self.dense(self.dropout_layer(embedding, training=training))
         else:
-            logits = self.dense(in_whole_blocks(embedding))[: keras.ops.shape(embedding)[0]]
+            logits = self.dense(pad_batch(embedding))[: keras.ops.shape(embedding)[0]]
         return keras.ops.cast(logits, "float32")
 
     def compute_output_spec(
@@ -57,12 +57,12 @@ class FeatureExtraction(keras.layers.Layer):
 BLOCK = 8
 
 
-def in_whole_blocks(x):
-    """Zero rows appended to x [rows, width] up to a multiple of 8.
+def pad_batch(x):
+    """Pads a batch [rows, width] to a multiple of 8 rows, so that results are bit-identical.
 
-    A CPU's matrix product computes the rows of an incomplete block with another kernel, whose sums
-    round otherwise: in the last bit, an image alone would not get the answer that it gets among
-    others. The rows of whole blocks are computed alike wherever they stand.
+    A CPU's matrix product uses a different kernel for the rows of an incomplete block, with sums in
+    another order. Without padding, the result for an image would depend, in the last bit, on the
+    batch that contains it.
     """
     missing = -ops.shape(x)[0] % BLOCK
     return ops.concatenate([x, ops.zeros((missing, x.shape[-1]), x.dtype)], axis=0)

@@ -15,8 +15,8 @@ from covid_lm.backbones.attention import (
     probabilities,
 )
 from covid_lm.backbones.bert_encoder import ACTIVATIONS, build_backbone
-from covid_lm.backbones.cls_encoder import ClsEncoder, exact_flops
-from covid_lm.backbones.configs import BACKBONES, BackboneConfig
+from covid_lm.backbones.cls_encoder import ClsEncoder
+from covid_lm.backbones.configs import BACKBONES, BackboneConfig, exact_flops
 
 CONFIG = BackboneConfig(2, 64, 4, 128, vocabulary_size=50, max_sequence_length=32)
 LENGTH = 24

@@ -2,8 +2,7 @@
 
 import pytest
 
-from covid_lm.backbones.cls_encoder import exact_flops
-from covid_lm.backbones.configs import activation_bytes, backbone_config, state_bytes
+from covid_lm.backbones.configs import activation_bytes, backbone_config, exact_flops, state_bytes
 from covid_lm.benchmark import scale
 from covid_lm.benchmark.accelerators import ACCELERATORS, Accelerator, accelerator_table, plan
 from covid_lm.benchmark.cases import SUITE_DEFAULTS, Case, Options, cases

@@ -4,8 +4,7 @@ import contextlib
 
 import pytest
 
-from covid_lm.backbones.cls_encoder import exact_flops
-from covid_lm.backbones.configs import backbone_config
+from covid_lm.backbones.configs import backbone_config, exact_flops
 from covid_lm.benchmark import encoder, preprocessing, rounds, scale, serving, training
 from covid_lm.benchmark.cases import Case, Options
 from covid_lm.benchmark.contenders import PRODUCT_FLOPS
