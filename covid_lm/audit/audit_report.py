@@ -5,7 +5,7 @@ import statistics
 
 from covid_lm.audit.checks import CHECKS
 from covid_lm.audit.data_audit import AuditReport, ProbeRow
-from covid_lm.audit.findings import LEAKAGE_CLASSES, SEVERITIES, Finding, shortened
+from covid_lm.audit.findings import LEAKAGE_CLASSES, SEVERITIES, Finding, short_path
 from covid_lm.audit.probes import FOLDS
 
 MAX_LISTED = 20
@@ -91,7 +91,7 @@ def finding_lines(finding: Finding) -> list[str]:
     lines = [f"{finding.severity.upper():<7}{finding.title}{source}", f"       {finding.summary}"]
     if finding.examples:
         more = " ..." if len(finding.examples) > 2 else ""
-        lines.append(f"       e.g. {', '.join(map(shortened, finding.examples[:2]))}{more}")
+        lines.append(f"       e.g. {', '.join(map(short_path, finding.examples[:2]))}{more}")
     return [*lines, f"       {finding.advice}"]
 
 

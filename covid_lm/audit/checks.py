@@ -1,4 +1,7 @@
-"""The checks on the data, the most specific first: what each looks at and what to do about it."""
+"""Checks on the data, the most specific first: the features of each, and advice on a finding.
+
+A new check is a function from observations to features and a row of `CHECKS`.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -11,26 +14,20 @@ from covid_lm.audit.features import names as name_features
 from covid_lm.audit.features.observations import Observation
 
 FILE, PICTURE = "file", "picture"
-SIDES = ("width", "height")
-_DECODE = "Decode the pixels and let nothing else of the file reach the model"
-_RENAME = "Rename every file to a random name of one length before any model sees it"
-_REENCODE = "write all classes with one encoder and one set of options"
-_SOURCES = "Collect all classes from the same sources, or match the sources between classes"
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One kind of feature.
+    """A kind of feature that a probe tries to predict the label from.
 
     Attributes:
-        name: identifies it in `audit.json`.
-        title: what it looks at.
-        kind: "file" for what no picture shows; "picture" for what is measured on the pixels,
-            where some relation with the label can be legitimate.
-        leakage_class: of Kapoor and Narayanan (2023), "Leakage and the reproducibility crisis in
-            machine-learning-based science", Patterns 4 (9).
-        advice: one sentence.
-        features: from the observations to what is probed.
+        name: identifier in `audit.json`.
+        title: short description.
+        kind: "file" for properties of the file; "picture" for measurements of the pixels, which
+            may be related to the label for legitimate reasons.
+        leakage_class: see `findings.LEAKAGE_CLASSES`.
+        advice: one sentence on what to do about a finding.
+        features: computes the features from the observations.
     """
 
     name: str
@@ -59,10 +56,9 @@ def _directory(seen: Sequence[Observation]) -> Features:
 def _extension(seen: Sequence[Observation]) -> Features:
     facts = []
     for o in seen:
-        suffix = container_features.extension(o.record.filename)
-        known = [f"extension is {suffix!r}", f"format is {o.format}"]
-        known.append(f"extension is {suffix!r} and format is {o.format}")
-        facts.append(tuple(known))
+        extension = f"extension is {container_features.extension(o.record.filename)!r}"
+        format_ = f"format is {o.format}"
+        facts.append((extension, format_, f"{extension} and {format_}"))
     return Features(facts=facts)
 
 
@@ -85,7 +81,8 @@ def _metadata(seen: Sequence[Observation]) -> Features:
 
 
 def _size(seen: Sequence[Observation]) -> Features:
-    width, height = (np.array([getattr(o, side) for o in seen], float) for side in SIDES)
+    width = np.array([o.width for o in seen], float)
+    height = np.array([o.height for o in seen], float)
     return Features({"width": width, "height": height, "aspect ratio": width / height})
 
 
@@ -111,95 +108,31 @@ def _measured(attribute: str) -> Callable[[Sequence[Observation]], Features]:
     return features
 
 
+_RENAME = "Give every file a random name of the same length before a model is trained."
+_DECODE = "Pass only decoded pixels to the model"
+_REENCODE = f"{_DECODE}; write all classes with one encoder and one set of options."
+_SOURCES = "Collect all classes from the same sources, or match the sources between classes"
+_PATHS = "Do not pass the path to the model; if a directory is a source, split by directory."
+_METADATA = f"{_DECODE}; remove the metadata from the files of all classes."
+_MODES = f"{_DECODE}; convert all classes to one mode."
+_BORDERS = "Look at the borders for marks, rulers and frames, and crop them off."
+_TIME = "Find out whether the classes were collected one after the other; if so, split by date."
+_SIZES = f"{_SOURCES}; resizing hides the numbers but not the distortion."
+_TRACES = f"{_SOURCES}; traces of earlier compression survive any re-encoding."
+_SCAN = "Check whether display windows or scanners differ between classes, and normalize them."
+
 CHECKS = (
-    Check("name_length", "file name length", FILE, "L2", f"{_RENAME}.", _name_length),
-    Check(
-        "name_characters",
-        "file name characters and words",
-        FILE,
-        "L2",
-        f"{_RENAME}.",
-        _name_characters,
-    ),
-    Check(
-        "directory",
-        "directory depth and siblings",
-        FILE,
-        "L2",
-        "Keep the path away from the model, and split by directory if it is a source.",
-        _directory,
-    ),
-    Check(
-        "metadata",
-        "embedded metadata",
-        FILE,
-        "L2",
-        f"{_DECODE}; strip the metadata of all classes alike.",
-        _metadata,
-    ),
-    Check(
-        "mode",
-        "format, mode and bit depth",
-        FILE,
-        "L2",
-        f"{_DECODE}; convert all classes to one mode.",
-        _mode,
-    ),
-    Check(
-        "extension",
-        "extension against true format",
-        FILE,
-        "L2",
-        f"{_DECODE}; {_REENCODE}.",
-        _extension,
-    ),
-    Check(
-        "border",
-        "border ring alone",
-        PICTURE,
-        "L2",
-        "Look at the borders for marks, rulers and frames, and crop them off.",
-        _measured("border"),
-    ),
-    Check(
-        "container_bytes",
-        "first 64 bytes",
-        FILE,
-        "L2",
-        f"{_DECODE}; {_REENCODE}.",
-        _first_bytes,
-    ),
-    Check(
-        "order",
-        "acquisition order in names",
-        FILE,
-        "L3.1",
-        "Find out whether the classes were collected one after the other, and split by time.",
-        _order,
-    ),
-    Check(
-        "size",
-        "width, height and aspect ratio",
-        FILE,
-        "L2",
-        f"{_SOURCES}; resizing hides the numbers but keeps the distortion.",
-        _size,
-    ),
-    Check("file_size", "file size", PICTURE, "L2", f"{_DECODE}; {_REENCODE}.", _file_size),
-    Check(
-        "compression",
-        "compression traces of the pixels",
-        PICTURE,
-        "L3.3",
-        f"{_SOURCES}; a model can read earlier compression after any re-encoding.",
-        _measured("compression"),
-    ),
-    Check(
-        "intensity",
-        "mean and spread of intensity",
-        PICTURE,
-        "L3.3",
-        "Ask whether display windows or scanners differ between classes, and normalize them.",
-        _measured("intensity"),
-    ),
+    Check("name_length", "file name length", FILE, "L2", _RENAME, _name_length),
+    Check("name_characters", "file name characters", FILE, "L2", _RENAME, _name_characters),
+    Check("directory", "directory depth and siblings", FILE, "L2", _PATHS, _directory),
+    Check("metadata", "embedded metadata", FILE, "L2", _METADATA, _metadata),
+    Check("mode", "format, mode and bit depth", FILE, "L2", _MODES, _mode),
+    Check("extension", "extension and actual format", FILE, "L2", _REENCODE, _extension),
+    Check("border", "border pixels only", PICTURE, "L2", _BORDERS, _measured("border")),
+    Check("container_bytes", "first 64 bytes", FILE, "L2", _REENCODE, _first_bytes),
+    Check("order", "order of the file names", FILE, "L3.1", _TIME, _order),
+    Check("size", "width, height and aspect ratio", FILE, "L2", _SIZES, _size),
+    Check("file_size", "file size", PICTURE, "L2", _REENCODE, _file_size),
+    Check("compression", "compression traces", PICTURE, "L3.3", _TRACES, _measured("compression")),
+    Check("intensity", "brightness and contrast", PICTURE, "L3.3", _SCAN, _measured("intensity")),
 )

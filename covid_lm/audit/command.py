@@ -53,14 +53,6 @@ def run_audit(
     return HIGH_FINDING if fail_on == "high" and high else 0
 
 
-def print_detection_curve(num_seeds: int) -> int:
-    """Prints how large a planted leak must be to be found; returns the exit status, 0."""
-    from covid_lm.audit.detection_curve import detection_curve
-
-    print(detection_curve(num_seeds, progress=sys.stderr.isatty()))
-    return 0
-
-
 def _make_folder(path: str) -> None:
     try:
         os.makedirs(path, exist_ok=True)

@@ -1,8 +1,9 @@
-"""The audit of a data set: every file read once, every check run, findings by severity."""
+"""Audit of a data set: reads every file once, runs every check, and ranks the findings."""
 
-import collections
 import concurrent.futures
 import dataclasses
+import os
+from collections.abc import Sequence
 
 import numpy as np
 import threadpoolctl
@@ -10,22 +11,20 @@ import tqdm
 
 from covid_lm.audit.checks import CHECKS, Check
 from covid_lm.audit.data_findings import structure_findings
-from covid_lm.audit.duplicates import DuplicatePair, chain, connected_groups, find_duplicates
+from covid_lm.audit.duplicates import DuplicatePair, find_duplicates, independent_groups
 from covid_lm.audit.features.observations import Observation, Unreadable, observe_all
 from covid_lm.audit.findings import Finding, probe_findings, ranked
 from covid_lm.audit.probes import PERMUTATIONS, Labels, ProbeResult, run_probe
-from covid_lm.audit.splits import has_own_test_split
-from covid_lm.data.records import ImageDataset
+from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.splits import SplitSummary, split_summaries
 from covid_lm.errors import InputError
 
 MIN_GROUPS = 8
-_THREADS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class ProbeRow:
-    """One check's probe: its result, None where the feature is the same for every file."""
+    """The probe of one check; `result` is None if the feature is the same for every file."""
 
     check: Check
     result: ProbeResult | None
@@ -34,17 +33,17 @@ class ProbeRow:
 
 @dataclasses.dataclass(frozen=True)
 class AuditReport:
-    """Everything that the audit saw.
+    """Results of an audit.
 
     Attributes:
-        dataset, classes: their names.
-        observations, unreadable: what was read, and what could not be.
+        dataset, classes: names of the data set and its classes.
+        observations, unreadable: the files that could be decoded, and the others.
         splits: files, classes and patients of each split.
         duplicates: pairs of indices into `observations`.
-        probes: one row a check, none where there were too few images to probe.
-        not_probed: why some or all images were left out of the probes, empty if none were.
-        findings: by severity.
-        model: results of the model checks, by name; empty without a model.
+        probes: one row per check; empty if there were too few images.
+        not_probed: the reason why some or all images were not probed; "" if all were.
+        findings: sorted by severity.
+        model: results of the model checks; empty without a model.
     """
 
     dataset: str
@@ -60,11 +59,11 @@ class AuditReport:
 
     @property
     def probes_run(self) -> int:
-        """How many tests the p-values are corrected for."""
+        """Number of tests that the p-values are corrected for."""
         return sum(row.result is not None for row in self.probes)
 
     def with_model(self, results: dict, findings: list[Finding]) -> "AuditReport":
-        """The report with the model checks' results, its findings sorted in."""
+        """Returns the report with the results and findings of the model checks added."""
         merged = tuple(ranked([*self.findings, *findings]))
         return dataclasses.replace(self, model=results, findings=merged)
 
@@ -77,20 +76,20 @@ def audit_dataset(
 ) -> AuditReport:
     """Audits every file of every split.
 
-    Files of one patient, and duplicates of each other, are kept on one side of every fold and
-    drawn together in every bootstrap and permutation.
+    Files of one patient, and duplicates of each other, form a group: a group is never divided
+    between folds, and bootstraps and permutations draw whole groups.
 
     Args:
-        dataset: labelled records; two classes or more.
+        dataset: labelled records of two classes or more.
         seed: of folds, permutations and bootstraps; equal seeds give equal reports.
-        permutations: at most, per probe.
-        progress: whether to show a bar on standard error.
+        permutations: the maximum number per probe.
+        progress: whether to show progress bars on standard error.
 
     Raises:
         InputError: fewer than two classes, or no file that can be decoded.
     """
     if len(dataset.classes) < 2:
-        raise InputError(f"{dataset.name}: one class only; there is no label to tell")
+        raise InputError(f"{dataset.name}: has one class only; an audit needs two")
     seen, unreadable = observe_all(dataset.records, progress)
     if not seen:
         raise InputError(
@@ -98,7 +97,7 @@ def audit_dataset(
             "nor can any other file"
         )
     pairs = find_duplicates(seen)
-    groups = independent_groups(seen, pairs)
+    groups = independent_groups([o.record.patient for o in seen], pairs)
     probed, not_probed = _choose_probed(seen, groups, dataset.classes)
     rows, findings = _probe(
         [seen[i] for i in probed], groups[probed], dataset.classes, seed, permutations, progress
@@ -119,21 +118,18 @@ def audit_dataset(
     )
 
 
-def independent_groups(seen: list[Observation], pairs: list[DuplicatePair]) -> np.ndarray:
-    """Which files aren't independent, int [n], 0 to the number of groups - 1."""
-    members = collections.defaultdict(list)
-    for index, observation in enumerate(seen):
-        if observation.record.patient is not None:
-            members[observation.record.patient].append(index)
-    links = [link for files in members.values() for link in chain(files)]
-    links += [(pair.first, pair.second) for pair in pairs]
-    return np.unique(connected_groups(len(seen), links), return_inverse=True)[1]
+def has_own_test_split(dataset_name: str, records: Sequence[ImageRecord]) -> bool:
+    """True if the test split comes with the data, False if it was drawn from a folder at random."""
+    test = [record for record in records if record.split == "test"]
+    if dataset_name != "folder":
+        return bool(test)
+    return any("test" in record.path.replace("\\", "/").split("/") for record in test)
 
 
 def _choose_probed(
     seen: list[Observation], groups: np.ndarray, classes: tuple[str, ...]
 ) -> tuple[np.ndarray, str]:
-    """Indices of the files to probe, and why others are left out."""
+    """Indices of the files to probe, and the reason why others are left out."""
     labels = np.array([o.record.label for o in seen])
     counts = [len(np.unique(groups[labels == k])) for k in range(len(classes))]
     small = [k for k, count in enumerate(counts) if count < MIN_GROUPS]
@@ -168,20 +164,13 @@ def _probe(
     def probe(check: Check) -> tuple[Check, ProbeResult | None]:
         return check, run_probe(check.features(seen), target, permutations)
 
-    # Probes side by side, each on one thread: their matrices are too small to be shared out.
+    # Probes run in parallel, each on one thread: their matrices are too small to be divided.
     with (
         threadpoolctl.threadpool_limits(1),
-        concurrent.futures.ThreadPoolExecutor(_THREADS) as pool,
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        results = list(
-            tqdm.tqdm(
-                pool.map(probe, CHECKS),
-                total=len(CHECKS),
-                desc="probing",
-                unit="probe",
-                disable=not progress,
-            )
-        )
+        bar = {"desc": "probing", "unit": "probe", "disable": not progress}
+        results = list(tqdm.tqdm(pool.map(probe, CHECKS), total=len(CHECKS), **bar))
     probed = [(check, result) for check, result in results if result is not None]
     paths = [o.record.path for o in seen]
     findings, adjusted = probe_findings(probed, [classes[k] for k in present], paths)

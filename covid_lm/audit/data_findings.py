@@ -1,22 +1,21 @@
-"""Findings that need no probe: duplicates, shared patients, the splits and odd files."""
+"""Findings that need no probe: duplicates, shared patients, class balance and unusable files."""
 
+import collections
 from collections.abc import Collection, Sequence
 
+import numpy as np
 from scipy import stats
 
 from covid_lm.audit.duplicates import DuplicatePair
 from covid_lm.audit.features.container import extension_mismatch
+from covid_lm.audit.features.names import shared_name_sources, shared_patients
 from covid_lm.audit.features.observations import Observation, Unreadable
-from covid_lm.audit.findings import MAX_EXAMPLES, Finding, share_severity, shortened
-from covid_lm.audit.splits import (
-    SharedSource,
-    balance_p_value,
-    shared_name_sources,
-    shared_patients,
-)
+from covid_lm.audit.findings import MAX_EXAMPLES, Finding, share_severity, short_path
 from covid_lm.data.splits import SplitSummary
+from covid_lm.evaluation.statistics import wilson_interval
 
 MAX_PAIRS = 24
+BALANCE_SIGNIFICANCE = 0.01
 
 
 def structure_findings(
@@ -27,171 +26,210 @@ def structure_findings(
     classes: Sequence[str],
     own_test: bool,
 ) -> list[Finding]:
-    """All of them that there is reason for, the most specific first."""
-    records = [observation.record for observation in seen]
+    """Findings on the structure of a data set, the most specific first.
+
+    Args:
+        seen: the readable files.
+        unreadable: the other files.
+        pairs: duplicates, as indices into `seen`.
+        summaries: counts of each split.
+        classes: names of the classes.
+        own_test: whether the data set comes with a test split.
+    """
     found = [
-        _shared_finding(seen, shared_patients(records), by_name=False),
-        _duplicates_across(seen, pairs),
+        _patients_across_splits(seen),
+        _duplicates_across_splits(seen, pairs),
         _opposite_labels(seen, pairs),
-        _shared_finding(seen, shared_name_sources(records), by_name=True),
-        _duplicates_within(seen, pairs),
-        _mismatches(seen),
-        _unreadable(unreadable, len(seen), classes),
-        _balance(summaries, classes),
+        _name_stems_across_splits(seen),
+        _duplicates_within_split(seen, pairs),
+        _extension_mismatches(seen),
+        _unreadable_files(unreadable, len(seen), classes),
+        _class_balance(summaries, classes),
         None if own_test else _no_test_split(),
     ]
     return [finding for finding in found if finding is not None]
 
 
+def balance_p_value(summaries: Sequence[SplitSummary]) -> float:
+    """Chi-squared test of equal class shares in all splits; returns the p-value.
+
+    1.0 if fewer than two splits, or fewer than two classes, have files.
+    """
+    table = np.array([summary.class_counts for summary in summaries])
+    table = table[:, table.sum(axis=0) > 0]
+    return 1.0 if min(table.shape) < 2 else float(stats.chi2_contingency(table).pvalue)
+
+
 def _share_effect(name: str, count: int, total: int) -> dict:
-    interval = stats.binomtest(count, total).proportion_ci(0.95, method="wilson")
-    return {
-        "name": name,
-        "value": count / total,
-        "interval": [float(interval.low), float(interval.high)],
-    }
+    return {"name": name, "value": count / total, "interval": wilson_interval(count, total)}
+
+
+def _finding_on_files(
+    seen: Sequence[Observation],
+    files: Collection[int],
+    pairs: Sequence[DuplicatePair] = (),
+    test_files: Collection[int] | None = None,
+    **fields: str,
+) -> Finding | None:
+    """A finding on some of the files, or on `test_files` among the test images; None without files.
+
+    `fields` are the finding's other attributes.
+    """
+    if not files:
+        return None
+    if test_files is None:
+        effect = _share_effect("share of the images", len(files), len(seen))
+    else:
+        total = max(len(_test_files(seen)), 1)
+        effect = _share_effect("share of the test images", len(test_files), total)
+    return Finding(
+        effect=effect,
+        examples=tuple(seen[i].record.path for i in sorted(files)[:MAX_EXAMPLES]),
+        pairs=tuple((p.first, p.second) for p in pairs[:MAX_PAIRS]),
+        **fields,
+    )
 
 
 def _test_files(seen: Sequence[Observation]) -> set[int]:
     return {i for i, observation in enumerate(seen) if observation.record.split == "test"}
 
 
-def _paths(seen: Sequence[Observation], files: Collection[int]) -> tuple[str, ...]:
-    return tuple(seen[i].record.path for i in sorted(files)[:MAX_EXAMPLES])
+def _overlap_severity(affected: Collection[int], test: Collection[int]) -> str:
+    return share_severity(len(affected) / len(test)) if affected else "low"
 
 
-def _shared_finding(
-    seen: Sequence[Observation], shared: Sequence[SharedSource], by_name: bool
-) -> Finding | None:
-    if not shared:
-        return None
-    test = _test_files(seen)
-    reached = {i for source in shared for i in source.files if i in test}
-    files = [i for source in shared for i in source.files]
-    names = [
-        f"{source.name} ({' and '.join(source.splits)}"
-        + (f", {len(source.patients)} patients by the metadata)" if by_name else ")")
-        for source in shared[:5]
-    ]
-    if len(shared) > len(names):
-        names.append(f"and {len(shared) - len(names)} more")
-    what = "name stem(s)" if by_name else "patient(s)"
-    share = len(reached) / max(len(test), 1)
-    severity = share_severity(share) if reached else "low"
-    if by_name and severity == "high":
-        severity = "medium"  # a shared stem is a hint, not a patient's number
-    return Finding(
-        check="name_stems_across_splits" if by_name else "patients_across_splits",
-        title="one source, by its file names, in several splits"
-        if by_name
-        else "patients in several splits",
-        severity=severity,
+def _listed(texts: Sequence[str], shown: int) -> str:
+    more = [f"and {len(texts) - shown} more"] if len(texts) > shown else []
+    return "; ".join([*texts[:shown], *more])
+
+
+def _patients_across_splits(seen: Sequence[Observation]) -> Finding | None:
+    shared = shared_patients([observation.record for observation in seen])
+    files, test = {i for source in shared for i in source.files}, _test_files(seen)
+    names = [f"{source.name} ({' and '.join(source.splits)})" for source in shared]
+    return _finding_on_files(
+        seen,
+        files,
+        test_files=files & test,
+        check="patients_across_splits",
+        title="patients in several splits",
+        severity=_overlap_severity(files & test, test),
         leakage_class="L3.2",
-        summary=f"{len(shared)} {what} in several splits, with {len(reached)} of {len(test)} test "
-        f"images: {'; '.join(names)}.",
-        advice="Check whether these files show one patient, and move all of them into one split."
-        if by_name
-        else "Split by patient: move all images of a patient into one split.",
-        effect=_share_effect("share of the test images", len(reached), max(len(test), 1)),
-        examples=_paths(seen, files),
+        summary=f"{len(shared)} patient(s) have images in several splits; {len(files & test)} of "
+        f"{len(test)} test images are theirs: {_listed(names, 5)}.",
+        advice="Split by patient: move all images of a patient into one split.",
+    )
+
+
+def _name_stems_across_splits(seen: Sequence[Observation]) -> Finding | None:
+    shared = shared_name_sources([observation.record for observation in seen])
+    files, test = {i for source in shared for i in source.files}, _test_files(seen)
+    names = [
+        f"{source.name} ({' and '.join(source.splits)}, {len(source.patients)} patients by the "
+        "metadata)"
+        for source in shared
+    ]
+    severity = _overlap_severity(files & test, test)
+    return _finding_on_files(
+        seen,
+        files,
+        test_files=files & test,
+        check="name_stems_across_splits",
+        title="file names that suggest one source in several splits",
+        severity="medium" if severity == "high" else severity,  # a name is no proof
+        leakage_class="L3.2",
+        summary=f"{len(shared)} name stem(s) occur in several splits; {len(files & test)} of "
+        f"{len(test)} test images have such a name: {_listed(names, 5)}.",
+        advice="Check whether these files show one patient; if so, move them into one split.",
     )
 
 
 def _describe_pairs(seen: Sequence[Observation], pairs: Sequence[DuplicatePair]) -> str:
     texts = [
-        f"{shortened(seen[p.first].record.path)} = {shortened(seen[p.second].record.path)} "
+        f"{short_path(seen[p.first].record.path)} = {short_path(seen[p.second].record.path)} "
         f"(r = {p.correlation:.3f})"
-        for p in pairs[:4]
+        for p in pairs
     ]
-    if len(pairs) > len(texts):
-        texts.append(f"and {len(pairs) - len(texts)} more")
-    return "; ".join(texts)
+    return _listed(texts, 4)
 
 
-def _duplicates_across(
+def _files_of(pairs: Sequence[DuplicatePair]) -> set[int]:
+    return {i for pair in pairs for i in (pair.first, pair.second)}
+
+
+def _duplicates_across_splits(
     seen: Sequence[Observation], pairs: Sequence[DuplicatePair]
 ) -> Finding | None:
     across = [p for p in pairs if seen[p.first].record.split != seen[p.second].record.split]
-    if not across:
-        return None
-    test = _test_files(seen)
-    copied = {i for p in across for i in (p.first, p.second) if i in test}
-    return Finding(
+    files, test = _files_of(across), _test_files(seen)
+    return _finding_on_files(
+        seen,
+        files,
+        across,
+        test_files=files & test,
         check="duplicates_across_splits",
         title="duplicates across splits",
-        severity=share_severity(len(copied) / max(len(test), 1)) if copied else "low",
+        severity=_overlap_severity(files & test, test),
         leakage_class="L1.4",
-        summary=f"{len(copied)} of {len(test)} test images have a copy in another split "
+        summary=f"{len(files & test)} of {len(test)} test images have a copy in another split "
         f"({len(across)} pair(s) across splits, {sum(p.exact for p in across)} of them exact): "
         f"{_describe_pairs(seen, across)}.",
-        advice="Remove from the test split what another split holds, and score again.",
-        effect=_share_effect("share of the test images", len(copied), max(len(test), 1)),
-        examples=_paths(seen, {i for p in across for i in (p.first, p.second)}),
-        pairs=tuple((p.first, p.second) for p in across[:MAX_PAIRS]),
+        advice="Remove these images from the test split, and evaluate again.",
     )
 
 
 def _opposite_labels(seen: Sequence[Observation], pairs: Sequence[DuplicatePair]) -> Finding | None:
     opposite = [p for p in pairs if seen[p.first].record.label != seen[p.second].record.label]
-    if not opposite:
-        return None
-    files = {i for p in opposite for i in (p.first, p.second)}
-    return Finding(
+    files = _files_of(opposite)
+    return _finding_on_files(
+        seen,
+        files,
+        opposite,
         check="duplicates_opposite_labels",
-        title="duplicates with opposite labels",
+        title="duplicates with different labels",
         severity="high" if len(files) / len(seen) >= 0.01 else "medium",
         leakage_class="L1.4",
-        summary=f"{len(opposite)} pair(s) of one picture under different labels: "
+        summary=f"{len(opposite)} pair(s) of one image under different labels: "
         f"{_describe_pairs(seen, opposite)}.",
-        advice="Find out which label is true, or remove both files.",
-        effect=_share_effect("share of the images", len(files), len(seen)),
-        examples=_paths(seen, files),
-        pairs=tuple((p.first, p.second) for p in opposite[:MAX_PAIRS]),
+        advice="Find out which label is correct, or remove both files.",
     )
 
 
-def _duplicates_within(
+def _duplicates_within_split(
     seen: Sequence[Observation], pairs: Sequence[DuplicatePair]
 ) -> Finding | None:
     within = [p for p in pairs if seen[p.first].record.split == seen[p.second].record.split]
-    if not within:
-        return None
-    files = {i for p in within for i in (p.first, p.second)}
-    return Finding(
+    return _finding_on_files(
+        seen,
+        _files_of(within),
+        within,
         check="duplicates_within_split",
         title="duplicates within a split",
         severity="low",
         leakage_class="L1.4",
         summary=f"{len(within)} pair(s) within one split: {_describe_pairs(seen, within)}.",
-        advice="Keep one of each, or count them as one where intervals are computed; neighbouring "
-        "slices of one scan are found here, too.",
-        effect=_share_effect("share of the images", len(files), len(seen)),
-        examples=_paths(seen, files),
-        pairs=tuple((p.first, p.second) for p in within[:MAX_PAIRS]),
+        advice="Keep one image of each pair, or treat a pair as one when you compute intervals; "
+        "neighbouring slices of one scan are found here, too.",
     )
 
 
-def _mismatches(seen: Sequence[Observation]) -> Finding | None:
+def _extension_mismatches(seen: Sequence[Observation]) -> Finding | None:
     files = [i for i, o in enumerate(seen) if extension_mismatch(o.record.filename, o.format)]
-    if not files:
-        return None
-    counts: dict[str, int] = {}
-    for i in files:
-        counts[seen[i].record.split] = counts.get(seen[i].record.split, 0) + 1
+    counts = collections.Counter(seen[i].record.split for i in files)
     per_split = ", ".join(f"{count} in {split}" for split, count in counts.items())
-    return Finding(
+    return _finding_on_files(
+        seen,
+        files,
         check="extension_mismatch",
-        title="extension names another format than the file's",
+        title="file name extension differs from the file's format",
         severity="low",
         leakage_class="L2",
         summary=f"{len(files)} file(s): {per_split}.",
-        advice="Rename them, and choose the decoder by the file's content.",
-        effect=_share_effect("share of the images", len(files), len(seen)),
-        examples=_paths(seen, files),
+        advice="Correct the extensions, and select the decoder by the file's content.",
     )
 
 
-def _unreadable(
+def _unreadable_files(
     unreadable: Sequence[Unreadable], num_readable: int, classes: Sequence[str]
 ) -> Finding | None:
     if not unreadable:
@@ -205,15 +243,15 @@ def _unreadable(
         severity="low",
         leakage_class=None,
         summary=f"{len(unreadable)} file(s) could not be decoded and were left out: {per_class}.",
-        advice="Repair or remove them; a reader that skips them changes the balance of classes.",
+        advice="Repair or remove them; skipping them in training changes the class balance.",
         effect=_share_effect("share of the files", len(unreadable), total),
         examples=tuple(f"{u.record.path}: {u.reason}" for u in unreadable[:MAX_EXAMPLES]),
     )
 
 
-def _balance(summaries: Sequence[SplitSummary], classes: Sequence[str]) -> Finding | None:
+def _class_balance(summaries: Sequence[SplitSummary], classes: Sequence[str]) -> Finding | None:
     p_value = balance_p_value(summaries)
-    if p_value >= 0.01:
+    if p_value >= BALANCE_SIGNIFICANCE:
         return None
     rows = "; ".join(
         f"{s.split} "
@@ -225,18 +263,18 @@ def _balance(summaries: Sequence[SplitSummary], classes: Sequence[str]) -> Findi
         title="class balance differs between splits",
         severity="low",
         leakage_class="L3.3",
-        summary=f"Class counts differ by more than chance (p = {p_value:.2g}): {rows}.",
-        advice="Stratify the split, or report balanced accuracy.",
+        summary=f"The class shares differ by more than chance (p = {p_value:.2g}): {rows}.",
+        advice="Stratify the split by class, or report balanced accuracy.",
     )
 
 
 def _no_test_split() -> Finding:
     return Finding(
         check="no_test_split",
-        title="no test split of its own",
+        title="no test split",
         severity="low",
         leakage_class="L1.1",
-        summary="The data has no test split; one was drawn at random from its files for this "
-        "audit, which knows no patients.",
-        advice="Set aside a test split by patient or source before any model is chosen.",
+        summary="The data set has no test split. For this audit one was drawn at random, without "
+        "knowledge of patients.",
+        advice="Set aside a test split by patient or source before you choose a model.",
     )

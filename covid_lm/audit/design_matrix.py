@@ -1,8 +1,8 @@
-"""Features of any kind as columns that a linear probe can read."""
+"""Design matrix of a probe: features of any kind as columns of zeros and ones."""
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -14,11 +14,11 @@ MAX_COLUMNS = 400
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What one check looks at.
+    """Features of one check.
 
     Attributes:
-        numbers: named numeric features, float [n] each.
-        facts: for each of the n files what is true of it, as text.
+        numbers: numeric features by name, float [n] each.
+        facts: for each of the n files, statements that hold for it, as text.
     """
 
     numbers: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -27,33 +27,40 @@ class Features:
 
 @dataclasses.dataclass(frozen=True)
 class DesignMatrix:
-    """Columns of zeros and ones, float32 [n, columns], and what a 1 in each means."""
+    """Columns of zeros and ones, float32 [n, columns], and the statement that each stands for."""
 
     columns: np.ndarray
     names: tuple[str, ...]
 
 
 def design_matrix(features: Features, num_files: int) -> DesignMatrix:
-    """Each number cut into bins, each fact a column; columns that repeat another are left out.
+    """Builds the matrix: bins of each number, and a column for each fact.
 
-    Nothing here looks at labels: the columns may be made once for all folds.
+    Of columns that are equal, or complements of each other, only the first is kept, and at most
+    400 columns in all. Labels are not used, so one matrix serves all folds.
     """
-    columns, names = [], []
-    for name, values in features.numbers.items():
-        for text, column in binned(name, np.asarray(values, float)):
-            names.append(text)
-            columns.append(column)
-    for fact, column in _fact_columns(features.facts, num_files):
-        names.append(fact)
-        columns.append(column)
-    return _distinct(columns, names, num_files)
+    columns = [
+        (text, column)
+        for name, values in features.numbers.items()
+        for text, column in binned(name, np.asarray(values, float))
+    ]
+    columns += _fact_columns(features.facts, num_files)
+    distinct: dict[bytes, tuple[str, np.ndarray]] = {}
+    for name, column in columns:
+        if column.any() and not column.all():
+            distinct.setdefault(np.packbits(column ^ column[0]).tobytes(), (name, column))
+    kept = list(distinct.values())[:MAX_COLUMNS]
+    if not kept:
+        return DesignMatrix(np.empty((num_files, 0), np.float32), ())
+    names, chosen = zip(*kept, strict=True)
+    return DesignMatrix(np.stack(chosen, axis=1).astype(np.float32), names)
 
 
 def cut_points(values: np.ndarray) -> np.ndarray:
-    """Where to cut: near the quantiles, between values that occur, and around frequent values.
+    """Cut points between bins: near the quantiles, and on both sides of frequent values.
 
-    A value that a bin's share of the files or more have gets a bin of its own, so that what is
-    the same for one class is never mixed with its neighbours.
+    A value of at least 1/12 of the files gets a bin of its own, so that a value shared by one
+    class is not mixed with its neighbours.
     """
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) < 2:
@@ -68,7 +75,7 @@ def cut_points(values: np.ndarray) -> np.ndarray:
 
 
 def binned(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Named columns of a number: one for each bin, and one for each cut, "above it"."""
+    """Named columns of a number: one for each cut ("above it") and one for each inner bin."""
     cuts = cut_points(values)
     if not len(cuts):
         return []
@@ -85,8 +92,10 @@ def _short(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def _fact_columns(facts: Sequence[tuple[str, ...]], num_files: int) -> list[tuple[str, np.ndarray]]:
-    """A column for each of the facts that split the files best, rare and universal ones last."""
+def _fact_columns(
+    facts: Sequence[tuple[str, ...]], num_files: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """A column for each fact, those that divide the files most evenly first."""
     rows = collections.defaultdict(list)
     for index, known in enumerate(facts):
         for fact in known:
@@ -94,25 +103,16 @@ def _fact_columns(facts: Sequence[tuple[str, ...]], num_files: int) -> list[tupl
     least = max(MIN_FILES, MIN_SHARE * num_files)
     kept = [fact for fact, found in rows.items() if least <= len(found) < num_files]
     kept.sort(key=lambda fact: (-len(rows[fact]) * (num_files - len(rows[fact])), fact))
-    columns = []
     for fact in kept[: 4 * MAX_COLUMNS]:
         column = np.zeros(num_files, bool)
         column[rows[fact]] = True
-        columns.append((fact, column))
-    return columns
+        yield fact, column
 
 
-def _distinct(columns: list[np.ndarray], names: list[str], num_files: int) -> DesignMatrix:
-    """The first of the columns that say the same, and of those at most 400."""
-    seen, kept = set(), []
-    for index, column in enumerate(columns):
-        # A column and its complement are one question.
-        key = np.packbits(column ^ column[0]).tobytes()
-        if key not in seen and column.any() and not column.all():
-            seen.add(key)
-            kept.append(index)
-    kept = kept[:MAX_COLUMNS]
-    if not kept:
-        return DesignMatrix(np.empty((num_files, 0), np.float32), ())
-    matrix = np.stack([columns[i] for i in kept], axis=1).astype(np.float32)
-    return DesignMatrix(matrix, tuple(names[i] for i in kept))
+def standardized(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Scales vectors along `axis` to mean 0 and length 1; constant vectors become 0.
+
+    The product of two such vectors is their correlation.
+    """
+    centred = values - values.mean(axis=axis, keepdims=True)
+    return centred / np.maximum(np.linalg.norm(centred, axis=axis, keepdims=True), 1e-6)

@@ -2,11 +2,13 @@
 
 import collections
 import dataclasses
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
 
+from covid_lm.audit.design_matrix import standardized
 from covid_lm.audit.features.observations import Observation
 
 HASH_SIDE = 8
@@ -19,12 +21,12 @@ _BLOCK = 1024
 
 @dataclasses.dataclass(frozen=True)
 class DuplicatePair:
-    """Two files that show the same picture.
+    """Two files that show the same image.
 
     Attributes:
-        first, second: their indices, first < second.
-        correlation: of their thumbnails, 1.0 where the files are the same byte for byte.
-        exact: whether they are.
+        first, second: indices of the files, first < second.
+        correlation: of their thumbnails; 1.0 for exact copies.
+        exact: whether the files are identical byte for byte.
     """
 
     first: int
@@ -34,15 +36,15 @@ class DuplicatePair:
 
 
 def find_duplicates(observations: Sequence[Observation]) -> list[DuplicatePair]:
-    """All pairs of the same picture, whatever its size, format or compression.
+    """Finds all pairs of files with the same image, whatever its size, format or compression.
 
-    Two pictures are near duplicates where their 32 x 32 thumbnails correlate by 0.97 or more,
-    both as they are and after the data set's mean picture is taken away: scans of one kind all
-    look alike, and only what is a picture's own can tell it from the others. Rotated, mirrored and
-    cropped copies aren't found. Of n exact copies each is paired with the first only.
+    Two images are near duplicates if their 32 x 32 thumbnails correlate by 0.97 or more, both as
+    they are and after subtraction of the data set's mean thumbnail: scans of one kind resemble
+    each other, and only the difference from the mean distinguishes them. Rotated, mirrored and
+    cropped copies are not found. Each of several exact copies is paired with the first only.
 
     Returns:
-        Pairs by falling correlation; exact ones first.
+        Exact pairs, then near duplicates by descending correlation.
     """
     groups = collections.defaultdict(list)
     for index, observation in enumerate(observations):
@@ -61,20 +63,43 @@ def find_duplicates(observations: Sequence[Observation]) -> list[DuplicatePair]:
     return sorted([*exact, *near], key=lambda p: (not p.exact, -p.correlation, p.first, p.second))
 
 
-def near_pairs(thumbnails: np.ndarray) -> list[tuple[int, int, float]]:
-    """Pairs (i, j, correlation), i < j, of near duplicates.
-
-    Every pair's hashes are compared, in blocks: 10,000 images take seconds.
+def independent_groups(
+    patients: Sequence[str | None], pairs: Sequence[DuplicatePair]
+) -> np.ndarray:
+    """Numbers the groups of dependent files: files of one patient, and duplicates of each other.
 
     Args:
-        thumbnails: uint8 [n, 32, 32]; nearly uniform ones match nothing.
+        patients: the patient of each of the n files, None where unknown.
+        pairs: duplicates.
+
+    Returns:
+        int [n], the group of each file, numbered from 0 in the order of the files.
     """
-    vectors = _standardized(thumbnails.reshape(len(thumbnails), -1).astype(np.float32))
+    # A graph of files and patients, whose edges join a patient's files, and duplicates.
+    numbers = {name: len(patients) + i for i, name in enumerate(dict.fromkeys(patients))}
+    links = [(i, numbers[name]) for i, name in enumerate(patients) if name is not None]
+    links += [(pair.first, pair.second) for pair in pairs]
+    rows, columns = np.array(links, int).reshape(-1, 2).T
+    size = len(patients) + len(numbers)
+    graph = sparse.coo_array((np.ones(len(links)), (rows, columns)), shape=(size, size))
+    _, groups = csgraph.connected_components(graph, directed=False)
+    return groups[: len(patients)]
+
+
+def near_pairs(thumbnails: np.ndarray) -> list[tuple[int, int, float]]:
+    """Finds near duplicates, as (i, j, correlation) with i < j.
+
+    All pairs of hashes are compared, in blocks: 10,000 images take seconds.
+
+    Args:
+        thumbnails: uint8 [n, 32, 32]; nearly uniform ones have no duplicates.
+    """
+    vectors = standardized(thumbnails.reshape(len(thumbnails), -1).astype(np.float32), axis=1)
     textured = np.flatnonzero(thumbnails.std(axis=(1, 2)) >= MIN_SPREAD)
     vectors = vectors[textured]
     own = vectors
     if len(vectors) >= _MIN_IMAGES_FOR_MEAN:
-        own = _standardized(vectors - vectors.mean(axis=0))
+        own = standardized(vectors - vectors.mean(axis=0), axis=1)
     signs = perceptual_hash(own.reshape(-1, *thumbnails.shape[1:])) * 2.0 - 1  # [n, 64]
     pairs: list[tuple] = []
     for start in range(0, len(vectors), _BLOCK):
@@ -93,43 +118,17 @@ def near_pairs(thumbnails: np.ndarray) -> list[tuple[int, int, float]]:
     return [(int(textured[i]), int(textured[j]), min(float(c), 1.0)) for i, j, c in pairs]
 
 
-def perceptual_hash(pictures: np.ndarray) -> np.ndarray:
-    """64 bits a picture: which of its 8 x 8 blocks are brighter than their median.
+def perceptual_hash(images: np.ndarray) -> np.ndarray:
+    """64 bits per image: which of its 8 x 8 blocks are brighter than the median block.
 
     Args:
-        pictures: [n, side, side], side a multiple of 8.
+        images: [n, side, side], side a multiple of 8.
 
     Returns:
         float32 [n, 64] of zeros and ones.
     """
-    count, side, _ = pictures.shape
+    count, side, _ = images.shape
     step = side // HASH_SIDE
-    blocks = pictures.reshape(count, HASH_SIDE, step, HASH_SIDE, step).mean(axis=(2, 4))
+    blocks = images.reshape(count, HASH_SIDE, step, HASH_SIDE, step).mean(axis=(2, 4))
     blocks = blocks.reshape(count, HASH_SIDE**2)
     return (blocks > np.median(blocks, axis=1, keepdims=True)).astype(np.float32)
-
-
-def _standardized(vectors: np.ndarray) -> np.ndarray:
-    """Rows of mean 0 and length 1, so that a product of two is their correlation."""
-    vectors = vectors - vectors.mean(axis=1, keepdims=True)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-
-
-def connected_groups(num_items: int, links: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Labels, int [num_items], equal for items that links join, directly or not."""
-    parent = list(range(num_items))
-
-    def root(item: int) -> int:
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    for first, second in links:
-        parent[max(root(first), root(second))] = min(root(first), root(second))
-    return np.array([root(item) for item in range(num_items)], int)
-
-
-def chain(members: Sequence[int]) -> list[tuple[int, int]]:
-    """Links that join all members of one group."""
-    return list(itertools.pairwise(members))

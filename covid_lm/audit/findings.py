@@ -1,7 +1,7 @@
-"""From what was measured to findings: how severe, of which kind of leakage, and what to do.
+"""Findings: severity, kind of leakage, and advice, derived from the results of the checks.
 
-Leakage classes are those of Kapoor and Narayanan (2023), "Leakage and the reproducibility crisis
-in machine-learning-based science", Patterns 4 (9), 100804.
+The kinds of leakage are those of Kapoor and Narayanan (2023), "Leakage and the reproducibility
+crisis in machine-learning-based science", Patterns 4 (9), 100804.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from covid_lm.audit.probes import Marker, ProbeResult
 
 SEVERITIES = ("high", "medium", "low", "info")
 LEAKAGE_CLASSES = {
-    "L1.1": "no test set of its own",
+    "L1.1": "no separate test set",
     "L1.4": "duplicates",
     "L2": "features that are not legitimate",
     "L3.1": "temporal leakage",
@@ -22,26 +22,26 @@ LEAKAGE_CLASSES = {
     "L3.3": "sampling bias",
 }
 SIGNIFICANCE = 0.05
-# Lower bounds of the area's 95% interval from which on a probe is of high and of medium severity.
-# What is measured on the pixels may be a lesion's own effect, so it has to say more.
-AREA_BOUNDS = {True: (0.65, 0.55), False: (0.80, 0.65)}
+# Lower bounds of the AUC's 95% interval for high and medium severity, for properties of the file
+# (True) and for measurements of the pixels, which may reflect the disease itself.
+AUC_BOUNDS = {True: (0.65, 0.55), False: (0.80, 0.65)}
 MAX_EXAMPLES = 12
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that could tell the label, or make a test score too good.
+    """A property of the data or the model that may inflate a test score.
 
     Attributes:
-        check: which check found it.
-        title: in a few words.
+        check: name of the check that made the finding.
+        title: a few words.
         severity: one of `SEVERITIES`.
-        leakage_class: a key of `LEAKAGE_CLASSES`; None for what is no leakage.
+        leakage_class: a key of `LEAKAGE_CLASSES`; None for a problem that is no leakage.
         summary: one or two sentences with the effect and its interval.
         advice: one sentence on what to do.
         effect: `name`, `value`, `interval` and, for probes, `p_value` and `adjusted_p_value`.
-        examples: paths of files that show it.
-        pairs: of indices into the observations, for thumbnails.
+        examples: paths of files that show the problem.
+        pairs: pairs of indices into the observations, shown as thumbnails.
     """
 
     check: str
@@ -55,16 +55,16 @@ class Finding:
     pairs: tuple[tuple[int, int], ...] = ()
 
 
-def shortened(path: str) -> str:
-    """The last two components of a path, which are enough to find the file."""
+def short_path(path: str) -> str:
+    """Returns the last two components of a path, enough to find the file."""
     return "/".join(path.replace("!", "/").split("/")[-2:])
 
 
 def ranked(findings: Sequence[Finding]) -> list[Finding]:
-    """By severity, then by effect in steps of a tenth, then in the order of the checks.
+    """Sorts findings by severity, then by effect in steps of 0.1, then by the order of the checks.
 
-    The coarse steps let a specific check (mode) go before a general one that sees the same thing
-    (first 64 bytes).
+    The coarse steps list a specific check (mode) before a general one that detects the same
+    problem (first 64 bytes).
     """
 
     def key(finding: Finding) -> tuple[int, float]:
@@ -74,32 +74,33 @@ def ranked(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=key)
 
 
-def area_severity(kind: str, lower_bound: float) -> str:
-    """Severity of a significant probe, from the lower bound of its area's interval."""
-    high, medium = AREA_BOUNDS[kind == FILE]
+def auc_severity(kind: str, lower_bound: float) -> str:
+    """Severity of a significant probe, given the lower bound of its AUC's interval."""
+    high, medium = AUC_BOUNDS[kind == FILE]
     if lower_bound >= high:
         return "high"
     return "medium" if lower_bound >= medium else "low"
 
 
 def share_severity(share: float) -> str:
-    """Severity of a share of the test images that the other splits have seen."""
+    """Severity of overlap between splits, given the share of the test images that it affects."""
     if share >= 0.05:
         return "high"
     return "medium" if share >= 0.005 else "low"
 
 
 def probe_findings(
-    probed: Sequence[tuple[Check, ProbeResult]],
-    classes: Sequence[str],
-    paths: Sequence[str],
+    probed: Sequence[tuple[Check, ProbeResult]], classes: Sequence[str], paths: Sequence[str]
 ) -> tuple[list[Finding], list[float]]:
-    """Findings of the probes that stand after correction, and all adjusted p-values.
+    """Makes a finding of every probe that is significant after Holm's correction.
 
     Args:
-        probed: checks and their results, constant ones left out.
-        classes: the classes' names.
-        paths: of the files that were probed.
+        probed: checks with their results, without constant features.
+        classes: names of the classes.
+        paths: paths of the probed files.
+
+    Returns:
+        The findings, and the adjusted p-value of every probe.
     """
     p_values = [result.p_value for _, result in probed]
     adjusted = multipletests(p_values, method="holm")[1].tolist() if p_values else []
@@ -122,18 +123,17 @@ def _probe_finding(
     low, high = score.auc_interval
     marker = result.markers[0]
     summary = (
-        f"Tells the label with AUC {score.auc:.3f} [{low:.3f}, {high:.3f}] and accuracy "
+        f"Predicts the label with AUC {score.auc:.3f} [{low:.3f}, {high:.3f}] and accuracy "
         f"{score.accuracy:.1%} ({score.majority:.1%} by guessing)"
     )
     if result.test:
         summary += f", {result.test.correct}/{result.test.n} on the test split"
-    summary += f"; {marker_text(marker, classes)}."
     return Finding(
         check=check.name,
         title=check.title,
-        severity=area_severity(check.kind, low),
+        severity=auc_severity(check.kind, low),
         leakage_class=check.leakage_class,
-        summary=summary,
+        summary=f"{summary}; {_describe_marker(marker, classes)}.",
         advice=check.advice,
         effect={
             "name": "AUC out of fold",
@@ -146,8 +146,8 @@ def _probe_finding(
     )
 
 
-def marker_text(marker: Marker, classes: Sequence[str]) -> str:
-    """What a marker says and where: at most the two classes where it is most and least true."""
+def _describe_marker(marker: Marker, classes: Sequence[str]) -> str:
+    """Names the two classes in which the marker is most and least frequent."""
     order = sorted(range(len(classes)), key=lambda k: -marker.class_shares[k])
     most, least = order[0], order[-1]
     return (

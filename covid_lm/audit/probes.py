@@ -1,17 +1,17 @@
-"""How well the label can be told from one kind of feature: a linear probe, tested by permutation.
+"""Probes: how well one kind of feature predicts the label, with a permutation test.
 
-A probe is ridge regression of the class indicators on binned features. It is scored out of fold,
-no patient being on both sides, on all the data; the score on the data set's own test split stands
-beside it. Least squares fits any number of permuted labels in one matrix product, so that every
-permutation is a full cross-validation, fits and all (a test that permutes only finished scores
-takes cross-validated ones for independent, which they aren't).
+A probe is a ridge regression of the class indicators on binned features. It is scored out of fold
+on all the data, with no patient in both parts of a fold, and on the data set's own test split.
+Least squares fits any number of permuted labels in one matrix product, so every permutation is a
+complete cross-validation. (A test that permutes finished scores only would treat cross-validated
+predictions as independent, which they are not.)
 """
 
 import dataclasses
 
 import numpy as np
 
-from covid_lm.audit.design_matrix import DesignMatrix, Features, design_matrix
+from covid_lm.audit.design_matrix import DesignMatrix, Features, design_matrix, standardized
 from covid_lm.audit.intervals import (
     bounded_area_interval,
     design_effect,
@@ -23,22 +23,22 @@ from covid_lm.evaluation.statistics import areas_under_curve
 FOLDS = 5
 PERMUTATIONS = 999
 FIRST_PERMUTATIONS = 99
+NUM_MARKERS = 5
 _ENOUGH_EXCEEDANCES = 10
 _MAX_CELLS = 8_000_000
-NUM_MARKERS = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Predictions of n files counted.
+    """Score of the predictions of n files.
 
     Attributes:
-        n, correct: files, and those whose class was told.
+        n, correct: number of files, and of correct predictions.
         accuracy, accuracy_interval: with its 95% interval over groups.
-        majority: the share of the most frequent class, which a guess would reach.
-        auc, auc_interval: area under the ROC curve (for more classes the mean of one against the
-            rest), with its 95% interval over groups.
-        design_effect: how much wider than over single files the accuracy's variance is.
+        majority: share of the most frequent class, the accuracy of a constant guess.
+        auc, auc_interval: area under the ROC curve (for more than two classes the mean of one
+            against the rest), with its 95% interval over groups.
+        design_effect: variance of the accuracy relative to that of independent files.
     """
 
     n: int
@@ -53,12 +53,12 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Marker:
-    """One column that goes with the label.
+    """A column of the design matrix that correlates with the label.
 
     Attributes:
-        text: what it says of a file.
-        class_shares: the share of each class's files of which it is true.
-        files: their indices.
+        text: the statement that the column stands for.
+        class_shares: for each class, the share of its files for which the statement holds.
+        files: indices of the files for which it holds.
     """
 
     text: str
@@ -68,16 +68,16 @@ class Marker:
 
 @dataclasses.dataclass(frozen=True)
 class ProbeResult:
-    """What one probe found.
+    """Result of one probe.
 
     Attributes:
         score: out of fold, on all files.
-        test: fitted on the other splits, on the test split; None where it lacks a class.
-        p_value: of the labels being no better told than if they were shuffled among the groups:
-            twice the smaller of the two permutation p-values, of the out-of-fold correlation and
-            of the strongest single column.
-        permutations: how many were drawn.
-        markers: the columns that go with the label most, strongest first.
+        test: fitted on the other splits and scored on the test split; None if that lacks a class.
+        p_value: of the hypothesis that the labels are exchangeable between groups: twice the
+            smaller of two permutation p-values, of the out-of-fold correlation and of the
+            strongest single column.
+        permutations: number of permutations.
+        markers: the columns with the strongest correlation with the label, strongest first.
     """
 
     score: Score
@@ -89,11 +89,11 @@ class ProbeResult:
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """The probes' target and what its randomness is.
+    """Target of the probes.
 
     Attributes:
         labels: int [n], 0 to num_classes - 1.
-        groups: int [n], 0 to the number of groups - 1: files that aren't independent share one.
+        groups: int [n], 0 to the number of groups - 1; dependent files have the same group.
         is_test: bool [n].
         num_classes: 2 or more.
         seed: of folds, permutations and bootstraps.
@@ -106,7 +106,7 @@ class Labels:
     seed: int = 0
 
     def indicators(self, labels: np.ndarray) -> np.ndarray:
-        """bool [n, ..., k] of int labels [n, ...]: k is 1 for two classes."""
+        """Class indicators, bool [n, ..., k], of int labels [n, ...]; k is 1 for two classes."""
         if self.num_classes == 2:
             return (labels == 1)[..., None]
         return labels[..., None] == np.arange(self.num_classes)
@@ -115,12 +115,15 @@ class Labels:
 def run_probe(
     features: Features, target: Labels, permutations: int = PERMUTATIONS
 ) -> ProbeResult | None:
-    """Probes the labels; None where the features are the same for every file."""
+    """Probes the labels; returns None if the features are the same for every file."""
     matrix = design_matrix(features, len(target.labels))
     if not matrix.names:
         return None
     rng = np.random.default_rng(target.seed)
-    model = FoldRidge(matrix.columns, _folds(target.groups, rng))
+    # Folds are drawn without regard to the labels, because the permutations exchange these.
+    num_groups = int(target.groups.max()) + 1
+    folds = (rng.permutation(num_groups) % min(FOLDS, num_groups))[target.groups]
+    model = FoldRidge(matrix.columns, folds)
     truth = target.indicators(target.labels)
     predictions, scores = model.predict(truth.astype(np.float32))
     score = _score(predictions, scores, target, np.arange(len(truth)), rng)
@@ -134,18 +137,6 @@ def run_probe(
     )
 
 
-def _folds(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each file's fold, without a look at the labels, which the permutations exchange."""
-    num_groups = int(groups.max()) + 1
-    return (rng.permutation(num_groups) % min(FOLDS, num_groups))[groups]
-
-
-def _predicted_labels(predictions: np.ndarray) -> np.ndarray:
-    if predictions.shape[1] == 1:
-        return (predictions[:, 0] > 0.5).astype(int)
-    return predictions.argmax(axis=1)
-
-
 def _score(
     predictions: np.ndarray,
     scores: np.ndarray,
@@ -155,9 +146,12 @@ def _score(
 ) -> Score:
     labels = target.labels[files]
     _, groups = np.unique(target.groups[files], return_inverse=True)
-    correct = _predicted_labels(predictions) == labels
+    if target.num_classes == 2:
+        correct = (predictions[:, 0] > 0.5) == labels
+    else:
+        correct = predictions.argmax(axis=1) == labels
     truth = target.indicators(labels)
-    rounded = np.round(scores.astype(float), 6)  # equal columns, equal scores
+    rounded = np.round(scores.astype(float), 6)  # equal columns give equal scores
     return Score(
         n=len(labels),
         correct=int(correct.sum()),
@@ -173,8 +167,7 @@ def _score(
 def _test_score(
     columns: np.ndarray, truth: np.ndarray, target: Labels, rng: np.random.Generator
 ) -> Score | None:
-    test = np.flatnonzero(target.is_test)
-    train = np.flatnonzero(~target.is_test)
+    test, train = np.flatnonzero(target.is_test), np.flatnonzero(~target.is_test)
     if len(np.unique(target.labels[test])) < target.num_classes or not len(train):
         return None
     targets = truth[train].astype(np.float32)
@@ -185,10 +178,9 @@ def _test_score(
 def permuted_labels(
     labels: np.ndarray, groups: np.ndarray, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Labels shuffled among whole groups, int [n, count].
+    """Permutes labels between whole groups, int [n, count].
 
-    Groups of one label exchange their labels with each other; where a group has files of several,
-    they are shuffled within it.
+    Groups of one label exchange their labels; a group with several labels permutes them within.
     """
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(groups[order]) > 0])
@@ -212,30 +204,27 @@ def _permutation_test(
     permutations: int,
     rng: np.random.Generator,
 ) -> tuple[float, int]:
-    """The p-value and the number of permutations drawn.
+    """The p-value and the number of permutations.
 
-    After the first 99 only a probe that fewer than 10 of them reached is tested on.
+    Stops after 99 permutations if at least 10 of them reached each observed statistic.
     """
     truth = target.indicators(target.labels).astype(np.float32)
-    standardized = _standardized(matrix.columns)
+    columns = standardized(matrix.columns)
     observed = (
-        _mean_correlation(scores[:, None], truth[:, None])[0],
-        _strongest(standardized, truth[:, None])[0],
+        _mean_correlation(scores[:, None], truth[:, None])[0] - 1e-6,
+        _strongest(columns, truth[:, None])[0] - 1e-6,
     )
     exceeding, drawn = np.zeros(2, int), 0
     chunk = max(1, _MAX_CELLS // (len(truth) * truth.shape[1]))
     while drawn < permutations:
-        screening = drawn < FIRST_PERMUTATIONS
-        goal = min(FIRST_PERMUTATIONS if screening else permutations, permutations)
+        goal = min(FIRST_PERMUTATIONS if drawn < FIRST_PERMUTATIONS else permutations, permutations)
         count = min(chunk, goal - drawn)
         labels = permuted_labels(target.labels, target.groups, count, rng)
         shuffled = target.indicators(labels).astype(np.float32)  # [n, count, k]
-        flat = shuffled.reshape(len(truth), -1)
-        _, outside = model.predict(flat)
-        exceeding[0] += np.sum(
-            _mean_correlation(outside.reshape(shuffled.shape), shuffled) >= observed[0] - 1e-6
-        )
-        exceeding[1] += np.sum(_strongest(standardized, shuffled) >= observed[1] - 1e-6)
+        _, outside = model.predict(shuffled.reshape(len(truth), -1))
+        correlations = _mean_correlation(outside.reshape(shuffled.shape), shuffled)
+        exceeding[0] += np.sum(correlations >= observed[0])
+        exceeding[1] += np.sum(_strongest(columns, shuffled) >= observed[1])
         drawn += count
         if drawn == FIRST_PERMUTATIONS and exceeding.min() >= _ENOUGH_EXCEEDANCES:
             break
@@ -243,27 +232,21 @@ def _permutation_test(
     return float(min(1.0, 2 * smaller)), drawn
 
 
-def _standardized(columns: np.ndarray) -> np.ndarray:
-    """Columns of mean 0 and length 1; constant ones become 0."""
-    centred = columns - columns.mean(axis=0)
-    return centred / np.maximum(np.linalg.norm(centred, axis=0), 1e-6)
-
-
 def _mean_correlation(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Of [n, permutations, k] with the same: the correlation, averaged over k."""
-    return (_standardized(scores) * _standardized(truth)).sum(axis=0).mean(axis=-1)
+    """Correlation of scores and truth, both [n, permutations, k], averaged over k."""
+    return (standardized(scores) * standardized(truth)).sum(axis=0).mean(axis=-1)
 
 
-def _strongest(standardized: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The largest absolute correlation of any column [n, d] with any class, by permutation."""
-    flat = _standardized(truth).reshape(len(truth), -1)
-    largest = np.abs(standardized.T @ flat).max(axis=0)
+def _strongest(columns: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Largest absolute correlation of any column [n, d] with any class, float [permutations]."""
+    flat = standardized(truth).reshape(len(truth), -1)
+    largest = np.abs(columns.T @ flat).max(axis=0)
     return largest.reshape(truth.shape[1:]).max(axis=-1)
 
 
 def _markers(matrix: DesignMatrix, target: Labels) -> tuple[Marker, ...]:
     truth = target.indicators(target.labels).astype(np.float32)
-    strength = np.abs(_standardized(matrix.columns).T @ _standardized(truth)).max(axis=1)
+    strength = np.abs(standardized(matrix.columns).T @ standardized(truth)).max(axis=1)
     markers = []
     for index in np.argsort(-strength, kind="stable")[:NUM_MARKERS]:
         column = matrix.columns[:, index] > 0

@@ -1,19 +1,19 @@
-"""Ridge regression of many targets at once, fold by fold, on one set of features."""
+"""Ridge regression of many targets at once on one set of features, with cross-validation."""
 
 import numpy as np
 from scipy import linalg
 
 
 def penalty(num_files: int) -> float:
-    """How much a weight is shrunk: as if 3 + 1% more files contradicted its column."""
+    """Shrinkage of a weight, equal to 3 + 1% of the files as evidence against its column."""
     return 3 + 0.01 * num_files
 
 
 class RidgeFit:
     """The features' half of a ridge regression, equal to scikit-learn's `Ridge(penalty(n))`.
 
-    The factorization is kept, so that further targets, thousands of permuted labels for
-    instance, cost a matrix product each.
+    The factorization is kept, so that every further target (thousands of permuted labels) costs
+    one matrix product.
 
     Args:
         columns: float32 [n, d].
@@ -22,14 +22,22 @@ class RidgeFit:
     def __init__(self, columns: np.ndarray):
         self.mean = columns.mean(axis=0)
         self.centred = columns - self.mean
-        # Of the two equivalent systems, d x d and n x n, the smaller one.
+        # Solves the smaller of the two equivalent systems, d x d or n x n.
         self.dual = self.centred.shape[1] > self.centred.shape[0]
         gram = self.centred @ self.centred.T if self.dual else self.centred.T @ self.centred
         gram[np.diag_indices_from(gram)] += penalty(len(columns))
         self.factor = linalg.cho_factor(gram, overwrite_a=True)
 
     def predict(self, targets: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Fits targets, float32 [n, t], and predicts them less their means, [m, t], for columns."""
+        """Fits the targets and predicts their difference from their means for new files.
+
+        Args:
+            targets: float32 [n, t].
+            columns: float32 [m, d], of the new files.
+
+        Returns:
+            float32 [m, t].
+        """
         centred = targets - targets.mean(axis=0)
         if self.dual:
             weights = self.centred.T @ linalg.cho_solve(self.factor, centred)
@@ -43,7 +51,7 @@ class FoldRidge:
 
     Args:
         columns: float32 [n, d].
-        folds: int [n], each file's fold.
+        folds: int [n], the fold of each file.
     """
 
     def __init__(self, columns: np.ndarray, folds: np.ndarray):
@@ -52,10 +60,17 @@ class FoldRidge:
         self.fits = [RidgeFit(columns[~inside]) for inside in self.insides]
 
     def predict(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions, and the same less the training folds' means, float32 [n, targets].
+        """Predicts each file from the other folds.
 
-        A fold with many of a class leaves few of it to the others, so their mean runs against
-        the label: pooled over folds it would push areas below a half.
+        A fold with many files of a class leaves few of them to the other folds, so the mean of
+        these folds is negatively correlated with the label and would bias AUCs pooled over folds
+        below 0.5. Scores are therefore predictions minus that mean.
+
+        Args:
+            targets: float32 [n, t].
+
+        Returns:
+            Predictions and scores, float32 [n, t] each.
         """
         predictions, scores = np.empty_like(targets), np.empty_like(targets)
         for inside, fit in zip(self.insides, self.fits, strict=True):

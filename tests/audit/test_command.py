@@ -44,7 +44,7 @@ def test_summary_files_and_exit_status(leaking, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("audit of folder: 48 images\n")
     assert "HIGH   file name length [L2 features that are not legitimate]" in printed
-    assert "no test split of its own" in printed
+    assert "no test split [L1.1 no separate test set]" in printed
     assert "damaged.png: not an image" in printed
     assert "p-values corrected for them (Holm)" in printed
     report = json.loads((output / "audit.json").read_text())

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from covid_lm.audit.data_audit import AuditReport, audit_dataset
-from covid_lm.audit.detection_curve import EXPECTED_CHECKS, expected_finding
-from covid_lm.audit.findings import Finding, area_severity, ranked, share_severity
+from covid_lm.audit.findings import Finding, auc_severity, ranked, share_severity
 from covid_lm.data.covid_ct import covid_ct
 from covid_lm.data.phantom.dataset import LEAKS, phantom
 from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
+from tests.audit.planted_leaks import EXPECTED_CHECKS, expected_finding
 from tests.audit.synthetic import noise, noise_dataset, record
 from tests.conftest import encode
 
@@ -99,7 +99,7 @@ def test_a_small_class_is_left_out():
 
 
 def test_unusable_data_is_refused():
-    with pytest.raises(InputError, match=r"^noise: one class only; there is no label to tell$"):
+    with pytest.raises(InputError, match=r"^noise: has one class only; an audit needs two$"):
         audit_dataset(noise_dataset(4, classes=("only",)))
     bad = ImageDataset("bad", ("a", "b"), (record("a", payload=b"x"), record("b", 1, payload=b"")))
     message = r"^data/train/0/a: can't be decoded \(not an image\), nor can any other file$"
@@ -108,8 +108,8 @@ def test_unusable_data_is_refused():
 
 
 def test_severity_rules():
-    assert [area_severity("file", low) for low in (0.65, 0.6, 0.54)] == ["high", "medium", "low"]
-    assert [area_severity("picture", low) for low in (0.8, 0.7, 0.6)] == ["high", "medium", "low"]
+    assert [auc_severity("file", low) for low in (0.65, 0.6, 0.54)] == ["high", "medium", "low"]
+    assert [auc_severity("picture", low) for low in (0.8, 0.7, 0.6)] == ["high", "medium", "low"]
     assert [share_severity(share) for share in (0.05, 0.01, 0.001)] == ["high", "medium", "low"]
     plain = Finding("c", "t", "low", None, "s", "a")
     strong = dataclasses.replace(plain, severity="high", effect={"interval": [0.9, 1.0]})
@@ -118,13 +118,13 @@ def test_severity_rules():
 
 
 @pytest.mark.parametrize("leak", LEAKS)
-def test_a_planted_leak_is_the_first_finding(leak):
+def test_a_planted_leak_is_the_first_finding(leak, slices_drawn_once):
     report = audit_dataset(phantom(num_images=96, seed=1, leak=leak), permutations=599)
     assert report.findings[0].check == EXPECTED_CHECKS[leak]
     assert report.findings[0].severity == "high"
 
 
-def test_no_leak_no_high_finding():
+def test_no_leak_no_high_finding(slices_drawn_once):
     report = audit_dataset(phantom(num_images=96, seed=1), permutations=599)
     assert "high" not in severities(report).values()
     assert expected_finding(report.findings, "mode") is None
@@ -133,7 +133,7 @@ def test_no_leak_no_high_finding():
 @pytest.mark.slow
 @pytest.mark.parametrize("leak", LEAKS)
 @pytest.mark.parametrize("seed", range(20))
-def test_power(leak, seed):
+def test_power(leak, seed, slices_drawn_once):
     first = audit_dataset(phantom(seed=seed, leak=leak)).findings[0]
     assert (first.check, first.severity) == (EXPECTED_CHECKS[leak], "high")
 

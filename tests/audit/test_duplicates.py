@@ -3,7 +3,12 @@
 import numpy as np
 from PIL import Image
 
-from covid_lm.audit.duplicates import connected_groups, find_duplicates, perceptual_hash
+from covid_lm.audit.duplicates import (
+    DuplicatePair,
+    find_duplicates,
+    independent_groups,
+    perceptual_hash,
+)
 from tests.audit.synthetic import noise, observed
 from tests.conftest import encode
 
@@ -44,5 +49,8 @@ def test_perceptual_hash():
     assert perceptual_hash(ramp[None])[0].reshape(8, 8).tolist() == [[0] * 4 + [1] * 4] * 8
 
 
-def test_connected_groups():
-    assert connected_groups(6, [(0, 3), (3, 5), (1, 2)]).tolist() == [0, 1, 1, 0, 4, 0]
+def test_files_of_one_patient_and_duplicates_form_a_group():
+    patients = ["p", None, None, "q", None, "q"]
+    pairs = [DuplicatePair(0, 3, 1.0, True), DuplicatePair(1, 2, 0.98, False)]
+    assert independent_groups(patients, pairs).tolist() == [0, 1, 1, 0, 2, 0]
+    assert independent_groups([None, None], []).tolist() == [0, 1]

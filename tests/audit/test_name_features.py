@@ -2,7 +2,8 @@
 
 import pytest
 
-from covid_lm.audit import splits
+from covid_lm.audit.data_audit import has_own_test_split
+from covid_lm.audit.data_findings import balance_p_value
 from covid_lm.audit.features import names as name_features
 from covid_lm.data.splits import split_summaries
 from tests.audit.synthetic import record
@@ -29,7 +30,7 @@ def test_name_facts():
 
 def test_order_features():
     features = name_features.order_features(["s-10.png", "s-9.png", "x.png", "3-s-2.png"])
-    assert features["place in the order of names"].tolist() == [2, 1, 3, 0]
+    assert features["rank in the order of names"].tolist() == [2, 1, 3, 0]
     assert features["first number in the name"].tolist() == [10, 9, -1, 3]
     assert features["last number in the name"].tolist() == [10, 9, -1, 2]
 
@@ -64,7 +65,7 @@ def test_the_class_folder_itself_is_no_feature():
     ],
 )
 def test_name_source(name, source):
-    assert splits.name_source(name) == source
+    assert name_features.name_source(name) == source
 
 
 def test_shared_patients_and_stems():
@@ -75,15 +76,15 @@ def test_shared_patients_and_stems():
         record("y.png", split="val", patient="p3"),
         record("other-1.png", split="test"),
     ]
-    (patient,) = splits.shared_patients(records)
+    (patient,) = name_features.shared_patients(records)
     assert (patient.name, patient.files, patient.splits) == ("p3", (2, 3), ("train", "val"))
-    (stem,) = splits.shared_name_sources(records)
+    (stem,) = name_features.shared_name_sources(records)
     assert (stem.name, stem.files, stem.patients) == ("study-7", (0, 1), ("p1", "p2"))
 
 
 def test_a_stem_of_many_files_is_a_naming_scheme():
     records = [record(f"image-{i}.png", split=("train", "test")[i % 2]) for i in range(40)]
-    assert splits.shared_name_sources(records) == []
+    assert name_features.shared_name_sources(records) == []
 
 
 def test_split_summaries_and_balance():
@@ -93,14 +94,14 @@ def test_split_summaries_and_balance():
     assert (train.files, train.class_counts, train.patients) == (40, (20, 20), 10)
     assert (train.most_files_of_a_patient, test.patients) == (4, None)
     # 50 (|20 x 0 - 20 x 10| - 25)^2 / (40 x 10 x 30 x 20) = 6.38, by Yates' formula
-    assert splits.balance_p_value(summaries) == pytest.approx(0.01154, abs=1e-5)
-    assert splits.balance_p_value(summaries[:1]) == 1
+    assert balance_p_value(summaries) == pytest.approx(0.01154, abs=1e-5)
+    assert balance_p_value(summaries[:1]) == 1
 
 
 def test_a_test_split_of_its_own():
     given = [record("a", split="test", path="d/test/cat/a")]
     carved = [record("a", split="test", path="d/cat/a")]
-    assert splits.has_own_test_split("folder", given)
-    assert not splits.has_own_test_split("folder", carved)
-    assert splits.has_own_test_split("phantom", carved)
-    assert not splits.has_own_test_split("phantom", [])
+    assert has_own_test_split("folder", given)
+    assert not has_own_test_split("folder", carved)
+    assert has_own_test_split("phantom", carved)
+    assert not has_own_test_split("phantom", [])

@@ -1,4 +1,4 @@
-"""What a file tells before a pixel is looked at: its bytes, its format and its metadata."""
+"""Features of a file that need no pixels: its first bytes, its format and its metadata."""
 
 import hashlib
 import os
@@ -25,20 +25,20 @@ _BITS = {"1": 1, "I": 32, "F": 32}
 
 
 def extension(filename: str) -> str:
-    """The lower-cased extension with its dot, empty where there is none."""
+    """The lower-cased extension with its dot; empty if there is none."""
     return os.path.splitext(filename)[1].lower()
 
 
 def extension_mismatch(filename: str, image_format: str) -> bool:
-    """Whether the extension names another format than the one inside; unknown ones never do."""
+    """True if the extension belongs to another format; an unknown extension matches any."""
     return EXTENSIONS.get(extension(filename), image_format) != image_format
 
 
 def first_bytes(payload: bytes) -> tuple[str, ...]:
-    """The first 64 bytes as facts, "byte 4 is 0d".
+    """The first 64 bytes as facts, such as "byte 4 is 0d".
 
-    They end earlier where a PNG's compressed pixels begin, behind the two bytes in which its
-    encoder signs them: the pixels themselves are no trait of the container.
+    In a PNG they end two bytes into the compressed pixels: these two bytes depend on the encoder's
+    settings, the following ones on the image.
     """
     end = NUM_FIRST_BYTES
     if payload.startswith(b"\x89PNG"):
@@ -48,28 +48,28 @@ def first_bytes(payload: bytes) -> tuple[str, ...]:
 
 
 def image_format(image: Image.Image) -> str:
-    """Pillow's name of the format; a JPEG with several pictures is a JPEG."""
+    """Pillow's name of the format, with "JPEG" for JPEG files of several images, too."""
     return "JPEG" if image.format == "MPO" else str(image.format)
 
 
 def bit_depth(payload: bytes, mode: str) -> int:
-    """Bits per channel: a PNG's from its header, else what Pillow's mode holds."""
+    """Bits per channel: from the header of a PNG, otherwise from Pillow's mode."""
     if payload.startswith(b"\x89PNG") and len(payload) > 24:
         return payload[24]
     return 16 if mode.startswith("I;16") else _BITS.get(mode, 8)
 
 
 def metadata_facts(image: Image.Image) -> tuple[str, ...]:
-    """Keys and short values of EXIF, XMP, ICC, PNG text, Photoshop blocks and the like.
+    """Keys and values of EXIF, XMP, ICC, PNG text, Photoshop blocks and other metadata.
 
     Args:
-        image: a loaded one: a PNG's text behind the pixels is known only then.
+        image: a loaded image (the text after a PNG's pixels is read only by loading).
 
     Returns:
-        Facts such as "has Software" and "Software is 'GIMP'", sorted; a long or binary value is
-        told by its length and the start of its SHA-256.
+        Sorted facts such as "has Software" and "Software is 'GIMP'". A long or binary value is
+        given as its length and the start of its SHA-256.
     """
-    # EXIF is read by tag below; JFIF's header lies among the first 64 bytes, which tell it.
+    # EXIF is read by tag below; JFIF's header is among the first 64 bytes, another check.
     skipped = {"exif", *(("dpi",) if "jfif" in image.info else ())}
     facts = set()
     for key, value in image.info.items():
@@ -88,7 +88,7 @@ def _exif_entries(image: Image.Image) -> list[tuple[int, object]]:
         exif = image.getexif()
         details = exif.get_ifd(ExifTags.IFD.Exif)
     except (OSError, SyntaxError, ValueError, TypeError, struct.error):
-        return []  # a damaged block is none; the picture was decoded all the same
+        return []  # a damaged block counts as none: the image itself was decoded
     return [*exif.items(), *details.items()]
 
 

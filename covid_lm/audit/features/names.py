@@ -1,6 +1,7 @@
-"""What a file's name and place tell."""
+"""Features of the file's name and directory, and sources that several splits share."""
 
 import collections
+import dataclasses
 import functools
 import os
 import re
@@ -8,10 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from covid_lm.data.records import ImageRecord
+from covid_lm.data.records import SPLITS, ImageRecord
 
 PREFIX_LENGTH = 6
 MAX_NAME = 255
+MIN_SOURCE_LENGTH = 6
+MAX_SOURCE_SHARE = 0.05
+_COUNTER = re.compile(r"[-_ .%(#]+\d+\)?$")
 
 
 def stem(filename: str) -> str:
@@ -20,9 +24,9 @@ def stem(filename: str) -> str:
 
 
 def name_facts(filename: str) -> tuple[str, ...]:
-    """Words, characters, pairs and triples of characters and beginnings of a lower-cased stem.
+    """Words, prefixes, and sequences of one to three characters of the lower-cased stem.
 
-    How many there are, and so the length of the name, is left to a check of its own.
+    Their number, and so the length of the name, is left to the check of the name's length.
     """
     name = stem(filename).lower()
     facts = {f"contains {name[i : i + n]!r}" for n in (1, 2, 3) for i in range(len(name) - n + 1)}
@@ -32,66 +36,125 @@ def name_facts(filename: str) -> tuple[str, ...]:
 
 
 def natural_key(filename: str) -> tuple[tuple[bool, int, str], ...]:
-    """A key that sorts "scan-9" before "scan-10"."""
+    """A sort key that puts "scan-9" before "scan-10"."""
     parts = re.findall(r"\d+|\D+", filename)
     return tuple((not p[0].isdigit(), int(p) if p.isdecimal() else 0, p) for p in parts)
 
 
 def order_features(filenames: Sequence[str]) -> dict[str, np.ndarray]:
-    """Where the names put each file in time or sequence: float [n] each.
+    """Features of the order of acquisition that the names suggest, float [n] each.
 
-    The place among all names in natural order, and the first and last number in the stem (its last
-    nine digits; -1 where there is none).
+    The rank among all names in natural order, and the first and the last number in the stem (its
+    last nine digits; -1 if there is none).
     """
     keys = [natural_key(name) for name in filenames]
     ranks = {key: rank for rank, key in enumerate(sorted(set(keys)))}
     numbers = [re.findall(r"\d+", stem(name)) or ["-1"] for name in filenames]
     return {
-        "place in the order of names": np.array([ranks[key] for key in keys], float),
+        "rank in the order of names": np.array([ranks[key] for key in keys], float),
         "first number in the name": np.array([float(found[0][-9:]) for found in numbers]),
         "last number in the name": np.array([float(found[-1][-9:]) for found in numbers]),
     }
 
 
-def class_roots(records: Sequence[ImageRecord]) -> dict[tuple[str, int], str]:
-    """The directory that the files of each (split, label) have in common.
-
-    In a folder of classes that is the class folder, whose name is the label itself and no leak.
-    """
-    directories: dict[tuple[str, int], list[str]] = {}
-    for record in records:
-        directories.setdefault((record.split, record.label), []).append(_directory(record))
-    return {key: _common_root(names) for key, names in directories.items()}
-
-
-def _directory(record: ImageRecord) -> str:
-    return os.path.dirname(record.path.replace("!", "/"))
-
-
-def _common_root(directories: Sequence[str]) -> str:
-    return functools.reduce(lambda a, b: os.path.commonpath([a, b]) if a and b else "", directories)
-
-
 def relative_directories(records: Sequence[ImageRecord]) -> list[str]:
-    """Each file's directory below its class's root: "" where it lies in the root."""
-    roots = class_roots(records)
-    relative = []
-    for record in records:
-        directory, root = _directory(record), roots[record.split, record.label]
-        inside = os.path.relpath(directory or ".", root or ".")
-        relative.append("" if inside == "." else inside)
-    return relative
+    """Each file's directory relative to the root of its class; "" for the root itself.
+
+    The root is the deepest directory that all files of a split and class share. In a folder of
+    classes it is the class folder, whose name is the label itself and no leak.
+    """
+    directories = [os.path.dirname(record.path.replace("!", "/")) for record in records]
+    keys = [(record.split, record.label) for record in records]
+    members = collections.defaultdict(list)
+    for key, directory in zip(keys, directories, strict=True):
+        members[key].append(directory)
+    roots = {key: functools.reduce(_common_path, found) for key, found in members.items()}
+    relative = [
+        os.path.relpath(directory or ".", roots[key] or ".")
+        for key, directory in zip(keys, directories, strict=True)
+    ]
+    return ["" if path == "." else path for path in relative]
+
+
+def _common_path(first: str, second: str) -> str:
+    return os.path.commonpath([first, second]) if first and second else ""
 
 
 def directory_features(records: Sequence[ImageRecord]) -> dict[str, np.ndarray]:
-    """Depth below the class's root, and siblings in a directory below it: float [n] each."""
+    """Depth below the class's root, and number of siblings in the directory: float [n] each."""
     relative = relative_directories(records)
     places = [(r.split, r.label, inside) for r, inside in zip(records, relative, strict=True)]
     counts = collections.Counter(places)
     depths = [inside.count("/") + 1 if inside else 0 for inside in relative]
-    # Siblings in the root itself are the size of the class, which the label alone decides.
+    # The number of siblings in the root itself is the size of the class: no feature of a file.
     siblings = [counts[place] - 1 if place[2] else 0 for place in places]
     return {
         "directory depth": np.array(depths, float),
         "siblings in the directory": np.array(siblings, float),
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedSource:
+    """A patient, or a name stem, with files in several splits.
+
+    Attributes:
+        name: the patient's identifier, or the stem.
+        files: indices of its files.
+        splits: the splits of these files.
+        patients: identifiers of the patients of these files, where known.
+    """
+
+    name: str
+    files: tuple[int, ...]
+    splits: tuple[str, ...]
+    patients: tuple[str, ...]
+
+
+def name_source(filename: str) -> str | None:
+    """Returns the stem without its last counter; None if there is no counter.
+
+    "10.1101-p17-91-2.png" gives "10.1101-p17-91". A result shorter than 6 characters is too
+    unspecific to identify a source, and None is returned.
+    """
+    name = stem(filename)
+    source = _COUNTER.sub("", name)
+    return None if source == name or len(source) < MIN_SOURCE_LENGTH else source
+
+
+def shared_patients(records: Sequence[ImageRecord]) -> list[SharedSource]:
+    """Returns the patients with files in several splits."""
+    return _shared(records, [record.patient for record in records])
+
+
+def shared_name_sources(records: Sequence[ImageRecord]) -> list[SharedSource]:
+    """Returns the name stems with files in several splits.
+
+    Stems whose files all belong to `shared_patients` are left out. A stem of more than 5% of the
+    files is a naming scheme and identifies no source.
+    """
+    sources = [name_source(record.filename) for record in records]
+    frequent = collections.Counter(sources)
+    limit = max(MAX_SOURCE_SHARE * len(records), 2)
+    sources = [source if frequent[source] <= limit else None for source in sources]
+    known = {patient.name for patient in shared_patients(records)}
+    return [
+        shared
+        for shared in _shared(records, sources)
+        if not (shared.patients and set(shared.patients) <= known)
+    ]
+
+
+def _shared(records: Sequence[ImageRecord], keys: Sequence[str | None]) -> list[SharedSource]:
+    members = collections.defaultdict(list)
+    for index, key in enumerate(keys):
+        if key is not None:
+            members[key].append(index)
+    shared = []
+    for key, files in members.items():
+        splits = {records[i].split for i in files}
+        if len(splits) > 1:
+            ordered = tuple(split for split in SPLITS if split in splits)
+            patients = {p for i in files if (p := records[i].patient) is not None}
+            shared.append(SharedSource(key, tuple(files), ordered, tuple(sorted(patients))))
+    return shared

@@ -1,10 +1,11 @@
-"""Every file read and decoded once; what the checks need is kept, the pixels are not."""
+"""Observations: the features of every file, which is read and decoded once."""
 
 import concurrent.futures
 import dataclasses
 import hashlib
 import io
 import math
+import os
 import warnings
 from collections.abc import Sequence
 
@@ -19,22 +20,21 @@ from covid_lm.data.records import ImageRecord
 
 MAX_PIXELS = 64_000_000
 THUMBNAIL_SIDE = 32
-_THREADS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Observation:
-    """What was seen of one file.
+    """Features of one file; its pixels are not kept.
 
     Attributes:
         record: the file's record.
         digest: SHA-256 of its bytes, hexadecimal.
-        num_bytes: its size.
+        num_bytes: the file's size.
         width, height: in pixels.
-        format, mode, bit_depth: of the picture inside (Pillow's names).
-        first_bytes, metadata: facts as text (`container_features`).
-        intensity, border, compression: features by name (`pixel_features`).
-        thumbnail: uint8 [32, 32].
+        format, mode, bit_depth: of the image (Pillow's names).
+        first_bytes, metadata: facts as text, see `features.container`.
+        intensity, border, compression: features by name, see `features.pixels`.
+        thumbnail: gray levels, uint8 [32, 32].
     """
 
     record: ImageRecord
@@ -55,20 +55,20 @@ class Observation:
 
 @dataclasses.dataclass(frozen=True)
 class Unreadable:
-    """A file that holds no picture that could be decoded, and why."""
+    """A file that could not be decoded, with the reason."""
 
     record: ImageRecord
     reason: str
 
 
 def observe(record: ImageRecord) -> Observation | Unreadable:
-    """Reads and decodes one file; any failure is an answer, not an error."""
+    """Reads and decodes one file; a failure is returned, never raised."""
     try:
         payload = record.read()
         if not payload:
             return Unreadable(record, "empty file")
         return _observe_payload(record, payload)
-    except Exception as error:  # decoders raise what they like on bytes that are no picture
+    except Exception as error:  # decoders raise errors of any type on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "not an image"
@@ -77,11 +77,11 @@ def observe(record: ImageRecord) -> Observation | Unreadable:
 
 def _observe_payload(record: ImageRecord, payload: bytes) -> Observation | Unreadable:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # sizes are checked here, and damaged metadata is no news
+        warnings.simplefilter("ignore")  # sizes are checked here; damaged metadata is harmless
         image = Image.open(io.BytesIO(payload))
         if math.prod(image.size) > MAX_PIXELS:
             return Unreadable(record, f"{image.width} x {image.height} pixels, too many to decode")
-        mode = image.mode  # of the file: loading may change it
+        mode = image.mode  # before loading, which may change it
         image.load()
         metadata = container_features.metadata_facts(image)
     gray = gray_levels(image)
@@ -106,24 +106,17 @@ def _observe_payload(record: ImageRecord, payload: bytes) -> Observation | Unrea
 def observe_all(
     records: Sequence[ImageRecord], progress: bool = False
 ) -> tuple[list[Observation], list[Unreadable]]:
-    """Reads every file, in the order of the records.
+    """Reads all files, in parallel; results are in the order of the records.
 
     Args:
-        records: what to read.
-        progress: whether to show a bar on standard error.
+        records: the files.
+        progress: whether to show a progress bar on standard error.
 
     Returns:
-        What was seen, and the files that could not be read.
+        Observations of the readable files, and the unreadable files.
     """
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        seen = list(
-            tqdm.tqdm(
-                pool.map(observe, records),
-                total=len(records),
-                desc="reading images",
-                unit="image",
-                disable=not progress,
-            )
-        )
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        bar = {"desc": "reading images", "unit": "image", "disable": not progress}
+        seen = list(tqdm.tqdm(pool.map(observe, records), total=len(records), **bar))
     readable = [item for item in seen if isinstance(item, Observation)]
     return readable, [item for item in seen if isinstance(item, Unreadable)]

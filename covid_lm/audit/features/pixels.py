@@ -1,7 +1,7 @@
-"""What the decoded, full-size pixels tell apart from what they show.
+"""Features of the decoded, full-size pixels that do not depend on what the image shows.
 
-The outer ring and the interior are measured apart, so that a mark in the border is not taken for
-a trait of the picture, nor the other way round.
+The border ring and the interior are measured separately, so that a mark in the border is not
+mistaken for a property of the interior, or the reverse.
 """
 
 import numpy as np
@@ -13,15 +13,15 @@ MAX_SIDE = 2048
 
 
 def ring_width(height: int, width: int) -> int:
-    """Pixels that count as border: 6, or an eighth of the shorter side of a small picture."""
+    """Width of the border in pixels: 6, or an eighth of the shorter side of a small image."""
     return max(1, min(RING, min(height, width) // 8))
 
 
 def interior(gray: np.ndarray) -> np.ndarray:
-    """The picture without its border ring, cut to 2048 x 2048 about its centre.
+    """The image without its border ring, cropped to 2048 x 2048 around its centre.
 
-    The cut keeps to multiples of 8 from the border's corner, so that a grid of blocks stays
-    where it was.
+    The crop starts at a multiple of 8 from the border's corner, so that the phase of a grid of
+    8 x 8 blocks is preserved.
     """
     ring = ring_width(*gray.shape)
     inner = gray[ring:-ring, ring:-ring] if min(gray.shape) > 2 * ring else gray
@@ -30,7 +30,7 @@ def interior(gray: np.ndarray) -> np.ndarray:
 
 
 def intensity_features(image: Image.Image, gray: np.ndarray) -> dict[str, float]:
-    """Mean and spread of the interior's luminance (levels of 255), and how coloured it is."""
+    """Mean, spread and colourfulness of the interior, in levels from 0 to 255."""
     inner = interior(gray)
     low, high = np.percentile(inner, (5, 95))
     return {
@@ -51,7 +51,7 @@ def _colour_difference(image: Image.Image) -> float:
 
 
 def border_features(gray: np.ndarray) -> dict[str, float]:
-    """Mean, spread and extremes of the outer ring's four sides, in levels of 255."""
+    """Mean, spread and extremes of the border's four sides, in levels from 0 to 255."""
     ring = ring_width(*gray.shape)
     sides = {
         "top": gray[:ring],
@@ -71,8 +71,8 @@ def border_features(gray: np.ndarray) -> dict[str, float]:
 def compression_features(gray: np.ndarray) -> dict[str, float]:
     """Traces of earlier compression, scaling and clipping in the interior.
 
-    Blockiness is the mean step across the borders of 8 x 8 blocks over the mean step elsewhere:
-    1 where there is no grid (Wang, Bovik and Evans 2000 measure the same contrast by spectrum).
+    Blockiness is the mean step across the borders of 8 x 8 blocks divided by the mean step
+    elsewhere, 1 without a grid (Wang, Bovik and Evans 2000 measure this contrast by spectrum).
     """
     ring = ring_width(*gray.shape)
     inner = interior(gray).astype(np.float32)
@@ -92,7 +92,7 @@ def compression_features(gray: np.ndarray) -> dict[str, float]:
 
 
 def _blockiness(steps: np.ndarray, offset: int) -> float:
-    """steps[i] is the mean step between lines i and i + 1, the first line being `offset`."""
+    """Blockiness of mean steps between lines i and i + 1, the first line being `offset`."""
     at_border = (np.arange(len(steps)) + offset) % BLOCK == BLOCK - 1
     if not at_border.any() or at_border.all():
         return 1.0

@@ -1,6 +1,6 @@
 """From a model's answers to edited input to findings, and their table."""
 
-from covid_lm.audit.findings import Finding, area_severity
+from covid_lm.audit.findings import Finding, auc_severity
 
 UNCHANGED = "unchanged"
 BLANKED = "image blanked"
@@ -98,7 +98,7 @@ def _told(row: dict, title: str, kind: str, advice: str) -> Finding:
     return Finding(
         check=f"model: {row['edit']} ({row['policy']})",
         title=f"{title} ({row['policy']} names)",
-        severity=area_severity(kind, low),
+        severity=auc_severity(kind, low),
         leakage_class="L2",
         summary=f"Under the {row['policy']} policy, {row['edit']}: AUC {row['auc']:.3f} "
         f"[{low:.3f}, {high:.3f}], accuracy {row['accuracy']:.1%}.",

@@ -1,0 +1,21 @@
+"""The check that must detect each kind of leak that a phantom can have."""
+
+from collections.abc import Sequence
+
+from covid_lm.audit.findings import Finding
+
+EXPECTED_CHECKS = {
+    "name_length": "name_length",
+    "name_word": "name_characters",
+    "container_bytes": "container_bytes",
+    "metadata": "metadata",
+    "mode": "mode",
+    "border_mark": "border",
+    "duplicate_across_split": "duplicates_across_splits",
+    "patient_across_split": "patients_across_splits",
+}
+
+
+def expected_finding(findings: Sequence[Finding], leak: str) -> Finding | None:
+    """The finding of the check that must detect this kind of leak."""
+    return next((f for f in findings if f.check == EXPECTED_CHECKS[leak]), None)
