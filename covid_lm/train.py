@@ -24,7 +24,8 @@ from covid_lm.models.classifier import Classifier
 from covid_lm.models.saving import save_config, save_weights
 from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.protocols import layout_trim
-from covid_lm.report.run_report import run_model_card, write_run_report
+from covid_lm.report.model_card import model_card
+from covid_lm.report.run_report import write_run_report
 from covid_lm.serving.saved_model import export_classifier
 from covid_lm.training.build import build_classifier
 from covid_lm.training.devices import choose_strategy, describe
@@ -225,7 +226,7 @@ def finish_run(
     write_predictions(os.path.join(run_dir, "predictions.csv"), evaluation, dataset.classes)
     write_samples(evaluation.records, run_dir)
     run = read_run(run_dir)
-    card = run_model_card(classifier, dataset, metrics, run)
+    card = model_card(classifier, dataset.records, metrics, run["config"]["run"])
     write_text(os.path.join(run_dir, "README.md"), card)
     write_run_report(os.path.join(run_dir, "report.html"), classifier, evaluation, metrics, run)
     return export_classifier(

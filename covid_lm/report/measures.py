@@ -1,15 +1,10 @@
-"""The report's figures in words and tables: headline, protocols, the run's settings."""
+"""Figures of the report and of the model card, as text and as rows of tables."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
-
-from covid_lm.data.preview import thumbnail
-from covid_lm.data.records import read_image
-from covid_lm.html_page import bullet_list, data_uri, elided, escaped, scrolling, table
-from covid_lm.pipeline.decoded import DecodedRecords
-from covid_lm.report.pictures import png, rgb
+from markupsafe import Markup
 
 MORE_FIGURES = {
     "balanced accuracy": "balanced_accuracy",
@@ -24,209 +19,182 @@ MORE_FIGURES = {
     "patients": "num_patients",
     "not decodable": "invalid",
 }
-POLICY_WORDS = {
-    "visible": "the name's characters",
+POLICY_MEANINGS = {
+    "visible": "the characters of the file name",
     "masked": "one [MASK] per character",
-    "fixed": "24 [MASK]s whatever the name",
-    "absent": "nothing",
+    "fixed": "24 [MASK]s for any name",
+    "absent": "no token",
 }
+PROTOCOL_HEADER = ("row", "accuracy", "AUC", "correct", "trained on", "tested on")
+TABLE_CLASSES = 12  # with more classes the confusion matrix is a picture
+LISTED_PAIRS = 10
+RIGHT = (33, 130, 200)
+WRONG = (220, 80, 40)
 
 
 def figure_text(value: float | int | None) -> str:
-    """A figure for a table cell: three decimals, a count as it is, "-" where unknown."""
+    """A figure with three decimals, a count without, "-" for an unknown one."""
     if value is None or not math.isfinite(value):
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
 def interval_text(bounds: Sequence[float | None] | None) -> str:
-    """An interval as " [low, high]", nothing where it is unknown."""
+    """An interval as " [low, high]", empty if unknown; its brackets are not escaped in Markdown."""
     if not bounds or any(bound is None for bound in bounds):
         return ""
-    return f" [{bounds[0]:.3f}, {bounds[1]:.3f}]"
+    return Markup(f" [{bounds[0]:.3f}, {bounds[1]:.3f}]")
+
+
+def estimate_text(row: dict, key: str, interval: str) -> str:
+    """A figure of a row with its interval: "0.749 [0.680, 0.810]"."""
+    return figure_text(row.get(key)) + interval_text(row.get(interval))
 
 
 def counts_text(row: dict) -> str:
-    """Right answers as "152/203", "-" where unknown."""
+    """Correct answers as "152/203", "-" if unknown."""
     if row.get("correct") is None or row.get("n") is None:
         return "-"
     return f"{row['correct']}/{row['n']}"
 
 
 def interval_method(row: dict) -> str:
-    """How the row's interval of the accuracy was made."""
-    method = row.get("ci95_method") or "of an unknown kind"
+    """Method of the 95% interval of a row's accuracy."""
+    method = row.get("ci95_method") or "unknown method"
     method = "Wilson, over images" if method == "wilson" else method
     patients = row.get("num_patients")
     return f"{method}, {patients} patients" if patients else method
 
 
-def headline_section(metrics: dict) -> str:
-    """The run's own figure, large, with its interval and what it must not be taken for."""
+def headline_text(metrics: dict) -> str:
+    """The main result in one sentence, without its full stop."""
     name, row = next(iter(metrics["protocols"].items()))
     text = metrics.get("headline") or (
         f"{counts_text(row)} images of {metrics.get('dataset', 'an unknown data set')}, "
         f"{metrics.get('split', 'unknown')} split, are classified correctly under the {name} "
         "protocol"
     )
-    text = text.rstrip(".")
-    area = f"{figure_text(row.get('auc'))}{interval_text(row.get('auc_ci95'))}"
-    return (
-        f'<p class="headline"><strong>{figure_text(row.get("accuracy"))}</strong> accuracy'
-        f'<span class="whole">{interval_text(row.get("ci95"))}</span></p>'
-        f"<p>{escaped(text)}. AUC {area}; 95% "
-        f"intervals: {escaped(interval_method(row))}.</p>{bullet_list(warnings(metrics))}"
-    )
+    return text.rstrip(".")
 
 
-def warnings(metrics: dict) -> list[str]:
-    """What takes from the headline's worth."""
+def caveats(metrics: dict) -> list[str]:
+    """Caveats shown under the headline figure, one sentence each."""
     lines = []
     if metrics.get("early_stopping") == "test":
-        lines.append("Early stopping looked at the test split: these are not held-out figures.")
+        lines.append("Early stopping used the test split: these are not held-out figures.")
     row = next(iter(metrics["protocols"].values()))
     if "masked" in (row.get("training_policy"), row.get("test_policy")):
         lines.append(
-            "One [MASK] per character leaves the length of the file name to be counted: see the "
+            "One [MASK] per character shows the model the length of the file name: compare the "
             "rows without it."
         )
     elif row.get("test_policy") == "visible":
-        lines.append("The file name's characters are read: see the rows without them.")
+        lines.append("The model reads the file name: compare the rows without it.")
     alone = metrics.get("name_alone")
     if alone:
         lines.append(
-            f"The file name alone, without any picture, classifies {counts_text(alone)} correctly "
-            f"(AUC {figure_text(alone.get('auc'))})."
+            f"A classifier of the file name alone, without the image, gets {counts_text(alone)} "
+            f"right (AUC {figure_text(alone.get('auc'))})."
         )
     if metrics.get("weights", "random") == "random":
-        lines.append("The weights were random at the start, not pretrained.")
-    return [*lines, "Not a medical device: no figure here says anything about patients."]
+        lines.append("Training started from random weights, not from a pre-trained model.")
+    return [*lines, "Not a medical device: no figure here is evidence about patients."]
 
 
-def protocol_section(metrics: dict) -> str:
-    """All rows: the run's own first, then the other policies, then what needs no model."""
-    rows = [(name, row) for name, row in metrics["protocols"].items()]
+def protocol_rows(metrics: dict) -> list[tuple[str, dict]]:
+    """Names and metrics of all rows: the run's own protocol, other policies, then baselines."""
+    rows = list(metrics["protocols"].items())
     if metrics.get("name_alone"):
         rows.append(("file name alone", metrics["name_alone"]))
-    rows += (metrics.get("floors") or {}).items()
-    cells = [
+    return [*rows, *(metrics.get("floors") or {}).items()]
+
+
+def protocol_table(metrics: dict) -> list[list[str]]:
+    """The cells of all rows, in the order of `PROTOCOL_HEADER`."""
+    return [
         [
-            escaped(name),
-            f"{figure_text(row.get('accuracy'))}{interval_text(row.get('ci95'))}",
-            f"{figure_text(row.get('auc'))}{interval_text(row.get('auc_ci95'))}",
+            name,
+            estimate_text(row, "accuracy", "ci95"),
+            estimate_text(row, "auc", "auc_ci95"),
             counts_text(row),
-            escaped(row.get("training_policy") or "-"),
-            escaped(row.get("test_policy") or "-"),
+            row.get("training_policy") or "-",
+            row.get("test_policy") or "-",
         ]
-        for name, row in rows
+        for name, row in protocol_rows(metrics)
     ]
-    header = ("row", "accuracy", "AUC", "correct", "trained on", "tested on")
-    used = {row.get(key) for _, row in rows for key in ("training_policy", "test_policy")}
-    words = [f"{policy}: {word}" for policy, word in POLICY_WORDS.items() if policy in used]
-    meaning = f" What stands for the file name: {'; '.join(words)}." if words else ""
-    methods = sorted({interval_method(row) for row in metrics["protocols"].values()})
-    return (
-        '<h2 id="protocols">Protocols</h2><p class="dim">With 95% intervals (accuracy: '
-        f"{escaped('; '.join(methods))}).{escaped(meaning)}</p>"
-        f"{table(header, cells, 'Figures by protocol')}{_more_figures(metrics['protocols'])}"
-    )
 
 
-def _more_figures(protocols: dict[str, dict]) -> str:
-    positive = next((r["positive_class"] for r in protocols.values() if "positive_class" in r), "")
-    known = [k for k, key in MORE_FIGURES.items() if any(key in r for r in protocols.values())]
-    cells = [
-        [label, *(figure_text(row.get(MORE_FIGURES[label])) for row in protocols.values())]
-        for label in known
-    ]
+def policy_meanings(metrics: dict) -> str:
+    """What the policies in the table put in the place of the file name; "" without a policy."""
+    keys = ("training_policy", "test_policy")
+    used = {row.get(key) for _, row in protocol_rows(metrics) for key in keys}
+    return "; ".join(f"{name}: {text}" for name, text in POLICY_MEANINGS.items() if name in used)
+
+
+def more_figures(protocols: dict[str, dict]) -> tuple[list[list[str]], list[str]]:
+    """Further figures of each protocol.
+
+    Returns:
+        Rows of a table: the figure's name and its value under each protocol; and the names of the
+        figures that no protocol has.
+    """
+    rows, unknown = [], []
+    for label, key in MORE_FIGURES.items():
+        if any(key in row for row in protocols.values()):
+            rows.append([label, *(figure_text(row.get(key)) for row in protocols.values())])
+        else:
+            unknown.append(label)
     wilson = [interval_text(row.get("wilson95")).strip() or "-" for row in protocols.values()]
-    cells.append(["accuracy's Wilson interval over images", *wilson])
-    about = f"<p class='dim'>The positive class is {escaped(positive)}.</p>" if positive else ""
-    figures = table(("", *protocols), cells, "More figures by protocol")
-    unknown = ", ".join(label for label in MORE_FIGURES if label not in known)
-    about += f"<p class='dim'>Unknown: {unknown}.</p>" if unknown else ""
-    return f"<h3>More figures</h3>{about}{figures}"
+    return [*rows, ["Wilson interval of the accuracy, over images", *wilson]], unknown
 
 
-def settings_section(run: dict) -> str:
-    """What the run was told, of the section `run` of its config."""
-    items = "".join(
-        f"<dt>{escaped(key)}</dt><dd>{escaped(_setting(value))}</dd>" for key, value in run.items()
-    )
-    return f'<h2 id="settings">Settings</h2><dl class="settings">{items}</dl>'
-
-
-def _setting(value: object) -> str:
+def setting_text(value: object) -> str:
+    """A value of a run's configuration on one line."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_setting(part)}" for key, part in value.items())
+        return ", ".join(f"{key} {setting_text(part)}" for key, part in value.items())
     return "-" if value is None else str(value)
 
 
-TABLE_CLASSES = 12
-LISTED = 10
-RIGHT = (33, 130, 200)
-WRONG = (220, 80, 40)
+def confusion_cells(confusion: Sequence[Sequence[int]]) -> list[list[tuple[int, str]]]:
+    """Count and CSS colour of each cell: darker for a larger share of its row (its true class)."""
+    shares = _row_shares(np.asarray(confusion)).tolist()
+    return [
+        [
+            (count, f"rgba{(*(RIGHT if true == answer else WRONG), round(0.6 * share, 3))}")
+            for answer, (count, share) in enumerate(zip(counts, shares[true], strict=True))
+        ]
+        for true, counts in enumerate(confusion)
+    ]
 
 
-def confusion_section(confusion: Sequence[Sequence[int]] | None, classes: Sequence[str]) -> str:
-    """The matrix, rows true and columns predicted, darker for a larger share of its row."""
-    heading = '<h2 id="confusion">Confusion matrix</h2>'
-    if not confusion:
-        return f"{heading}<p>unknown: these metrics hold no confusion matrix.</p>"
-    counts = np.asarray(confusion)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    if len(classes) <= TABLE_CLASSES:
-        return heading + _table(counts, shares, classes)
-    return heading + _heat_map(counts, shares, classes)
-
-
-def _table(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> str:
-    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in classes)
-    rows = []
-    for true, name in enumerate(classes):
-        cells = "".join(
-            f'<td style="background: rgba{(*(RIGHT if true == k else WRONG), round(0.6 * s, 3))}">'
-            f"{counts[true, k]}</td>"
-            for k, s in enumerate(shares[true].tolist())
-        )
-        rows.append(f'<tr><th scope="row">{escaped(name)}</th>{cells}</tr>')
-    table = (
-        f'<table class="confusion"><thead><tr><th scope="col">true \\ predicted</th>{head}</tr>'
-        f"</thead><tbody>{''.join(rows)}</tbody></table>"
-    )
-    return scrolling(table, "Confusion matrix")
-
-
-def _heat_map(counts: np.ndarray, shares: np.ndarray, classes: Sequence[str]) -> str:
-    picture = np.zeros([*counts.shape, 4], np.uint8)
+def confusion_picture(confusion: Sequence[Sequence[int]]) -> np.ndarray:
+    """One pixel per cell, uint8 [classes, classes, 4]; opacity is the root of the row's share."""
+    shares = _row_shares(np.asarray(confusion))
+    picture = np.zeros([*shares.shape, 4], np.uint8)
     picture[..., :3] = WRONG
-    picture[np.diag_indices(len(classes))] = (*RIGHT, 0)
+    picture[np.diag_indices(len(shares))] = (*RIGHT, 0)
     picture[..., 3] = np.rint(255 * np.sqrt(shares))
-    wrong = counts.copy()
+    return picture
+
+
+def frequent_confusions(
+    confusion: Sequence[Sequence[int]], classes: Sequence[str]
+) -> list[tuple[str, str, int]]:
+    """True class, predicted class and count of the most frequent errors, at most 10."""
+    wrong = np.array(confusion)
     np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED]
-    pairs = [(*np.unravel_index(place, wrong.shape), wrong.flat[place]) for place in order]
-    lines = [f"{classes[t]} taken for {classes[p]}: {count}" for t, p, count in pairs if count]
-    right = int(np.trace(counts))
-    return (
-        f'<figure><img class="heat" alt="Confusion of {len(classes)} classes: {right} of '
-        f'{int(counts.sum())} on the diagonal" src="{png(picture)}"/><figcaption>Rows: true class, '
-        "columns: predicted, in the data set's order. Strength is the square root of the share of "
-        "the row; blue is right, orange wrong.</figcaption></figure>"
-        f"<p>Most frequent confusions:</p>{bullet_list(lines) or '<p>none</p>'}"
-    )
-
-
-MAX_MISTAKES = 8
-THUMBNAIL_SIDE = 200
+    order = np.argsort(-wrong, axis=None, kind="stable")[:LISTED_PAIRS]
+    pairs = [(*divmod(int(place), len(wrong)), int(wrong.flat[place])) for place in order]
+    return [(classes[true], classes[answer], count) for true, answer, count in pairs if count]
 
 
 def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the wrong answers of the highest probability, highest first: int [<= count].
+    """Indices of the wrong answers with the highest probability, highest first: int [<= count].
 
     Args:
         probabilities: float32 [n, classes].
         labels: int [n].
+        count: the largest number of indices.
     """
     answers = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(answers != labels)
@@ -235,47 +203,20 @@ def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, count: int) ->
 
 
 def surest_right(probabilities: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """As `worst_mistakes`, of the right answers."""
+    """Same as `worst_mistakes`, for the correct answers."""
     right = np.flatnonzero(probabilities.argmax(axis=1) == labels)
     order = np.argsort(-probabilities[right, labels[right]], kind="stable")
     return right[order[:count]]
 
 
 def answer_text(probabilities: np.ndarray, label: int, classes: Sequence[str]) -> str:
-    """One image's answer and truth in words.
-
-    Args:
-        probabilities: float32 [classes].
-    """
+    """Prediction and true class of one image, from its probabilities, float32 [classes]."""
     answer = int(np.argmax(probabilities))
     predicted = f"predicted {classes[answer]} ({probabilities[answer]:.3f})"
     if answer == label:
-        return f"{predicted}, right"
-    return f"{predicted}, true {classes[label]} ({probabilities[label]:.3f})"
+        return f"{predicted}, correct"
+    return f"{predicted}, true class {classes[label]} ({probabilities[label]:.3f})"
 
 
-def mistakes_section(
-    images: DecodedRecords, probabilities: np.ndarray, classes: Sequence[str]
-) -> str:
-    """The worst mistakes with their thumbnails."""
-    labels = np.array([record.label for record in images.records])
-    worst = worst_mistakes(probabilities, labels, MAX_MISTAKES)
-    heading = '<h2 id="mistakes">Worst mistakes</h2>'
-    if not len(worst):
-        return f"{heading}<p>None: every image was classified correctly.</p>"
-    figures = []
-    for index in worst:
-        record = images.records[index]
-        text = answer_text(probabilities[index], record.label, classes)
-        jpeg = thumbnail(read_image(record), THUMBNAIL_SIDE)
-        shown = data_uri(jpeg, "image/jpeg") if jpeg else png(rgb(images.pixels[index]))
-        figures.append(
-            f'<li><figure><img class="thumbnail" alt="{escaped(record.filename)}" '
-            f'src="{shown}"/>'
-            f"<figcaption>{escaped(elided(record.filename))}<br/>{escaped(text)}</figcaption>"
-            "</figure></li>"
-        )
-    return (
-        f'{heading}<p class="dim">The wrong answers of the highest probability, highest first.'
-        f'</p><ul class="gallery">{"".join(figures)}</ul>'
-    )
+def _row_shares(counts: np.ndarray) -> np.ndarray:
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

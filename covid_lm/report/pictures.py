@@ -1,22 +1,36 @@
-"""Small pictures of what a model reads and of what its answer rests on, as data URIs."""
+"""Pictures of what a model reads and of what its answers are based on, as data URIs."""
 
 import io
 
 import numpy as np
 from PIL import Image
 
+from covid_lm.data.preview import thumbnail
+from covid_lm.data.records import ImageRecord, read_image
 from covid_lm.html_page import data_uri
 
+THUMBNAIL_SIDE = 200
 FOR = (255, 150, 20)
 AGAINST = (70, 150, 255)
-DARK = 0.15  # of its luminance is left of a pixel that the model can't see
+DARK = 0.15  # share of its luminance that a pixel keeps if the model can't see it
+
+
+def shown_image(record: ImageRecord, pixels: np.ndarray) -> str:
+    """A thumbnail of the image file, or the model's own pixels if Pillow can't read the file.
+
+    Args:
+        record: the image.
+        pixels: uint8 [height, width, 1 or 3], the resized image.
+    """
+    jpeg = thumbnail(read_image(record), THUMBNAIL_SIDE)
+    return png(rgb(pixels)) if jpeg is None else data_uri(jpeg, "image/jpeg")
 
 
 def seen_picture(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """The channel values that reach the model lit, all others dark.
+    """The channel values that reach the model, lit, and all others dark.
 
-    A value v shines with (40 + 215 v / 255) / 255 in its own colour, so that a kept 0 is not
-    taken for a dropped one. A pixel without any kept value has 15% of its luminance.
+    A kept value v has the brightness (40 + 215 v / 255) / 255 in its own colour, so that a kept 0
+    differs from a dropped value. A pixel without any kept value keeps 15% of its luminance.
 
     Args:
         pixels: uint8 [height, width, channels].
@@ -31,11 +45,11 @@ def seen_picture(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def attribution_picture(pixels: np.ndarray, attribution: np.ndarray, scale: float) -> np.ndarray:
-    """What speaks for the class in orange, against it in blue, over the darkened picture.
+    """Evidence for the class in orange, against it in blue, over the darkened image.
 
     Args:
         pixels: uint8 [height, width, channels].
-        attribution: float [planes, height, width]; planes are added up.
+        attribution: float [planes, height, width]; planes are summed.
         scale: the attribution that is drawn at full strength.
 
     Returns:
@@ -48,19 +62,19 @@ def attribution_picture(pixels: np.ndarray, attribution: np.ndarray, scale: floa
 
 
 def attribution_strength(values: np.ndarray, scale: float) -> np.ndarray:
-    """sqrt(|value| / scale), at most 1: a square root, since few values are near the largest."""
+    """sqrt(|value| / scale), at most 1: the root keeps small values visible."""
     return np.sqrt(np.minimum(np.abs(values) / max(scale, 1e-30), 1))
 
 
 def png(picture: np.ndarray) -> str:
-    """uint8 [height, width, 3 or 4] as PNG, pixel for pixel."""
+    """A PNG of uint8 [height, width, 3 or 4], pixel for pixel."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG", optimize=True)
     return data_uri(buffer.getvalue(), "image/png")
 
 
 def rgb(pixels: np.ndarray) -> np.ndarray:
-    """uint8 [height, width, 3] of [height, width, 1 or 3]."""
+    """uint8 [height, width, 3] from [height, width, 1 or 3]."""
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 

@@ -1,5 +1,6 @@
-"""Matplotlib's plots as inline SVG that takes its colours from the page, light or dark."""
+"""Matplotlib plots as inline SVG with the colours of the page, light or dark."""
 
+import dataclasses
 import io
 import re
 from collections.abc import Sequence
@@ -7,13 +8,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn import metrics
 
-from covid_lm.html_page import escaped
-
-# Matplotlib knows no CSS: each colour of the page has a stand-in, exchanged in the finished SVG.
+# Matplotlib knows no CSS, so each colour of the page has a placeholder, replaced in the SVG.
 _COLOURS = {
     "#010101": "currentColor",
     "#010102": "var(--bar)",
@@ -22,7 +22,7 @@ _COLOURS = {
     "#010105": "var(--dim)",
 }
 _TEXT, _BLUE, _RED, _AMBER, _DIM = _COLOURS
-# Lines differ by more than their colour.
+# Lines differ in style and width, too, for readers who can't tell their colours apart.
 _LINES = ((_BLUE, "-", 2.2), (_RED, "--", 1.6), (_AMBER, "-.", 1.6), (_TEXT, ":", 1.8))
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -44,12 +44,29 @@ SQUARE = 3.5
 SCREEN_DPI = 104  # so that 10 point letters are as large as the captions
 
 
-def learning_curves(epochs: Sequence[dict], monitored: str) -> list[tuple[str, str]]:
-    """Loss and accuracy by epoch, each as SVG with its caption; none without epochs.
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """A plot for the page.
+
+    Attributes:
+        drawing: the content of an `svg` element, its ids unique in the page.
+        view_box: of that element.
+        width: in CSS pixels.
+        caption: a sentence without its full stop, also the plot's alternative text.
+    """
+
+    drawing: Markup
+    view_box: str
+    width: int
+    caption: str
+
+
+def learning_curves(epochs: Sequence[dict], monitored: str) -> list[Plot]:
+    """Loss and accuracy by epoch; empty without epochs.
 
     Args:
         epochs: lines of `metrics.jsonl`: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
-        monitored: what the `val_` figures were measured on.
+        monitored: name of the split of the `val_` figures.
     """
     plots = []
     for quantity in ("loss", "accuracy"):
@@ -69,17 +86,17 @@ def learning_curves(epochs: Sequence[dict], monitored: str) -> list[tuple[str, s
             axes.legend()
             last = ", ".join(f"{name} {points[-1][1]:.3f}" for name, points in lines.items())
             text = f"{quantity} by epoch; last: {last}"
-            plots.append((_svg(figure, f"learning-{quantity}", text), text.capitalize()))
+            plots.append(_plot(figure, f"learning-{quantity}", text.capitalize()))
     return plots
 
 
 def roc_curves(
     predictions: dict[str, np.ndarray], labels: np.ndarray, positive: str
-) -> tuple[str, str] | None:
-    """ROC curves of each row of predictions, as SVG with a caption.
+) -> Plot | None:
+    """ROC curves of all rows of predictions; None if a class has no example.
 
-    For two classes that of class 1, else the mean over classes, each against the rest, of the
-    true positive rate (macro average). None where a class has no example.
+    For two classes, the curve of class 1; for more, the mean over classes of the true positive
+    rate, one class against the rest (macro average).
 
     Args:
         predictions: row name to probabilities, float32 [n, classes].
@@ -103,19 +120,19 @@ def roc_curves(
         axes.set_aspect("equal")
         subject = f"of {positive}" if num_classes == 2 else "one class against the rest, averaged"
         text = f"ROC {subject}; area under the curve: {', '.join(areas)}"
-        return _svg(figure, "roc", text), text
+        return _plot(figure, "roc", text)
 
 
-def reliability_plot(bins: Sequence[dict], ece: float | None) -> tuple[str, str]:
-    """Accuracy against confidence, and how many images each bin holds, as SVG with a caption.
+def reliability_plot(bins: Sequence[dict], ece: float | None) -> Plot:
+    """Accuracy against confidence, with the number of images in each bin.
 
     Args:
         bins: `low`, `high`, `n`, `mean_confidence` and `accuracy` of each bin of the confidence.
-        ece: expected calibration error, if it is known.
+        ece: expected calibration error, if known.
     """
     filled = [b for b in bins if b.get("n")]
     with matplotlib.rc_context(_SETTINGS):
-        figure, axes = _axes("confidence of the answer", "share that is right", SQUARE)
+        figure, axes = _axes("confidence of the answer", "share of correct answers", SQUARE)
         axes.plot([0, 1], [0, 1], "-", c=_DIM, lw=0.8)
         most = max((b["n"] for b in filled), default=1)
         for b in filled:
@@ -138,7 +155,7 @@ def reliability_plot(bins: Sequence[dict], ece: float | None) -> tuple[str, str]
             f"Reliability; expected calibration error {error}. Gray bars: images in the bin, "
             f"the highest is {most if filled else 0}"
         )
-        return _svg(figure, "reliability", text), text
+        return _plot(figure, "reliability", text)
 
 
 def _roc(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -159,20 +176,18 @@ def _axes(x_label: str, y_label: str, width: float = 4.4) -> tuple[Figure, matpl
     return figure, axes
 
 
-def _svg(figure: Figure, name: str, alternative: str) -> str:
-    """The figure as an `svg` element whose ids are its own and that names no outside resource."""
+def _plot(figure: Figure, name: str, caption: str) -> Plot:
+    """The figure without outside resources; `name` makes its ids unique."""
     buffer = io.StringIO()
     absent = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, metadata=absent)
-    drawing = buffer.getvalue()
-    opening, drawing = drawing[drawing.index("<svg") :].split(">", maxsplit=1)
-    (view_box,) = re.findall(r'viewBox="[^"]*"', opening)
+    svg = buffer.getvalue()
+    opening, drawing = svg[svg.index("<svg") :].split(">", maxsplit=1)
+    (view_box,) = re.findall(r'viewBox="([^"]*)"', opening)
+    drawing = drawing[: drawing.rindex("</svg>")]
     drawing = re.sub(r"<defs>\s*<style.*?</defs>", "", drawing, count=1, flags=re.DOTALL)
     drawing = drawing.replace("xlink:href", "href")
     drawing = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", drawing)
-    for stand_in, colour in _COLOURS.items():
-        drawing = drawing.replace(stand_in, colour)
-    return (
-        f'<svg class="plot" role="img" aria-label="{escaped(alternative)}" {view_box} '
-        f'width="{figure.get_figwidth() * SCREEN_DPI:.0f}">{drawing}'
-    )
+    for placeholder, colour in _COLOURS.items():
+        drawing = drawing.replace(placeholder, colour)
+    return Plot(Markup(drawing), view_box, round(figure.get_figwidth() * SCREEN_DPI), caption)

@@ -1,4 +1,4 @@
-"""What a model of tokens can see of an image, and on which tokens its answers rest."""
+"""Parts of an image that a token model can see, and the tokens that its answers are based on."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,7 @@ import numpy as np
 from covid_lm.data.records import encoded_filename
 from covid_lm.evaluation.attribution import Attribution, integrated_gradients
 from covid_lm.evaluation.token_positions import TokenPositions, token_positions
-from covid_lm.html_page import elided, escaped
-from covid_lm.models.classifier import Classifier
+from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.report.measures import answer_text, surest_right, worst_mistakes
@@ -24,43 +23,35 @@ from covid_lm.report.pictures import (
 
 MAX_ATTRIBUTIONS = 4
 _PLANES = {3: ("red", "green", "blue"), 1: ("luminance",)}
-_NO_TOKENS = (
-    "<p>This model reads whole pictures and no tokens: there are no dropped pixels to show and "
-    "no tokens to attribute to.</p>"
-)
 
 
-def visible_section(classifier: Classifier, images: DecodedRecords) -> str:
-    """The picture as the model gets it: with the shortest name of the split and the longest."""
-    heading = '<h2 id="visible">What the model can see</h2>'
-    if not isinstance(classifier, TokenClassifier):
-        return heading + _NO_TOKENS
-    preprocessor = classifier.preprocessor()
+def seen_images(preprocessor: Preprocessor, images: DecodedRecords) -> list[dict]:
+    """The images with the shortest and the longest name, each with the pixels that are read.
+
+    Returns:
+        One or two dicts: `filename`, the pictures `resized` and `drawn` as data URIs, and `text`.
+    """
     lengths = [len(encoded_filename(record)) for record in images.records]
     chosen = [int(np.argmin(lengths))]
     if preprocessor.reads_filename and max(lengths) > min(lengths):
         chosen.append(int(np.argmax(lengths)))
-    figures = []
+    shown = []
     for index in chosen:
-        record = images.records[index]
+        record, pixels = images.records[index], images.pixels[index]
         positions = token_positions(preprocessor, encoded_filename(record))
-        text = kept_text(positions)
-        drawn = _pair(images.pixels[index], seen_picture(images.pixels[index], positions.kept()))
-        figures.append(
-            f"<li><figure>{drawn}<figcaption>{escaped(elided(record.filename))}<br/>{escaped(text)}"
-            "</figcaption></figure></li>"
+        shown.append(
+            {
+                "filename": record.filename,
+                "resized": png(rgb(pixels)),
+                "drawn": png(seen_picture(pixels, positions.kept())),
+                "text": kept_text(positions),
+            }
         )
-    height, width = preprocessor.image_input.image_size
-    room = " A longer name leaves less room for the picture." if len(chosen) > 1 else ""
-    return (
-        f'{heading}<p class="dim">Left: the image resized to {height}x{width}. Right: the channel '
-        "values that are among the tokens, lit in their own colour; all others dark."
-        f'{room}</p><ul class="gallery wide">{"".join(figures)}</ul>'
-    )
+    return shown
 
 
 def kept_text(positions: TokenPositions) -> str:
-    """How many values of each plane, and positions of the name, reach the model."""
+    """Number of values of each plane, and of positions of the name, that reach the model."""
     kept = positions.kept()
     names = _PLANES[len(kept)]
     parts = [
@@ -69,101 +60,82 @@ def kept_text(positions: TokenPositions) -> str:
     return f"{', '.join(parts)} values; {np.sum(positions.name >= 0)} positions for the name"
 
 
-def attribution_section(
-    classifier: Classifier, images: DecodedRecords, probabilities: np.ndarray
-) -> str:
-    """Integrated gradients drawn over the worst mistakes and the surest right answers."""
-    heading = '<h2 id="attribution">What answers rest on</h2>'
-    if not isinstance(classifier, TokenClassifier):
-        return heading + _NO_TOKENS
-    labels = np.array([record.label for record in images.records])
+def attributed_images(
+    classifier: TokenClassifier, images: DecodedRecords, probabilities: np.ndarray
+) -> list[dict]:
+    """Integrated gradients over the worst mistakes and the most confident correct answers.
+
+    Args:
+        classifier: the evaluated model.
+        images: the evaluated split.
+        probabilities: float32 [images, classes].
+
+    Returns:
+        At most 4 dicts: `filename`, the pictures `resized` and `drawn` as data URIs, the lines
+        `text` and `sums`, `characters` (`name_strip`) and `name_sum`, the name's attribution.
+    """
+    labels = images.labels
     worst = worst_mistakes(probabilities, labels, MAX_ATTRIBUTIONS // 2)
     chosen = [*worst, *surest_right(probabilities, labels, MAX_ATTRIBUTIONS - len(worst))]
-    figures = [_attributed(classifier, images, int(i), probabilities[i]) for i in chosen]
-    return (
-        f'{heading}<p class="dim">Integrated gradients over token embeddings (Sundararajan et al. '
-        "2017), from a baseline whose every token but [CLS] is [PAD] and in the first segment, so "
-        "that the length of the name counts for the name. They add up to the change of the "
-        "margin from the baseline to the image: the predicted class's logit less the mean of the "
-        "other classes'. "
-        f"{_legend(FOR, 'for the predicted class')} {_legend(AGAINST, 'against it')} "
-        "Strength is the square root of the share of the image's largest value; channels are "
-        "added up; the name stands below its picture, • for a [MASK], pale where it was trimmed. "
-        "Shown: the worst mistakes, then the surest right answers.</p>"
-        f'<ul class="gallery wide">{"".join(figures)}</ul>'
-    )
-
-
-def _legend(colour: tuple[int, int, int], text: str) -> str:
-    return f'<span class="swatch" style="background: rgb{colour}"></span> {text}.'
+    return [_attributed(classifier, images, int(i), probabilities[i]) for i in chosen]
 
 
 def _attributed(
     classifier: TokenClassifier, images: DecodedRecords, index: int, probabilities: np.ndarray
-) -> str:
+) -> dict:
     record, pixels = images.records[index], images.pixels[index]
     preprocessor = classifier.preprocessor()
     alone = DecodedRecords(pixels[np.newaxis], (record,)).tokenize(preprocessor)
-    answer = int(np.argmax(probabilities))
-    attribution = integrated_gradients(classifier, alone.tokens, answer)
-    positions = token_positions(preprocessor, encoded_filename(record))
+    attribution = integrated_gradients(classifier, alone.tokens, int(np.argmax(probabilities)))
+    name = encoded_filename(record)
+    positions = token_positions(preprocessor, name)
     scale = float(np.abs(attribution.tokens).max())
-    overlay = attribution_picture(pixels, positions.on_planes(attribution.tokens), scale)
-    text = answer_text(probabilities, record.label, classifier.config.classes)
-    sums = sums_text(attribution, positions)
-    shown = _name_strip(
-        name_characters(encoded_filename(record), positions, preprocessor.file_name_input.policy),
-        positions.on_name(attribution.tokens),
-        scale,
-    )
-    return (
-        f"<li><figure>{_pair(pixels, overlay)}{shown}<figcaption>"
-        f"{escaped(elided(record.filename))}<br/>{escaped(text)}<br/>{escaped(sums)}"
-        "</figcaption></figure></li>"
-    )
-
-
-def _pair(pixels: np.ndarray, drawn: np.ndarray) -> str:
-    """The resized image and what is drawn of it, side by side; the caption tells the figures."""
-    return (
-        f'<div class="pair"><img class="pixels" alt="the resized image" src="{png(rgb(pixels))}"/>'
-        f'<img class="pixels" alt="its values as described below" src="{png(drawn)}"/></div>'
-    )
+    planes = positions.on_planes(attribution.tokens)
+    values = positions.on_name(attribution.tokens)
+    characters = name_characters(name, positions, preprocessor.file_name_input.policy)
+    return {
+        "filename": record.filename,
+        "resized": png(rgb(pixels)),
+        "drawn": png(attribution_picture(pixels, planes, scale)),
+        "text": answer_text(probabilities, record.label, classifier.config.classes),
+        "sums": sums_text(attribution, positions),
+        "characters": name_strip(characters, values, scale),
+        "name_sum": f"{np.nansum(values):+.3f}",
+    }
 
 
 def sums_text(attribution: Attribution, positions: TokenPositions) -> str:
-    """What picture, name and special tokens add to the margin, and how exact the sum is."""
+    """Contributions of image, name and special tokens to the margin, and the error of their sum."""
     tokens = attribution.tokens
-    picture = tokens[positions.pixels[:, 0] >= 0].sum()
+    image = tokens[positions.pixels[:, 0] >= 0].sum()
     name = tokens[positions.name >= 0].sum()
     special = tokens[positions.special].sum()
     return (
         f"margin {attribution.margin:+.3f} = baseline {attribution.baseline_margin:+.3f}, "
-        f"picture {picture:+.3f}, name {name:+.3f}, [SEP] {special:+.3f} "
-        f"({attribution.points} points; the sum is off by {attribution.error:.1e})"
+        f"image {image:+.3f}, name {name:+.3f}, [SEP] {special:+.3f} "
+        f"({attribution.points} points; error of the sum {attribution.error:.1e})"
     )
 
 
 def name_characters(filename: bytes, positions: TokenPositions, policy: str) -> list[str]:
-    """What the model reads at each place of the name: its characters, or • for a [MASK]."""
+    """The characters that the model reads at each position of the name, or • for a [MASK]."""
     if policy != "visible":
         return ["•"] * positions.name_length
     last = filename[len(filename) - positions.name_length :]
     return [chr(code) if 32 <= code < 127 else "\ufffd" for code in last]
 
 
-def _name_strip(characters: Sequence[str], values: np.ndarray, scale: float) -> str:
-    if not characters:
-        return ""
+def name_strip(
+    characters: Sequence[str], values: np.ndarray, scale: float
+) -> list[tuple[str, str | None]]:
+    """Each character with the CSS colour of its attribution, None if it was trimmed (NaN)."""
     strengths = attribution_strength(np.nan_to_num(values), scale)
-    spans = []
-    for character, value, strength in zip(characters, values, strengths, strict=True):
-        if np.isnan(value):
-            spans.append(f'<span class="trimmed">{escaped(character)}</span>')
-            continue
-        colour = (*(FOR if value > 0 else AGAINST), round(float(strength), 3))
-        spans.append(f'<span style="border-color: rgba{colour}">{escaped(character)}</span>')
-    return (
-        f'<div class="name" role="img" aria-label="Attribution to the name: '
-        f'{np.nansum(values):+.3f} over {len(characters)} places">{"".join(spans)}</div>'
-    )
+    return [
+        (
+            character,
+            None
+            if np.isnan(value)
+            else f"rgba{(*(FOR if value > 0 else AGAINST), round(float(strength), 3))}",
+        )
+        for character, value, strength in zip(characters, values, strengths, strict=True)
+    ]

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from covid_lm.data.splits import split_summaries
 from covid_lm.evaluation.protocol_metrics import evaluation_policies
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.models.token_classifier import TokenClassifier
@@ -19,7 +18,7 @@ NAMES = ("a.png", "co\udcffpy & \x01.png", "n" * 300 + ".png", "scan $x_1$ 'q'.p
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """The arguments of `write_report`, and the splits of `model_card`."""
+    """The arguments of `report_html`."""
 
     classifier: TokenClassifier
     images: DecodedRecords
@@ -27,12 +26,11 @@ class Evaluated:
     metrics: dict
     epochs: list[dict]
     run: dict
-    splits: list
 
     def arguments(self, **changes) -> dict:
-        """The arguments of `report_html`, some exchanged."""
+        """The arguments of `report_html`, some replaced."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**{k: v for k, v in values.items() if k != "splits"}, **changes}
+        return {**values, **changes}
 
 
 def evaluated(
@@ -86,8 +84,7 @@ def evaluated(
     ]
     run = {"dataset": "covid_ct", "backbone": "tiny", "weights": None, "layout": layout, "seed": 0}
     run |= {"early_stopping": "test", "data_dir": "a <b>"}
-    splits = split_summaries(records, len(classes))
-    return Evaluated(classifier, images, predictions, metrics, epochs, run, splits)
+    return Evaluated(classifier, images, predictions, metrics, epochs, run)
 
 
 def full_row(probabilities, labels, training_policy: str, test_policy: str) -> dict:

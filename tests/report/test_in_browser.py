@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covid_lm.report.run_report import write_report
+from covid_lm.report.run_report import report_html
 from tests.report.evaluated import evaluated
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -64,7 +64,7 @@ def folder(request, tmp_path_factory, two_classes) -> pathlib.Path:
     if request.param == "hundred-classes":
         classes = tuple(f"class {k}" for k in range(100))
         page = evaluated(classes, "fixed", "gray22", images_per_class=1)
-    write_report(str(directory / "report.html"), **page.arguments())
+    (directory / "report.html").write_text(report_html(**page.arguments()), encoding="utf-8")
     return directory
 
 

@@ -30,4 +30,4 @@ def test_methods():
     assert interval_method({"ci95_method": "wilson"}) == "Wilson, over images"
     row = {"ci95_method": "patient bootstrap", "num_patients": 95}
     assert interval_method(row) == "patient bootstrap, 95 patients"
-    assert interval_method({}) == "of an unknown kind"
+    assert interval_method({}) == "unknown method"

@@ -1,4 +1,4 @@
-"""Which images are shown, and what is said of them."""
+"""The choice of the images that are shown, and their captions."""
 
 import numpy as np
 
@@ -20,5 +20,6 @@ def test_the_surest_right_answers_come_first():
 
 def test_answers_in_words():
     classes = ("cat", "dog")
-    assert answer_text(PROBABILITIES[0], 1, classes) == "predicted cat (0.900), true dog (0.100)"
-    assert answer_text(PROBABILITIES[2], 1, classes) == "predicted dog (0.800), right"
+    wrong = "predicted cat (0.900), true class dog (0.100)"
+    assert answer_text(PROBABILITIES[0], 1, classes) == wrong
+    assert answer_text(PROBABILITIES[2], 1, classes) == "predicted dog (0.800), correct"

@@ -1,4 +1,4 @@
-"""The model card: its headings, its figures, and what it says of the unknown."""
+"""The model card: headings, figures, and "unknown" for what the run doesn't record."""
 
 import types
 
@@ -25,7 +25,7 @@ HEADINGS = [
 @pytest.fixture(scope="module")
 def card(two_classes) -> str:
     return model_card(
-        two_classes.classifier, two_classes.metrics, two_classes.run, two_classes.splits
+        two_classes.classifier, two_classes.images.records, two_classes.metrics, two_classes.run
     )
 
 
@@ -38,31 +38,36 @@ def test_figures_with_intervals(card, two_classes):
     row = two_classes.metrics["protocols"]["paper"]
     accuracy = f"{row['accuracy']:.3f} [0.250, 0.750]"
     assert (
-        f"| paper | visible | masked | {row['correct']}/12 | {accuracy} | 0.500 [0.200, 0.800] |"
+        f"| paper | {accuracy} | 0.500 [0.200, 0.800] | {row['correct']}/12 | visible | masked |"
     ) in card
-    assert "| file name alone | - | - | 12/12 | 1.000 [0.760, 1.000] | 1.000 |" in card
+    assert "| file name alone | 1.000 [0.760, 1.000] | 1.000 | 12/12 | - | - |" in card
     assert "- 95% intervals: patient bootstrap, 4 patients." in card
 
 
 def test_data_split_and_leaks(card):
-    assert "| split | images | patients | \\<cat\\> | dog \\| a |" in card
+    assert (
+        "| split | images | patients | &lt;cat&gt; | dog \\| a |\n| --- | --- | --- | --- | --- |\n"
+        in card
+    )
     assert "| test | 12 | 4 | 6 | 6 |" in card
     assert "The length of the file name tells the class of all 203 test images" in card
-    assert "- Held out: no: early stopping looked at the test split" in card
+    assert "- Held out: no: early stopping used the test split" in card
 
 
-def test_the_unknown_is_called_so(two_classes):
+def test_the_unknown_is_called_unknown(two_classes):
     metrics = {"protocols": {"paper": {}}}
-    card = model_card(two_classes.classifier, metrics, {}, [])
+    card = model_card(two_classes.classifier, [], metrics, {})
     for field in ("Date", "Contact", "Backbone", "Seed", "Images", "Patients", "Held out"):
         assert f"- {field}: unknown\n" in card
     assert "Counts by split: unknown." in card
-    assert "- unknown: run `python tools/audit.py` on the data" in card
+    assert "- unknown: run `python tools/audit.py`, which" in card
     assert "| 18a | funding | unknown |" in card
 
 
 def test_every_item_of_tripod_is_there_once(card):
-    items = [line.split(" | ")[0][2:] for line in card[card.index("## TRIPOD") :].splitlines()[4:]]
+    rows = [line[2:-2].split(" | ") for line in card[card.index("## TRIPOD") :].splitlines()[4:]]
+    assert {section for _, _, section in rows} <= {*HEADINGS, "unknown"}
+    items = [item for item, _, _ in rows]
     numbers = [int(item.rstrip("abcdef")) for item in items]
     assert sorted(set(numbers)) == list(range(1, 28))
     assert len(items) == len(set(items))
@@ -71,8 +76,8 @@ def test_every_item_of_tripod_is_there_once(card):
 def test_a_model_without_tokens(two_classes):
     model = two_classes.classifier
     config = PixelClassifierConfig(("a", "b"), "resnet50", 32)
-    whole = types.SimpleNamespace(config=config, reads_tokens=False, logits=model.logits)
-    card = model_card(whole, two_classes.metrics, two_classes.run, two_classes.splits)
+    pixels = types.SimpleNamespace(config=config, reads_tokens=False, logits=model.logits)
+    card = model_card(pixels, two_classes.images.records, two_classes.metrics, two_classes.run)
     assert "- Reads (predictors): the pixels of the resized image" in card
     assert "- File name in tests: none" in card
     assert "- Layout: 32x32" in card

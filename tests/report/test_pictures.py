@@ -1,4 +1,4 @@
-"""Pictures of what is seen and what counts, pixel by pixel."""
+"""Pictures of visible pixels and of attributions, pixel by pixel."""
 
 import base64
 import io
@@ -12,9 +12,12 @@ from covid_lm.report.pictures import (
     attribution_picture,
     attribution_strength,
     png,
+    rgb,
     seen_picture,
+    shown_image,
 )
-from tests.conftest import random_picture
+from tests.audit.synthetic import record
+from tests.conftest import encode, random_picture
 
 
 def opened(uri: str) -> Image.Image:
@@ -50,3 +53,11 @@ def test_attribution_adds_planes_up_and_colours_by_sign():
 def test_png_is_exact():
     picture = random_picture(5, 7)
     np.testing.assert_array_equal(np.asarray(opened(png(picture))), picture)
+
+
+def test_the_file_is_shown_or_else_the_pixels_of_the_model():
+    pixels = random_picture(4, 4)[..., :1]
+    small = opened(shown_image(record(payload=encode(random_picture(300, 600))), pixels))
+    assert (small.format, small.size) == ("JPEG", (200, 100))
+    unreadable = opened(shown_image(record(payload=b"no image"), pixels))
+    np.testing.assert_array_equal(np.asarray(unreadable), rgb(pixels))

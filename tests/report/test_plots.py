@@ -1,4 +1,4 @@
-"""The plots' numbers, and that their SVG takes the page's colours."""
+"""Figures in the plots' captions, and the colours of their SVG."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 from sklearn import metrics
 
-from covid_lm.report.plots import learning_curves, reliability_plot, roc_curves
+from covid_lm.report.plots import Plot, learning_curves, reliability_plot, roc_curves
 
 EPOCHS = [
     {"epoch": 1, "loss": 0.75, "accuracy": 0.5, "val_loss": 0.5},
@@ -14,23 +14,23 @@ EPOCHS = [
 ]
 
 
+def parsed(plot: Plot) -> ElementTree.Element:
+    return ElementTree.fromstring(f"<svg>{plot.drawing}</svg>")
+
+
 def test_learning_curves_draw_what_is_known():
     plots = learning_curves(EPOCHS, "validation")
-    assert [caption for _, caption in plots] == [
+    assert [plot.caption for plot in plots] == [
         "Loss by epoch; last: training 0.250, validation 0.125",
         "Accuracy by epoch; last: training 0.625",
     ]
     assert learning_curves([], "validation") == []
 
 
-def test_svg_is_of_the_pages_colours_and_of_own_ids():
-    (loss, _), (accuracy, _) = learning_curves(EPOCHS, "validation")
-    ids = [
-        element.get("id")
-        for svg in (loss, accuracy)
-        for element in ElementTree.fromstring(svg).iter()
-        if element.get("id")
-    ]
+def test_svg_has_the_colours_of_the_page_and_unique_ids():
+    plots = learning_curves(EPOCHS, "validation")
+    loss = str(plots[0].drawing)
+    ids = [e.get("id") for plot in plots for e in parsed(plot).iter() if e.get("id")]
     assert len(ids) == len(set(ids))
     for reference in re.findall(r"url\(#([^)]*)\)|href=\"#([^\"]*)\"", loss):
         assert "".join(reference) in ids
@@ -38,23 +38,23 @@ def test_svg_is_of_the_pages_colours_and_of_own_ids():
     assert "var(--bar)" in loss
     assert not re.search(r"#[0-9a-f]{6}\b", loss)
     assert "<style" not in loss
-    assert learning_curves(EPOCHS, "validation")[0][0] == loss  # reproducible
+    assert learning_curves(EPOCHS, "validation") == plots  # reproducible
 
 
 def test_roc_of_two_classes_is_scikit_learns():
     generator = np.random.default_rng(0)
     labels = np.arange(40) % 2
     second = generator.random(40)
-    _, caption = roc_curves({"paper": np.stack([1 - second, second], 1)}, labels, "dog")
+    plot = roc_curves({"paper": np.stack([1 - second, second], 1)}, labels, "dog")
     area = metrics.roc_auc_score(labels, second)
-    assert caption == f"ROC of dog; area under the curve: paper {area:.3f}"
+    assert plot.caption == f"ROC of dog; area under the curve: paper {area:.3f}"
 
 
 def test_roc_of_many_classes_is_their_mean():
     generator = np.random.default_rng(0)
     labels = np.arange(400) % 4
     probabilities = generator.dirichlet(np.ones(4), 400)
-    _, caption = roc_curves({"paper": probabilities}, labels, "b")
+    caption = roc_curves({"paper": probabilities}, labels, "b").caption
     area = metrics.roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
     assert caption.startswith("ROC one class against the rest, averaged; ")
     assert abs(float(caption.split()[-1]) - area) < 0.003
@@ -66,6 +66,6 @@ def test_roc_needs_every_class():
 
 def test_reliability_without_images_or_error():
     empty = [{"low": 0.0, "high": 1.0, "n": 0, "mean_confidence": None, "accuracy": None}]
-    svg, caption = reliability_plot(empty, None)
-    assert "expected calibration error unknown" in caption
-    ElementTree.fromstring(svg)
+    plot = reliability_plot(empty, None)
+    assert "expected calibration error unknown" in plot.caption
+    assert parsed(plot).find(".//path") is not None

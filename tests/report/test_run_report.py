@@ -1,4 +1,4 @@
-"""The page: well-formed, self-contained, escaped, and whole whatever is unknown."""
+"""The page: well-formed, self-contained, escaped, and complete when figures are unknown."""
 
 import collections
 import html
@@ -9,7 +9,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from covid_lm.report.run_report import report_html, write_report
+from covid_lm.evaluation.protocol_metrics import Evaluation
+from covid_lm.report.run_report import report_html, write_run_report
 from tests.report.evaluated import HOSTILE, evaluated
 
 SECTIONS = [
@@ -25,7 +26,7 @@ SECTIONS = [
 
 
 class Resources(html.parser.HTMLParser):
-    """Collects what a page would load, the ids, and what the ids are asked for."""
+    """Collects the resources that a page would load, its links and its ids."""
 
     def __init__(self, page: str):
         super().__init__()
@@ -45,7 +46,7 @@ class Resources(html.parser.HTMLParser):
 
 
 def check_page(page: str) -> ElementTree.Element:
-    """What holds for every page; returns its tree."""
+    """Checks that hold for every page; returns its tree."""
     root = ElementTree.fromstring(page.replace("<!DOCTYPE html>", ""))
     page.encode("utf-8")
     resources = Resources(page)
@@ -76,8 +77,8 @@ def page(two_classes) -> str:
 def test_the_page_of_two_classes(page):
     root = check_page(page)
     text = text_of(root)
-    assert "Early stopping looked at the test split" in text
-    assert "The file name alone, without any picture, classifies 12/12 correctly" in text
+    assert "Early stopping used the test split" in text
+    assert "A classifier of the file name alone, without the image, gets 12/12 right" in text
     assert "patient bootstrap, 4 patients" in text
     assert "Not a medical device" in text
     assert "Integrated gradients over token embeddings" in text
@@ -115,10 +116,10 @@ def test_keys_may_be_missing(two_classes):
     page = report_html(**two_classes.arguments(metrics=old, epochs=[], run={}))
     text = text_of(check_page(page))
     assert "unknown model on unknown data, unknown split" in text
-    assert "unknown: these metrics hold no confusion matrix." in text
+    assert "unknown: these metrics have no confusion matrix." in text
     assert "Reliability unknown" in text
     assert "unknown: no epoch was logged." in text
-    assert "95% intervals: of an unknown kind" in text
+    assert "95% intervals: unknown method" in text
     assert "Unknown: balanced accuracy, sensitivity, " in text
 
 
@@ -156,19 +157,21 @@ def test_a_model_without_tokens_gets_no_pictures_of_them(two_classes):
     whole = types.SimpleNamespace(config=model.config, reads_tokens=False, logits=model.logits)
     page = report_html(**two_classes.arguments(classifier=whole))
     root = check_page(page)
-    assert page.count("This model reads whole pictures and no tokens") == 2
+    assert page.count("This model reads the pixels of the whole image, not tokens") == 2
     assert not [i for i in root.iter("img") if i.get("class") == "pixels"]
 
 
-def test_the_file_appears_whole(two_classes, tmp_path):
+def test_the_file_is_written_with_images_decoded_from_their_records(two_classes, tmp_path):
+    rows, images = two_classes.metrics["protocols"], two_classes.images
+    evaluation = Evaluation(rows, two_classes.predictions, images.records, ())
+    run = {"config": {"run": two_classes.run}, "epochs": two_classes.epochs}
     path = tmp_path / "report.html"
-    write_report(str(path), **two_classes.arguments())
+    write_run_report(str(path), two_classes.classifier, evaluation, two_classes.metrics, run)
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
-    assert path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert path.read_text(encoding="utf-8") == report_html(**two_classes.arguments())
 
 
-def test_predictions_of_other_images_are_refused(two_classes, tmp_path):
+def test_predictions_of_other_images_are_refused(two_classes):
     predictions = {"paper": np.zeros([3, 2], np.float32)}
     with pytest.raises(ValueError, match=r"predictions\['paper'\]: \(3, 2\), not \(12, 2\)"):
-        write_report(str(tmp_path / "r"), **two_classes.arguments(predictions=predictions))
-    assert not list(tmp_path.iterdir())
+        report_html(**two_classes.arguments(predictions=predictions))
