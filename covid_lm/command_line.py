@@ -43,17 +43,13 @@ def console_command() -> None:
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 
-def define_tpu_flags() -> None:
-    """The flags of `distribution.choose_strategy`."""
-    flags.DEFINE_string(
-        "tpu",
-        None,
-        "Train on a Cloud TPU: its name, `local` on a TPU VM, or grpc://HOST:PORT. Else on all "
-        "GPUs of this machine, else on its CPU.",
-    )
-    flags.DEFINE_string("tpu_zone", None, "Zone of a named TPU; this machine's unless given.")
-    flags.DEFINE_string("gcp_project", None, "Project of a named TPU; this machine's unless given.")
-    flags.DEFINE_float("tpu_timeout", 25.0, "Seconds until the TPU must be ready.")
+class PathParser(flags.ArgumentParser):
+    """Parses a path, in which a leading `~` is the user's home directory."""
+
+    syntactic_help = "a path"
+
+    def parse(self, argument: str) -> str:
+        return os.path.expanduser(argument)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

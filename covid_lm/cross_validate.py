@@ -18,11 +18,12 @@ from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures
 from covid_lm.files import write_json
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
+from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
 from covid_lm.training.callbacks import StopOnNonFiniteLoss
 from covid_lm.training.inputs import training_decode, training_set
 from covid_lm.training.loop import compile_for_run
-from covid_lm.training.options import TrainingOptions, global_batch_size
+from covid_lm.training.options import TrainingOptions
 
 
 @dataclasses.dataclass(frozen=True)

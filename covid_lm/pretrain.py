@@ -28,9 +28,9 @@ from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS
 from covid_lm.training.callbacks import DropoutByEpoch, EpochEnd, StopOnNonFiniteLoss
 from covid_lm.training.devices import choose_strategy, describe
 from covid_lm.training.optimizer import SummedAdamW, paper_optimizer
+from covid_lm.training.options import PretrainingOptions
 from covid_lm.training.pretraining_checkpoint import restore_epoch, resumable_run
 from covid_lm.training.pretraining_config import settle_config
-from covid_lm.training.pretraining_options import PretrainingOptions
 
 Tokens = dict[str, np.ndarray]  # int32 [images, length] by name
 

@@ -27,12 +27,13 @@ from covid_lm.protocols import layout_trim
 from covid_lm.report.model_card import model_card
 from covid_lm.report.run_report import write_run_report
 from covid_lm.serving.saved_model import export_classifier
+from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
 from covid_lm.training.devices import choose_strategy, describe
 from covid_lm.training.inputs import decode_splits
 from covid_lm.training.jax.launcher import fit_in_jax
 from covid_lm.training.loop import fit
-from covid_lm.training.options import TrainingOptions, global_batch_size
+from covid_lm.training.options import TrainingOptions
 from covid_lm.training.run_directory import read_run, resumed_config, staged_run, write_samples
 from covid_lm.training.termination import Termination
 

@@ -67,7 +67,8 @@ def test_every_training_and_validation_image_is_held_out_once(finished, image_fo
     assert [row["n"] for row in report["epochs"]] == [32, 32]
     assert {row["fold"] for row in report["out_of_fold"]} == {1, 2, 3}
     assert report["command"].endswith(
-        "--batch_size=6 --learning_rate=0.01 --schedule=cosine --augment=light --folds=3"
+        "--schedule=cosine --augment=light --backbone=1x64 --protocol=fixed --layout=gray22 "
+        "--epochs=2 --batch_size=6 --learning_rate=0.01 --folds=3"
     )
 
 

@@ -18,9 +18,9 @@ from covid_lm.pipeline.decoded import decode_records
 from covid_lm.pretrain import build_masking, pretrain, read_sequences, settle_config
 from covid_lm.protocols import LAYOUTS
 from covid_lm.train import train
+from covid_lm.training.batch_size import default_batch_size
 from covid_lm.training.callbacks import epoch_table
-from covid_lm.training.options import TrainingOptions, fitting_batch_size
-from covid_lm.training.pretraining_options import PretrainingOptions
+from covid_lm.training.options import PretrainingOptions, TrainingOptions
 from tests.conftest import encode, random_picture
 
 WEIGHTS = ["config.json", "model.safetensors", "vocab.txt"]
@@ -132,10 +132,10 @@ def settle(finished, sequences, **changes) -> int:
     return settle_config(chosen, sequences, run_dir)
 
 
-def test_a_new_run_gets_a_fitting_batch_size(tmp_path, sequences):
+def test_a_new_run_gets_the_default_batch_size(tmp_path, sequences):
     chosen = options("moved", "elsewhere", batch_size=None)
     fitting = settle_config(chosen, sequences, str(tmp_path))
-    assert fitting == fitting_batch_size(chosen.backbone, 24) == 1
+    assert fitting == default_batch_size(chosen.backbone, 24) == 1
 
 
 def test_the_batch_size_of_the_run_is_kept(finished, sequences):
@@ -265,7 +265,7 @@ def test_the_table_shows_the_model_beside_the_trivial_predictors(finished):
         ({"epochs": 0}, "--epochs=0: must be at least 1"),
         ({"learning_rate": float("nan")}, "--learning_rate=nan: must be above 0"),
         ({"seed": -1}, "--seed=-1: must be at least 0"),
-        ({"name": "../up"}, "--name=../up: letters"),
+        ({"name": "../up"}, "--name=../up: use only letters"),
         ({"tpu_zone": "us-a"}, "--tpu_zone=us-a: only with --tpu"),
         ({"data_dirs": ()}, "--data_dir: given 0 time(s), but needed once for each --dataset but "),
         ({"data_dirs": ("absent",)}, "absent: no such directory"),

@@ -18,8 +18,9 @@ from covid_lm.models.saving import load_classifier
 from covid_lm.pipeline.decoded import decode_records
 from covid_lm.serving.saved_model import export_difference
 from covid_lm.train import decode_splits, train
+from covid_lm.training.batch_size import default_batch_size
 from covid_lm.training.build import build_classifier
-from covid_lm.training.options import TrainingOptions, fitting_batch_size
+from covid_lm.training.options import TrainingOptions
 
 
 def options(image_folder, tmp_path, **changes) -> TrainingOptions:
@@ -135,7 +136,7 @@ def test_the_validation_split_is_held_out_only_for_itself(
         ({"learning_rate": -1.0}, "--learning_rate=-1.0: must be above 0"),
         ({"weight_decay": -1.0}, "--weight_decay=-1.0: must be at least 0"),
         ({"label_smoothing": 1.0}, "--label_smoothing=1.0: must be at least 0 and below 1"),
-        ({"name": "../up"}, "--name=../up: letters"),
+        ({"name": "../up"}, "--name=../up: use only letters"),
         ({"backbone": "huge"}, "--backbone=huge: no such backbone; choose one of tiny"),
         ({"backbone": "resnet50"}, "--protocol=paper: resnet50 reads no file name; use"),
         (
@@ -203,11 +204,11 @@ def test_a_non_finite_loss_stops_the_run(image_folder, tmp_path):
 
 
 def test_batch_size_fits_data_and_memory():
-    assert fitting_batch_size("tiny", 240) == 8
-    assert fitting_batch_size("tiny", 425) == 16
-    assert fitting_batch_size("tiny", 10) == 1
-    assert 1 <= fitting_batch_size("roberta-wwm-ext-large", 10**6) < 512
-    assert fitting_batch_size("resnet50", 425) == 16
-    assert fitting_batch_size("resnet50", 10**6) == 64
-    longest, shorter = (fitting_batch_size("rbtl3", 10**6, length) for length in (512, 64))
+    assert default_batch_size("tiny", 240) == 8
+    assert default_batch_size("tiny", 425) == 16
+    assert default_batch_size("tiny", 10) == 1
+    assert 1 <= default_batch_size("roberta-wwm-ext-large", 10**6) < 512
+    assert default_batch_size("resnet50", 425) == 16
+    assert default_batch_size("resnet50", 10**6) == 64
+    longest, shorter = (default_batch_size("rbtl3", 10**6, length) for length in (512, 64))
     assert shorter > longest

@@ -7,10 +7,10 @@ can be chosen; test images are not read.
 from absl import flags
 
 from covid_lm.command_line import run_tool
-from covid_lm.training.flags import define_training_flags, told_flags
+from covid_lm.training.options import TrainingOptions
 
 FLAGS = flags.FLAGS
-define_training_flags()
+TrainingOptions.define_flags(in_folds=True)
 flags.DEFINE_integer("folds", 5, "Parts into which the patients are divided.")
 flags.DEFINE_integer("max_folds", None, "Run the first so many folds only.", lower_bound=1)
 flags.DEFINE_string("output", None, "File for the figures, as JSON, written after every fold.")
@@ -20,15 +20,13 @@ flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
+    options = TrainingOptions.from_flags(early_stopping="none")
     from covid_lm.cross_validate import cross_validate
     from covid_lm.evaluation.summary import fold_table
     from covid_lm.files import write_json
     from covid_lm.results.cross_validation_results import cross_validation_record
-    from covid_lm.training.options import TrainingOptions
 
-    told = told_flags()
-    told |= {"dtype": told["dtype"] or "float32", "early_stopping": "none"}
-    report = cross_validate(TrainingOptions(**told), FLAGS.folds, FLAGS.max_folds, FLAGS.output)
+    report = cross_validate(options, FLAGS.folds, FLAGS.max_folds, FLAGS.output)
     print(f"\n{fold_table(report)}")
     if FLAGS.output:
         print(f"written: {FLAGS.output}")

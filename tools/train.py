@@ -8,49 +8,21 @@ import os
 
 from absl import flags
 
-from covid_lm.command_line import define_tpu_flags, run_tool
-from covid_lm.training.flags import define_training_flags, told_flags
+from covid_lm.command_line import run_tool
+from covid_lm.training.options import TrainingOptions
 
 # What trains; `run_tool` gives all else to TensorFlow.
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 
 FLAGS = flags.FLAGS
-define_training_flags()
-flags.DEFINE_enum(
-    "early_stopping",
-    "val",
-    ("val", "test", "none"),
-    "Split that stops the training. `test` replicates the paper and spoils the test split; `test` "
-    "and `none` train on the validation images too.",
-)
-flags.DEFINE_string(
-    "name", None, "Name of the run; made from data set, backbone, protocol and layout unless given."
-)
-flags.DEFINE_string("output_dir", "saved_models", "Where NAME/run and NAME/VERSION are written.")
-flags.DEFINE_bool("tensorboard", False, "Log for TensorBoard, too: NAME/run/tensorboard.")
-define_tpu_flags()
-flags.DEFINE_string(
-    "coordinator",
-    None,
-    "With several processes: HOST:PORT at which process 0 listens, the same for all of them.",
-)
-flags.DEFINE_integer(
-    "num_processes", 1, "Processes, one a host, to train as one; only with KERAS_BACKEND=jax."
-)
-flags.DEFINE_integer(
-    "process_id", 0, "Which of them this one is, from 0; process 0 evaluates and exports."
-)
+TrainingOptions.define_flags()
 
 
 def main(argv: list[str]) -> None:
+    options = TrainingOptions.from_flags(backend=BACKEND)
     from covid_lm.evaluation.summary import summary
     from covid_lm.train import train, train_worker
-    from covid_lm.training.devices import default_dtype
-    from covid_lm.training.options import TrainingOptions
 
-    told = told_flags()
-    told["dtype"] = told["dtype"] or default_dtype(FLAGS.tpu)
-    options = TrainingOptions(**told, backend=BACKEND)
     if options.process_id:
         train_worker(options)
         print(f"process {options.process_id} is done; process 0 evaluates and exports")

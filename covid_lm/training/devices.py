@@ -49,11 +49,6 @@ def choose_strategy(
     return tf.distribute.get_strategy()
 
 
-def default_dtype(tpu: str | None) -> str:
-    """The arithmetic that the device is made for: bfloat16 on a TPU, else float32."""
-    return "float32" if tpu is None else "bfloat16"
-
-
 def describe(strategy: tf.distribute.Strategy) -> str:
     """The devices in words, as "2 GPUs, mirrored"."""
     replicas = strategy.num_replicas_in_sync

@@ -1,129 +1,192 @@
-"""Flags that say what is trained, on what and how: those of every tool that trains classifiers.
+"""Options as dataclass fields: their flags, their checks, and the command that repeats a run.
 
-Free of TensorFlow.
+A field's metadata holds all that is known of an option; `FlagOptions` is the base class. Free of
+TensorFlow.
 """
 
 import dataclasses
+import math
+import shlex
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, Self
 
 from absl import flags
 
-from covid_lm.backbones.configs import BACKBONES, CONVOLUTIONAL_NETWORKS
-from covid_lm.data import DATASETS
-from covid_lm.protocols import AUGMENTATIONS, LAYOUT_HELP, LAYOUTS, PROTOCOLS, SCHEDULES
-from covid_lm.training.options import RECIPES, TrainingOptions, with_recipe
+from covid_lm.command_line import PathParser
+from covid_lm.errors import InputError
+from covid_lm.protocols import without_removed_options
 
-flags.disclaim_key_flags()  # they are the tool's, which lists them under --help
-
-
-def define_training_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines them, with the defaults of `TrainingOptions`."""
-    flags.DEFINE_enum(
-        "recipe",
-        "paper",
-        list(RECIPES),
-        "Defaults for the other flags: the paper's, or ours for a result from pixels alone.",
-        flag_values=values,
-    )
-    _define_data_flags(values)
-    _define_model_flags(values)
-    _define_optimization_flags(values)
-    flags.DEFINE_integer(
-        "seed", 0, "Seed of weights, order, augmentation and dropout.", flag_values=values
-    )
+flags.disclaim_key_flags()  # --help of a tool lists them as its own
 
 
-def told_flags(values: flags.FlagValues = flags.FLAGS) -> dict:
-    """Option to value for every flag that is an option of a run, after the recipe."""
-    names = [field.name for field in dataclasses.fields(TrainingOptions) if field.name in values]
-    told = {name: values[name].value for name in names}
-    return with_recipe(told, given=[name for name in names if values[name].present])
+class Bound(NamedTuple):
+    """A range of valid numbers; `text` completes "must be ..."."""
+
+    text: str
+    contains: Callable[[float], bool]
 
 
-def _define_data_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.", flag_values=values)
-    flags.DEFINE_string(
-        "data_dir", None, "Where the data set lies; phantoms need none.", flag_values=values
-    )
-    flags.DEFINE_integer(
-        "max_images",
-        None,
-        "Most training and most validation images; all unless given.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "skip_invalid", False, "Leave undecodable images out, and list them.", flag_values=values
-    )
-    flags.DEFINE_enum(
-        "augment",
-        "none",
-        ("none", *AUGMENTATIONS),
-        "Change training images at random, anew in every epoch: cut, mirrored, brighter, darker.",
-        flag_values=values,
-    )
+AT_LEAST_0 = Bound("at least 0", lambda value: 0 <= value < math.inf)
+AT_LEAST_1 = Bound("at least 1", lambda value: value >= 1)
+ABOVE_0 = Bound("above 0", lambda value: 0 < value < math.inf)
+PATH = PathParser()
 
 
-def _define_model_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "backbone",
-        "tiny",
-        f"One of {', '.join(BACKBONES)}, or a size as 4x256; or, to compare with, one of "
-        f"{', '.join(CONVOLUTIONAL_NETWORKS)}.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "weights",
-        None,
-        "Pretrained weights of that backbone: a directory with a Hugging Face model.safetensors or "
-        "tf_model.h5, or an original TensorFlow checkpoint; for a convolutional network its HDF5 "
-        "file without the top; random weights unless given.",
-        flag_values=values,
-    )
-    flags.DEFINE_enum(
-        "protocol",
-        "paper",
-        list(PROTOCOLS),
-        "How the file name enters in training and test; `fixed` and `absent` are the honest ones.",
-        flag_values=values,
-    )
-    flags.DEFINE_enum("layout", "paper", list(LAYOUTS), LAYOUT_HELP, flag_values=values)
-    flags.DEFINE_integer(
-        "image_size",
-        None,
-        "Side of what a convolutional network reads, in pixels; 224 unless given.",
-        flag_values=values,
-    )
+def option(
+    default: Any,
+    help_text: str = "",
+    valid: tuple[str, ...] | Bound | PathParser | None = None,
+    *,
+    flag: str | None = "",
+    must_match: bool = True,
+    in_folds: bool = True,
+    shown: str | None = "",
+) -> Any:
+    """Returns a dataclass field for an option.
+
+    Args:
+        help_text: of its flag.
+        valid: its choices, the `Bound` of its numbers, or `PATH`; None for any value.
+        flag: name of its flag if that isn't the field's own; None for an option without a flag.
+        must_match: True if a resumed run must repeat it, since the result depends on it.
+        in_folds: True if cross-validation has it, too.
+        shown: printed for a private value in the command that repeats a run; None for an option
+            that the command leaves out.
+    """
+    metadata = {name: value for name, value in locals().items() if name != "default"}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def _define_optimization_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_integer("epochs", 8, "Most epochs to train.", flag_values=values)
-    flags.DEFINE_integer(
-        "batch_size", None, "Images a step; fit for the machine unless given.", flag_values=values
+def changed(kind: type, name: str, **metadata: Any) -> Any:
+    """Returns the field `name` of a dataclass with the same default, but other metadata."""
+    field = kind.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    return dataclasses.field(default=field.default, metadata={**field.metadata, **metadata})
+
+
+@dataclasses.dataclass(frozen=True)
+class FlagOptions:
+    """Options whose flags are made from the fields; a direct subclass has those that others share.
+
+    A subclass with a field `recipe` has named sets of values in RECIPES.
+    """
+
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def __post_init__(self):
+        for field in self.options():
+            valid, value = field.metadata["valid"], getattr(self, field.name)
+            for item in value if isinstance(value, tuple) else (value,):
+                flag = f"--{_flag_name(field)}={item}"
+                if item is None:
+                    continue
+                if isinstance(valid, Bound) and not valid.contains(item):
+                    raise InputError(f"{flag}: must be {valid.text}")
+                if type(valid) is tuple and item not in valid:
+                    raise InputError(f"{flag}: choose one of {', '.join(valid)}")
+
+    @classmethod
+    def options(cls) -> list[dataclasses.Field]:
+        """The fields, those of the class itself before those of its base classes."""
+        inherited = [getattr(base, "__dataclass_fields__", {}) for base in cls.__mro__[1:]]
+        return sorted(dataclasses.fields(cls), key=lambda f: any(f.name in x for x in inherited))
+
+    @classmethod
+    def define_flags(cls, values: flags.FlagValues = flags.FLAGS, in_folds: bool = False) -> None:
+        """Defines a flag for every option that has one; `in_folds` leaves out the others."""
+        for field in cls.options():
+            if field.metadata["flag"] is not None and (field.metadata["in_folds"] or not in_folds):
+                _define_flag(field, values)
+
+    @classmethod
+    def from_flags(cls, values: flags.FlagValues = flags.FLAGS, **more: Any) -> Self:
+        """The options that parsed flags give, after those of the recipe, and `more`.
+
+        Raises:
+            InputError: options that are invalid or don't go together.
+        """
+        given = {f.name: values[_flag_name(f)] for f in cls.options() if _flag_name(f) in values}
+        recipe = cls.RECIPES[str(given["recipe"].value)] if "recipe" in given else {}
+        parsed = {
+            name: recipe[name] if name in recipe and not flag.present else flag.value
+            for name, flag in given.items()
+        }
+        tuples = {name: tuple(v) for name, v in parsed.items() if isinstance(v, list)}
+        return cls(**{**parsed, **tuples, **more})
+
+    def flags(self, *left_out: str) -> str:
+        """Flags of the options that aren't at their defaults, quoted, each with a space before it.
+
+        A recipe's values are given next to its name: the recipe may change later.
+        """
+        recipe, words = self.RECIPES.get(getattr(self, "recipe", ""), {}), [""]
+        for field in self.options():
+            value, shown = getattr(self, field.name), field.metadata["shown"]
+            if shown is None or field.name in left_out:
+                continue
+            if value == self.default(field) == recipe.get(field.name, value):
+                continue
+            for item in value if isinstance(value, tuple) else (value,):
+                text = "" if item is True else f"={shlex.quote(shown or str(item))}"
+                words.append(f"--{_flag_name(field)}{text}")
+        return " ".join(words)
+
+    def default(self, field: dataclasses.Field) -> Any:
+        """The value of an option whose flag isn't given."""
+        return field.default
+
+    def check_resumable(self, stored: Mapping, place: str, resolved: Mapping | None = None) -> None:
+        """Checks that a stored run can be resumed with these options.
+
+        Args:
+            stored: values of the stored run by name. It has the defaults of options that are newer.
+            place: the run's directory, for the message.
+            resolved: values derived from options and data, such as the actual batch size and
+                digests of the images, each of which must match, too.
+
+        Raises:
+            InputError: values that must match differ; the message names them all.
+        """
+        fields = [field for field in self.options() if field.metadata["must_match"]]
+        defaults = {field.name: self.default(field) for field in fields}
+        current = {field.name: getattr(self, field.name) for field in fields}
+        stored, changes = without_removed_options({**stored}, place), []
+        for name, value in {**current, **(resolved or {})}.items():
+            before = stored.get(name, defaults.get(name))
+            if value != (tuple(before) if isinstance(before, list) else before):
+                changes.append(f"{name} {before} (now {value})")
+        if changes:
+            raise InputError(
+                f"{place}: holds a run with {', '.join(changes)}; repeat its flags to resume it, "
+                "give another --name, or remove the directory"
+            )
+
+
+def _flag_name(field: dataclasses.Field) -> str:
+    return field.metadata["flag"] or field.name
+
+
+def _define_flag(field: dataclasses.Field, values: flags.FlagValues) -> None:
+    kind: Any = field.type
+    is_list = typing.get_origin(kind) is tuple
+    kind = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
+    name, default, valid = (
+        _flag_name(field),
+        typing.cast(Any, field.default),
+        field.metadata["valid"],
     )
-    flags.DEFINE_float(
-        "learning_rate",
-        1e-4,
-        "Learning rate of AdamW; the highest of a schedule.",
-        flag_values=values,
-    )
-    flags.DEFINE_enum(
-        "schedule",
-        "constant",
-        SCHEDULES,
-        "Learning rate over the run: constant, or up in a line for a tenth of the steps of all "
-        "--epochs, then down along a cosine.",
-        flag_values=values,
-    )
-    flags.DEFINE_float("weight_decay", 1e-8, "Weight decay of AdamW.", flag_values=values)
-    flags.DEFINE_float(
-        "label_smoothing",
-        0.0,
-        "Share of a target's probability that is spread over all classes.",
-        flag_values=values,
-    )
-    flags.DEFINE_enum(
-        "dtype",
-        None,
-        ("float32", "bfloat16"),
-        "Arithmetic (bfloat16: mixed); float32, and bfloat16 on a TPU, unless given.",
-        flag_values=values,
-    )
+    help_text = field.metadata["help_text"]
+    parser: flags.ArgumentParser = flags.ArgumentParser()
+    if isinstance(valid, PathParser):
+        parser = valid
+    elif type(valid) is tuple:
+        parser, help_text = flags.EnumParser(list(valid)), f"<{'|'.join(valid)}>: {help_text}"
+    elif kind in (int, float):
+        parser = flags.IntegerParser() if kind is int else flags.FloatParser()
+    serializer: flags.ArgumentSerializer = flags.ArgumentSerializer()
+    if is_list:
+        flags.DEFINE_multi(parser, serializer, name, list(default), help_text, flag_values=values)
+    elif kind is bool:
+        flags.DEFINE_bool(name, default, help_text, flag_values=values)
+    else:
+        flags.DEFINE(parser, name, default, help_text, values, serializer)

@@ -1,253 +1,300 @@
-"""What a training run is told, checked before anything is read."""
+"""Options of training and pre-training runs, validated before TensorFlow is imported.
+
+An option is one dataclass field: see `training.flags.option`.
+"""
 
 import dataclasses
 import importlib.util
-import math
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
-from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS, activation_bytes, backbone_config
+from covid_lm.backbones.configs import BACKBONES, CONVOLUTIONAL_NETWORKS, backbone_config
+from covid_lm.data import DATASETS, EMBEDDED
 from covid_lm.errors import InputError
+from covid_lm.protocols import AUGMENTATIONS, LAYOUT_HELP, LAYOUTS, PROTOCOLS, SCHEDULES
+from covid_lm.training.flags import (
+    ABOVE_0,
+    AT_LEAST_0,
+    AT_LEAST_1,
+    PATH,
+    Bound,
+    FlagOptions,
+    changed,
+    option,
+)
 
 BACKENDS = ("tensorflow", "jax")
-NOT_REPEATED = ("name", "output_dir", "backend", "process_id")  # in a run's `command` as flags
+PLACE: dict[str, Any] = {"must_match": False, "in_folds": False}  # where a run computes or writes
+# Values of the flags that aren't given, by recipe. Each has a comment with its purpose, its
+# command, the time that takes and the result to expect.
+RECIPES: dict[str, dict[str, Any]] = {
+    # The paper's settings where it gives any, and a tiny model on the embedded phantoms.
+    # Command: python tools/train.py
+    # Time: about a minute on two cores. Result: a model that works, no published figure.
+    "paper": {},
+}
+_NETWORKS = ", ".join(CONVOLUTIONAL_NETWORKS)
+_BACKBONE = (
+    f"One of {', '.join(BACKBONES)}, or a size such as 4x256; for comparison, train.py also takes "
+    f"{_NETWORKS}."
+)
+_WEIGHTS = (
+    "Pretrained weights of the backbone: a directory with model.safetensors, tf_model.h5 or an "
+    "original TensorFlow checkpoint; for a convolutional network its HDF5 file without the top; "
+    "random weights unless given."
+)
+_PROTOCOL = "How the file name enters in training and test; `fixed` and `absent` don't let it in."
+_TPU = "Cloud TPU: name, `local` on a TPU VM, or grpc://HOST:PORT; else all GPUs, or the CPU."
+_SCHEDULE = "Learning rate: constant, or warm-up over a tenth of the --epochs, then cosine decay."
+_EARLY_STOPPING = (
+    "Split that stops the training. `test` replicates the paper and spoils the test split; `test` "
+    "and `none` train on the validation images too."
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingOptions:
-    """What `tools/train.py` is told; the defaults are the paper's where it gives any.
+class RunOptions(FlagOptions):
+    """Options that training and pre-training share."""
 
-    Attributes:
-        recipe: only names where values came from: `recipes.with_recipe` puts them in.
-        backend: Keras' for the training itself, KERAS_BACKEND; all else is TensorFlow's.
-        process_id: which of `num_processes` this one is; process 0 evaluates and exports.
-    """
+    TOOL: ClassVar[str]
+    PREFIX: ClassVar[str] = ""  # of the name of a run that is given none
 
-    recipe: str = "paper"
-    dataset: str = "phantom"
-    data_dir: str | None = None
-    max_images: int | None = None
-    backbone: str = "tiny"
-    weights: str | None = None
-    protocol: str = "paper"
-    layout: str = "paper"
-    image_size: int | None = None
-    epochs: int = 8
-    batch_size: int | None = None
-    learning_rate: float = 1e-4
-    schedule: str = "constant"
-    weight_decay: float = 1e-8
-    label_smoothing: float = 0.0
-    augment: str = "none"
-    dtype: str = "float32"
-    early_stopping: str = "val"
-    seed: int = 0
-    name: str | None = None
-    output_dir: str = "saved_models"
-    skip_invalid: bool = False
-    tensorboard: bool = False
-    tpu: str | None = None
-    tpu_zone: str | None = None
-    gcp_project: str | None = None
-    tpu_timeout: float = 25.0
-    backend: str = "tensorflow"
-    coordinator: str | None = None
-    num_processes: int = 1
-    process_id: int = 0
+    max_images: int | None = option(
+        None, "Most training and most validation images of a data set; default: all.", AT_LEAST_1
+    )
+    backbone: str = option("tiny", _BACKBONE)
+    weights: str | None = option(None, _WEIGHTS, PATH, shown="WEIGHTS_DIR")
+    protocol: str = option("paper", _PROTOCOL, tuple(PROTOCOLS))
+    layout: str = option("paper", LAYOUT_HELP, tuple(LAYOUTS))
+    epochs: int = option(8, "Most epochs to train.", AT_LEAST_1)
+    batch_size: int | None = option(
+        None, "Images per step; default: chosen for data and machine.", AT_LEAST_1
+    )
+    learning_rate: float = option(1e-4, "Learning rate of AdamW, or a schedule's highest.", ABOVE_0)
+    dtype: str = option(
+        None,
+        "Arithmetic (bfloat16: mixed); default: float32, and bfloat16 on a TPU.",
+        ("float32", "bfloat16"),
+    )
+    seed: int = option(0, "Seed of weights, order, masks, augmentation, dropout.", AT_LEAST_0)
+    skip_invalid: bool = option(
+        False, "Leave out images that can't be decoded, and list them.", must_match=False
+    )
+    name: str | None = option(
+        None, "Name of the run; default: made from other options.", shown=None, **PLACE
+    )
+    output_dir: str = option(
+        "saved_models", "Directory in which NAME/ is written.", PATH, shown=None, **PLACE
+    )
+    tpu: str | None = option(None, _TPU, **PLACE)
+    tpu_zone: str | None = option(None, "Zone of a named TPU; default: this machine's.", **PLACE)
+    gcp_project: str | None = option(
+        None, "Project of a named TPU; default: this machine's.", shown="PROJECT", **PLACE
+    )
+    tpu_timeout: float = option(25.0, "Seconds until the TPU must be ready.", ABOVE_0, **PLACE)
 
     def __post_init__(self):
-        for flag in ("batch_size", "epochs", "max_images"):
-            value = getattr(self, flag)
-            if value is not None and value < 1:
-                raise InputError(f"--{flag}={value}: must be at least 1")
-        self._check_optimization()
-        if self.name is not None:
-            check_run_name(self.name)
-        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
-            raise InputError("--tensorboard: needs pip install 'covid_lm[tensorboard]'")
-        check_tpu_flags(self.tpu, self.tpu_zone, self.gcp_project, self.tpu_timeout)
-        self._check_backend()
-        if self.backbone in CONVOLUTIONAL_NETWORKS:
-            self._check_convolutional()
-        elif self.image_size is not None:
-            raise InputError(
-                f"--image_size={self.image_size}: only for {', '.join(CONVOLUTIONAL_NETWORKS)}; "
-                "--layout chooses what the others read"
-            )
-
-    def _check_optimization(self) -> None:
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise InputError(f"--learning_rate={self.learning_rate}: must be above 0")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise InputError(f"--weight_decay={self.weight_decay}: must be at least 0")
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(
-                f"--label_smoothing={self.label_smoothing}: must be at least 0 and below 1"
-            )
-
-    def _check_backend(self) -> None:
-        if self.backend not in BACKENDS:
-            raise InputError(f"KERAS_BACKEND={self.backend}: choose {' or '.join(BACKENDS)}")
-        if self.num_processes < 1:
-            raise InputError(f"--num_processes={self.num_processes}: must be at least 1")
-        if not 0 <= self.process_id < self.num_processes:
-            raise InputError(
-                f"--process_id={self.process_id}: must be from 0 to {self.num_processes - 1}, "
-                "below --num_processes"
-            )
-        if self.num_processes > 1 and not re.fullmatch(r".+:\d+", self.coordinator or ""):
-            raise InputError(
-                f"--num_processes={self.num_processes}: needs --coordinator=HOST:PORT, an address "
-                "that process 0 can listen at"
-            )
-        if self.backend == "jax":
-            self._check_jax()
-        elif self.num_processes > 1:
-            raise InputError(
-                f"--num_processes={self.num_processes}: only with KERAS_BACKEND=jax; TensorFlow "
-                "trains on one machine"
-            )
-
-    def _check_jax(self) -> None:
-        if importlib.util.find_spec("jax") is None:
-            raise InputError("KERAS_BACKEND=jax: needs pip install 'covid_lm[jax]'")
-        if self.tpu is not None:
-            raise InputError(
-                f"--tpu={self.tpu}: not with KERAS_BACKEND=jax, which takes all devices of its "
-                "machine"
-            )
-        if self.backbone in CONVOLUTIONAL_NETWORKS:
-            raise InputError(f"--backbone={self.backbone}: not with KERAS_BACKEND=jax")
-        for flag, value in (("augment", "none"), ("tensorboard", False)):
-            if getattr(self, flag) != value:
-                raise InputError(f"--{flag}: not with KERAS_BACKEND=jax")
-
-    def _check_convolutional(self) -> None:
-        if self.protocol != "absent":
-            raise InputError(
-                f"--protocol={self.protocol}: {self.backbone} reads no file name; "
-                "use --protocol=absent"
-            )
-        if self.layout != "paper":
-            raise InputError(
-                f"--layout={self.layout}: {self.backbone} reads all pixels; use --image_size"
-            )
-        if self.image_size is not None and not 32 <= self.image_size <= 1024:
-            raise InputError(f"--image_size={self.image_size}: must be from 32 to 1024")
+        if not self.dtype:
+            object.__setattr__(self, "dtype", default_dtype(self.tpu))
+        super().__post_init__()
+        if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
+            raise InputError(f"--name={self.name}: use only letters, digits and _.+-")
+        for flag in ("tpu_zone", "gcp_project"):
+            if getattr(self, flag) is not None and self.tpu is None:
+                raise InputError(f"--{flag}={getattr(self, flag)}: only with --tpu")
 
     @property
     def command(self) -> str:
-        """The command that repeats the run, with DIR, HOST:PORT and so on for private names."""
-        backend = "" if self.backend == "tensorflow" else f"KERAS_BACKEND={self.backend} "
-        return f"{backend}python tools/train.py{self.flags()}"
+        """The command that repeats the run, with DIR, HOST:PORT and so on for private values."""
+        return f"python tools/{self.TOOL}{self.flags()}"
 
-    def flags(self, *left_out: str) -> str:
-        """What differs from the defaults, as a command's flags, each with a space before it.
+    def default(self, field: dataclasses.Field) -> Any:
+        return default_dtype(self.tpu) if field.name == "dtype" else super().default(field)
 
-        The recipe's values are spelled out beside its name: they may be others one day.
-        """
-        placeholders = {
-            "data_dir": "DIR",
-            "weights": "WEIGHTS_DIR",
-            "gcp_project": "PROJECT",
-            "coordinator": "HOST:PORT",
-        }
-        words = [""]
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            in_recipe = RECIPES[self.recipe].get(field.name, field.default)
-            if value == field.default == in_recipe or field.name in (*NOT_REPEATED, *left_out):
-                continue
-            value = placeholders.get(field.name, value)
-            words.append(f"--{field.name}" if value is True else f"--{field.name}={value}")
-        if self.num_processes > 1:
-            words.append("--process_id=I")
-        return " ".join(words)
+    @property
+    def sources(self) -> list[tuple[str, str | None]]:
+        """Name and directory of each data set; None for embedded data."""
+        raise NotImplementedError
 
     @property
     def model_dir(self) -> str:
-        """Where the run and its versions go."""
-        layout = self.layout
+        """Directory of the run and of what it exports."""
+        datasets = "+".join(name for name, _ in self.sources)
+        name = f"{self.PREFIX}{datasets}-{self.backbone}-{self.protocol}-{self.input_size}"
+        return os.path.join(self.output_dir, self.name or name)
+
+    @property
+    def input_size(self) -> str:
+        """The layout, or a convolutional network's image size in pixels."""
+        return self.layout
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions(RunOptions):
+    """Options of `tools/train.py`, and those of `tools/cross_validate.py`.
+
+    Attributes:
+        recipe: the recipe that gave values to other options, for the printed command.
+        backend: Keras backend of the training itself, from KERAS_BACKEND; everything else runs on
+            TensorFlow.
+    """
+
+    TOOL = "train.py"
+    RECIPES = RECIPES
+
+    recipe: str = option(
+        "paper", "Values for the flags that aren't given.", tuple(RECIPES), must_match=False
+    )
+    dataset: str = option("phantom", "Data set.", DATASETS)
+    data_dir: str | None = option(
+        None, "Directory of the data set, unless embedded.", PATH, must_match=False, shown="DIR"
+    )
+    image_size: int | None = option(
+        None,
+        "Side of a convolutional network's input in pixels; default: 224.",
+        Bound("from 32 to 1024", lambda value: 32 <= value <= 1024),
+    )
+    schedule: str = option("constant", _SCHEDULE, SCHEDULES)
+    weight_decay: float = option(1e-8, "Weight decay of AdamW.", AT_LEAST_0)
+    label_smoothing: float = option(
+        0.0,
+        "Share of a target's probability that is spread over all classes.",
+        Bound("at least 0 and below 1", lambda value: 0 <= value < 1),
+    )
+    augment: str = option(
+        "none",
+        "Random crop, mirroring and brightness of training images, new in every epoch.",
+        ("none", *AUGMENTATIONS),
+    )
+    early_stopping: str = option("val", _EARLY_STOPPING, ("val", "test", "none"), in_folds=False)
+    tensorboard: bool = option(False, "Write logs to NAME/run/tensorboard, too.", **PLACE)
+    backend: str = option("tensorflow", flag=None, in_folds=False, shown=None)
+    coordinator: str | None = option(
+        None,
+        "With several processes: HOST:PORT where process 0 listens.",
+        shown="HOST:PORT",
+        **PLACE,
+    )
+    num_processes: int = option(
+        1, "Processes, one per host, that train as one; on JAX only.", AT_LEAST_1, **PLACE
+    )
+    process_id: int = option(
+        0, "Number of this process; process 0 evaluates and exports.", shown=None, **PLACE
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        for message in self._problems():
+            raise InputError(message)
+
+    def _problems(self) -> Iterator[str]:
+        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
+            yield "--tensorboard: needs pip install 'covid_lm[tensorboard]'"
+        if self.backend not in BACKENDS:
+            yield f"KERAS_BACKEND={self.backend}: choose {' or '.join(BACKENDS)}"
+        if not 0 <= self.process_id < self.num_processes:
+            last = self.num_processes - 1
+            yield f"--process_id={self.process_id}: must be from 0 to {last}, below --num_processes"
+        if self.num_processes > 1:
+            flag = f"--num_processes={self.num_processes}"
+            if not re.fullmatch(r".+:\d+", self.coordinator or ""):
+                yield f"{flag}: needs --coordinator=HOST:PORT, where process 0 can listen"
+            if self.backend != "jax":
+                yield f"{flag}: only with KERAS_BACKEND=jax; TensorFlow trains on one machine"
+        if self.backend == "jax":
+            yield from self._problems_of_jax()
+        if self.backbone not in CONVOLUTIONAL_NETWORKS:
+            backbone_config(self.backbone)
+            if self.image_size is not None:
+                yield f"--image_size={self.image_size}: only for {_NETWORKS}; others have --layout"
+        elif self.protocol != "absent":
+            reason = f"{self.backbone} reads no file name"
+            yield f"--protocol={self.protocol}: {reason}; use --protocol=absent"
+        elif self.layout != "paper":
+            yield f"--layout={self.layout}: {self.backbone} reads all pixels; use --image_size"
+
+    def _problems_of_jax(self) -> Iterator[str]:
+        if importlib.util.find_spec("jax") is None:
+            yield "KERAS_BACKEND=jax: needs pip install 'covid_lm[jax]'"
+        without = "not with KERAS_BACKEND=jax"
+        if self.tpu is not None:
+            yield f"--tpu={self.tpu}: {without}, which takes all devices of its machine"
         if self.backbone in CONVOLUTIONAL_NETWORKS:
-            layout = str(self.image_size or 224)
-        name = self.name or f"{self.dataset}-{self.backbone}-{self.protocol}-{layout}"
-        return os.path.join(self.output_dir, name)
+            yield f"--backbone={self.backbone}: {without}"
+        if self.augment != "none":
+            yield f"--augment={self.augment}: {without}"
+        if self.tensorboard:
+            yield f"--tensorboard: {without}"
+
+    @property
+    def command(self) -> str:
+        backend = "" if self.backend == "tensorflow" else f"KERAS_BACKEND={self.backend} "
+        return backend + super().command + (" --process_id=I" if self.num_processes > 1 else "")
+
+    @property
+    def sources(self) -> list[tuple[str, str | None]]:
+        return [(self.dataset, self.data_dir)]
+
+    @property
+    def input_size(self) -> str:
+        is_convolutional = self.backbone in CONVOLUTIONAL_NETWORKS
+        return str(self.image_size or 224) if is_convolutional else self.layout
 
 
-def fitting_batch_size(backbone_name: str, num_images: int, length: int = 512) -> int:
-    """A power of two that leaves about 16 steps an epoch or more, within the paper's 512.
+@dataclasses.dataclass(frozen=True)
+class PretrainingOptions(RunOptions):
+    """Options of `tools/pretrain.py`.
 
-    A convolutional network gets 64 at most. A BERT's activations are bounded by a quarter of the
-    machine's memory.
+    Attributes:
+        datasets: one or more names; only their training and validation images are read.
+        data_dirs: directories of those that aren't embedded, in the same order.
+        protocol: its training policy determines how the file name enters the sequence.
     """
-    if backbone_name in CONVOLUTIONAL_NETWORKS:
-        bound = min(64, num_images / 16)
-    else:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
-        activations = activation_bytes(backbone_config(backbone_name), length, "float32")
-        bound = min(512, num_images / 16, memory / activations)
-    return 2 ** int(math.log2(max(bound, 1)))
+
+    TOOL = "pretrain.py"
+    PREFIX = "pretrained-"
+
+    datasets: tuple[str, ...] = option(
+        ("phantom",), "Data set, used without labels; repeatable.", DATASETS, flag="dataset"
+    )
+    data_dirs: tuple[str, ...] = option(
+        (),
+        "Directory of a data set, once for each --dataset that isn't embedded, in the same order.",
+        PATH,
+        flag="data_dir",
+        must_match=False,
+        shown="DIR",
+    )
+    mask_rate: float = option(
+        0.15,
+        "Share of each sequence's words to mask.",
+        Bound("above 0 and below 1", lambda value: 0 < value < 1),
+    )
+    epochs: int = changed(RunOptions, "epochs", must_match=False)  # more of them can follow
+
+    def __post_init__(self):
+        super().__post_init__()
+        needed = sum(name not in EMBEDDED for name in self.datasets)
+        if len(self.data_dirs) != needed:
+            raise InputError(
+                f"--data_dir: given {len(self.data_dirs)} time(s), but needed once for each "
+                f"--dataset but {', '.join(EMBEDDED)}, in the same order: {needed} time(s)"
+            )
+        backbone_config(self.backbone)
+
+    @property
+    def sources(self) -> list[tuple[str, str | None]]:
+        directories = iter(self.data_dirs)
+        return [(name, None if name in EMBEDDED else next(directories)) for name in self.datasets]
+
+    @property
+    def policy(self) -> str:
+        """The metadata policy of the sequences."""
+        return PROTOCOLS[self.protocol][0]
 
 
-def check_tpu_flags(
-    tpu: str | None, tpu_zone: str | None, gcp_project: str | None, tpu_timeout: float
-) -> None:
-    """Raises `InputError` unless the flags that find a TPU go together."""
-    for flag, value in (("tpu_zone", tpu_zone), ("gcp_project", gcp_project)):
-        if value is not None and tpu is None:
-            raise InputError(f"--{flag}={value}: only with --tpu")
-    if not (math.isfinite(tpu_timeout) and tpu_timeout > 0):
-        raise InputError(f"--tpu_timeout={tpu_timeout}: must be above 0")
-
-
-def global_batch_size(
-    backbone: str,
-    batch_size: int | None,
-    num_images: int,
-    num_replicas: int,
-    kind: str = "devices",
-    length: int = 512,
-) -> int:
-    """Images a step over all devices, or hosts, the same number on each.
-
-    Args:
-        batch_size: the one asked for; None for a fitting one.
-        kind: of the replicas, for the message.
-        length: of the sequences.
-
-    Raises:
-        InputError: the batch size asked for can't be divided so.
-    """
-    if batch_size is None:
-        fitting = fitting_batch_size(backbone, num_images, length)
-        return math.ceil(fitting / num_replicas) * num_replicas
-    if batch_size % num_replicas:
-        raise InputError(
-            f"--batch_size={batch_size}: must be a multiple of {num_replicas}, the number of {kind}"
-        )
-    return batch_size
-
-
-def check_run_name(name: str) -> None:
-    """Raises InputError for a `--name` that could lead out of its folder, or that is hidden."""
-    if not re.fullmatch(r"\w[\w.+-]*", name):
-        raise InputError(f"--name={name}: letters, digits and _.+- only, please")
-
-
-RECIPES: dict[
-    str, dict
-] = {  # name: flag to value; what is not named has its own default, which is the paper's
-    "paper": {},
-}
-
-
-def with_recipe(told: dict, given: Collection[str]) -> dict:
-    """The options `told`, with the values of `told["recipe"]` for those that weren't given.
-
-    Args:
-        told: option to value, defaults among them.
-        given: names of the options that the user gave; they stay as they are.
-    """
-    values = RECIPES[told["recipe"]]
-    return told | {name: value for name, value in values.items() if name not in given}
+def default_dtype(tpu: str | None) -> str:
+    """The arithmetic that suits the device: bfloat16 on a TPU, otherwise float32."""
+    return "float32" if tpu is None else "bfloat16"

@@ -9,9 +9,9 @@ import numpy as np
 
 from covid_lm.errors import InputError
 from covid_lm.files import write_json
-from covid_lm.training.options import global_batch_size
+from covid_lm.training.batch_size import global_batch_size
+from covid_lm.training.options import PretrainingOptions
 from covid_lm.training.pretraining_checkpoint import whole_epochs
-from covid_lm.training.pretraining_options import PretrainingOptions
 
 # Options that a run may change when it goes on; its data may move, but not differ.
 FREE_OPTIONS = (

@@ -11,7 +11,7 @@ from covid_lm.results.pretraining_results import (
     pretraining_record,
     pretraining_table,
 )
-from covid_lm.training.pretraining_options import PretrainingOptions
+from covid_lm.training.options import PretrainingOptions
 
 
 def figures(loss: float) -> dict:
@@ -87,6 +87,6 @@ def test_the_command_names_no_place_of_the_machine():
         output_dir="/out",
     )
     assert options.command == (
-        "python tools/pretrain.py --dataset=folder --data_dir=DIR --dataset=phantom "
+        "python tools/pretrain.py --dataset=folder --dataset=phantom --data_dir=DIR "
         "--weights=WEIGHTS_DIR --epochs=2 --skip_invalid"
     )

@@ -22,7 +22,7 @@ from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.layers.token_masking import TokenMasking
 from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.pipeline.masked import MaskedTokens
-from covid_lm.training.pretraining_options import PretrainingOptions
+from covid_lm.training.options import PretrainingOptions
 
 LENGTH, WORDS, NUM_MASKED = 32, 60, 5
 SEQUENCES = 26  # of batches of 8 the last one is filled up

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 
 from covid_lm.errors import InputError, RunError
-from covid_lm.training.devices import choose_strategy, default_dtype, describe
-from covid_lm.training.options import TrainingOptions, global_batch_size
+from covid_lm.training.batch_size import global_batch_size
+from covid_lm.training.devices import choose_strategy, describe
+from covid_lm.training.options import TrainingOptions, default_dtype
 from tests.training.google_cloud import closed_port, google_cloud, silent_port
 
 TRAIN = str(pathlib.Path(__file__).parents[2] / "tools" / "train.py")

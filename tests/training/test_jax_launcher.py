@@ -7,8 +7,9 @@ from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.errors import InputError, RunError
 from covid_lm.models.token_classifier import TokenClassifierConfig
 from covid_lm.pipeline.decoded import TokenizedRecords
+from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.jax.launcher import JaxJob, _run_child
-from covid_lm.training.options import TrainingOptions, global_batch_size
+from covid_lm.training.options import TrainingOptions
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +50,7 @@ TWO = {"backend": "jax", "num_processes": 2, "coordinator": "host:1234"}
         ({"process_id": 1}, "--process_id=1: must be from 0 to 0, below --num_processes"),
         (
             {**TWO, "coordinator": "host"},
-            "--num_processes=2: needs --coordinator=HOST:PORT, an address that process 0 can "
-            "listen at",
+            "--num_processes=2: needs --coordinator=HOST:PORT, where process 0 can listen",
         ),
         (
             {"backend": "jax", "tpu": "local"},
@@ -85,8 +85,8 @@ def test_processes_have_equal_shares():
 
 def test_the_command_names_no_host():
     assert TrainingOptions(**TWO, seed=3).command == (
-        "KERAS_BACKEND=jax python tools/train.py --seed=3 --coordinator=HOST:PORT "
-        "--num_processes=2 --process_id=I"
+        "KERAS_BACKEND=jax python tools/train.py --coordinator=HOST:PORT --num_processes=2 "
+        "--seed=3 --process_id=I"
     )
 
 

@@ -1,0 +1,50 @@
+"""The number of images per step: the default one, and its equal division over devices."""
+
+import math
+import os
+
+from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS, activation_bytes, backbone_config
+from covid_lm.errors import InputError
+
+
+def default_batch_size(backbone_name: str, num_images: int, length: int = 512) -> int:
+    """A power of two that leaves about 16 steps per epoch or more, at most the paper's 512.
+
+    At most 64 for a convolutional network. For a BERT, activations are limited to a quarter of the
+    machine's memory.
+    """
+    if backbone_name in CONVOLUTIONAL_NETWORKS:
+        bound = min(64, num_images / 16)
+    else:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
+        activations = activation_bytes(backbone_config(backbone_name), length, "float32")
+        bound = min(512, num_images / 16, memory / activations)
+    return 2 ** int(math.log2(max(bound, 1)))
+
+
+def global_batch_size(
+    backbone: str,
+    batch_size: int | None,
+    num_images: int,
+    num_replicas: int,
+    kind: str = "devices",
+    length: int = 512,
+) -> int:
+    """Images per step over all devices or hosts, the same number on each.
+
+    Args:
+        batch_size: the requested one; None for `default_batch_size`.
+        kind: of the replicas, for the message.
+        length: of the sequences, in tokens.
+
+    Raises:
+        InputError: the requested batch size can't be divided equally.
+    """
+    if batch_size is None:
+        size = default_batch_size(backbone, num_images, length)
+        return math.ceil(size / num_replicas) * num_replicas
+    if batch_size % num_replicas:
+        raise InputError(
+            f"--batch_size={batch_size}: must be a multiple of {num_replicas}, the number of {kind}"
+        )
+    return batch_size
