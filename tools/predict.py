@@ -54,6 +54,7 @@ def main(argv: list[str]) -> int:
         _, version_dir = resolve_model(FLAGS.model)
         predictions = predict_files(version_dir, files, FLAGS.batch_size)
     else:
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # it logs every retry
         predictions = predict_on_server(
             FLAGS.server, files, FLAGS.model_name, FLAGS.batch_size, FLAGS.timeout
         )

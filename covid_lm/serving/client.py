@@ -1,13 +1,10 @@
-"""Classes for image files, from a model server: TF Serving, or what speaks as it does."""
+"""Predictions for image files from a model server: TF Serving, or one with the same interface."""
 
-import random
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
 from covid_lm.errors import InputError, RunError
-from covid_lm.serving.model_client import ModelClient, RequestFailed, ServerUnavailable, Signature
+from covid_lm.serving.model_client import ModelClient, RequestFailed, Signature
 from covid_lm.serving.predict import (
     Batch,
     Prediction,
@@ -24,15 +21,9 @@ SERVER = re.compile(
 # A request holds no more image bytes than this, unless a single image does.
 BATCH_BYTES = 32 * 2**20
 
-ATTEMPTS = 5
-FIRST_PAUSE = 0.25  # seconds; doubles from attempt to attempt
-LONGEST_PAUSE = 4.0  # seconds
-
 NEEDED_INPUTS = {"image_bytes"}
 POSSIBLE_INPUTS = {"image_bytes", "filename"}
 NEEDED_OUTPUTS = {"probabilities", "label", "valid"}
-
-Answer = TypeVar("Answer")
 
 
 def predict_on_server(
@@ -45,30 +36,28 @@ def predict_on_server(
 ) -> Iterator[Prediction]:
     """Predicts file by file, in order, as `predict_files` does with an export on disk.
 
-    The server is asked at once whether it has the model and whether that one reads file names; the
-    files are read and sent while the answers are taken. A request that is refused, or not answered
-    in time, gives each of its files an error; the files after them are asked about all the same.
-    An unavailable server is tried again, ATTEMPTS times in all.
+    The model's signature is requested at once; the files are read and sent while the predictions
+    are consumed. A request that is refused or not answered in time gives each of its files an
+    error, and the next request follows. Requests to an unavailable server are retried
+    (`ModelClient`).
 
     Args:
         server: HOST:PORT for gRPC, http://HOST:PORT or https://HOST:PORT for REST.
-        model_name: as the server knows it.
-        batch_size: files in a request, at most.
-        timeout: seconds that a request may take.
-        batch_bytes: bytes of images in a request, at most; a larger image goes alone.
+        model_name: as configured on the server.
+        batch_size: largest number of files in a request.
+        timeout: seconds that a request may take, retries included.
+        batch_bytes: largest number of image bytes in a request; a larger image is sent alone.
 
     Raises:
         InputError: `server` is malformed, or gRPC's stubs are not installed.
-        RunError: the server is not there or goes away, or has no such model, or one that is no
-            export of this package.
+        RunError: the server is unavailable, has no such model, or one that covid_lm did not export.
     """
     client = _client(server, model_name, timeout)
     signature = _usable_signature(client, server, model_name)
 
     def answer(batch: Batch) -> Iterator[Prediction]:
-        inputs = signature_inputs(batch, signature.inputs)
         try:
-            answers = _with_retries(server, lambda: client.predict(inputs))
+            answers = client.predict(signature_inputs(batch, signature.inputs))
         except RequestFailed as error:
             reason = str(error)
             return (Prediction(path, error=reason) for path, _ in batch)
@@ -96,26 +85,13 @@ def _client(server: str, model_name: str, timeout: float) -> ModelClient:
 
 def _usable_signature(client: ModelClient, server: str, model_name: str) -> Signature:
     try:
-        signature = _with_retries(server, client.signature)
+        signature = client.signature()
     except RequestFailed as error:
         raise RunError(f"--server={server} --model_name={model_name}: {error}") from None
     usable = NEEDED_INPUTS <= signature.inputs <= POSSIBLE_INPUTS
     if not usable or not signature.outputs >= NEEDED_OUTPUTS:
         raise RunError(
-            f"--server={server} --model_name={model_name}: no model of covid_lm, it takes "
-            f"{', '.join(sorted(signature.inputs)) or 'nothing'}"
+            f"--server={server} --model_name={model_name}: not an export of covid_lm, its inputs "
+            f"are {', '.join(sorted(signature.inputs)) or 'none'}"
         )
     return signature
-
-
-def _with_retries(server: str, call: Callable[[], Answer]) -> Answer:
-    for attempt in range(ATTEMPTS):
-        try:
-            return call()
-        except ServerUnavailable as error:
-            reason = str(error)
-        if attempt < ATTEMPTS - 1:
-            # Jitter, so that clients which failed together don't come back together.
-            pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
-            time.sleep(pause * random.uniform(0.5, 1))
-    raise RunError(f"--server={server}: unavailable, tried {ATTEMPTS} times ({reason})")

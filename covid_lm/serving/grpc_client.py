@@ -1,24 +1,28 @@
-"""A model server's gRPC interface, through the official stubs."""
+"""Client for a model server's gRPC interface, with the official stubs."""
 
+import json
 from typing import Any
 
 from covid_lm.errors import InputError
+from covid_lm.serving import model_client
 from covid_lm.serving.model_client import (
     SIGNATURE,
     Answers,
     ModelClient,
     RequestFailed,
-    ServerUnavailable,
     Signature,
     first_line,
     no_answer_within,
+    unavailable,
 )
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A channel that could not connect fails every call until its own pause is over: that pause has
-    # to be shorter than those between our attempts.
+    # Requests larger than this buffer are never repeated; gRPC's default is 256 KiB.
+    ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),
+    # A channel that failed to connect rejects all calls until its own pause is over, which has to
+    # be shorter than the pauses between attempts.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
@@ -26,12 +30,12 @@ CHANNEL_OPTIONS = (
 
 
 class GrpcClient(ModelClient):
-    """Talks to `PredictionService`.
+    """Client for TF Serving's `PredictionService`.
 
     Args:
         address: HOST:PORT.
-        model_name: as the server knows it.
-        timeout: seconds that a request may take.
+        model_name: as configured on the server.
+        timeout: seconds that a request may take, retries included.
 
     Raises:
         InputError: tensorflow-serving-api is not installed.
@@ -46,7 +50,9 @@ class GrpcClient(ModelClient):
                 f"--server=HOST:PORT needs tensorflow-serving-api ({first_line(str(error))}): "
                 "pip install tensorflow-serving-api, or use REST, --server=http://HOST:PORT"
             ) from None
-        self._service = PredictionServiceStub(grpc.insecure_channel(address, CHANNEL_OPTIONS))
+        options = (*CHANNEL_OPTIONS, ("grpc.service_config", json.dumps(_service_config())))
+        self._service = PredictionServiceStub(grpc.insecure_channel(address, options))
+        self._address = address
         self._model_name = model_name
         self._timeout = timeout
 
@@ -88,7 +94,20 @@ class GrpcClient(ModelClient):
         except grpc.RpcError as error:
             details = first_line(error.details() or "no reason given")
             if error.code() == grpc.StatusCode.UNAVAILABLE:
-                raise ServerUnavailable(details) from None
+                raise unavailable(self._address, details) from None
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise no_answer_within(self._timeout) from None
-            raise RequestFailed(f"the server says {error.code().name}: {details}") from None
+            raise RequestFailed(f"the server reports {error.code().name}: {details}") from None
+
+
+def _service_config() -> dict:
+    """gRPC's own retries, https://grpc.io/docs/guides/retry."""
+    policy = {
+        "maxAttempts": model_client.ATTEMPTS,
+        "initialBackoff": f"{model_client.FIRST_PAUSE}s",
+        "maxBackoff": f"{model_client.LONGEST_PAUSE}s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    service = {"service": "tensorflow.serving.PredictionService"}
+    return {"methodConfig": [{"name": [service], "retryPolicy": policy}]}

@@ -1,28 +1,32 @@
-"""What the gRPC and the REST client of a model server have in common."""
+"""Interface, errors and retry policy that the gRPC and the REST client share."""
 
 import abc
 from typing import NamedTuple
 
+from covid_lm.errors import RunError
+
 SIGNATURE = "serving_default"
 
-
-class ServerUnavailable(Exception):
-    """Nothing answers at the address, or a server that says UNAVAILABLE. Worth another try."""
+# A request may be repeated, since a prediction changes nothing on the server. gRPC allows no more
+# than 5 attempts.
+ATTEMPTS = 5
+FIRST_PAUSE = 0.25  # seconds; doubles from attempt to attempt
+LONGEST_PAUSE = 4.0  # seconds
 
 
 class RequestFailed(Exception):
-    """This request was refused, or not answered in time. Its text is one line."""
+    """A request that the server refused, or did not answer in time. The message is one line."""
 
 
 class Signature(NamedTuple):
-    """The names that a signature takes and gives."""
+    """Names of a signature's inputs and outputs."""
 
     inputs: frozenset[str]
     outputs: frozenset[str]
 
 
 class Answers(NamedTuple):
-    """What `serving_default` says of n images."""
+    """Outputs of `serving_default` for n images."""
 
     probabilities: list[list[float]]  # [n, classes], float32 values
     labels: list[str]  # [n], empty where not valid
@@ -32,25 +36,39 @@ class Answers(NamedTuple):
 class ModelClient(abc.ABC):
     """One model on one server.
 
-    Both methods raise ServerUnavailable or RequestFailed, and nothing else that a server or a
-    network can cause.
+    Both methods repeat a request while the server is unavailable, ATTEMPTS times at most and only
+    before the deadline, which holds for all attempts together.
     """
 
     @abc.abstractmethod
     def signature(self) -> Signature:
-        """Asks for the names in `serving_default`."""
+        """Requests the names in `serving_default`.
+
+        Raises:
+            RequestFailed: refused, or not answered before the deadline.
+            RunError: the server is unavailable.
+        """
 
     @abc.abstractmethod
     def predict(self, inputs: dict[str, list[bytes]]) -> Answers:
-        """Asks for the answers to n images; every input has n values."""
+        """Requests the answers to n images; every input has n values.
+
+        Raises:
+            RequestFailed, RunError: as `signature`.
+        """
+
+
+def unavailable(server: str, reason: str) -> RunError:
+    """The error for a server that is unavailable, even after retries."""
+    return RunError(f"--server={server}: unavailable, despite retries ({first_line(reason)})")
 
 
 def no_answer_within(seconds: float) -> RequestFailed:
-    """The failure of a request whose deadline has passed."""
+    """The error for a request whose deadline has passed."""
     return RequestFailed(f"no answer from the server within {seconds:g} s")
 
 
 def first_line(text: str, length: int = 200) -> str:
-    """A server's message in one line of bearable length: TF Serving likes to quote the request."""
+    """The text in one short line: TF Serving's messages may quote the whole request."""
     text = " ".join(text.split())
     return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -3,13 +3,15 @@
 import os
 import sys
 import threading
+import time
 
 import grpc
 import pytest
 import tensorflow as tf
+import urllib3
 
 from covid_lm.errors import InputError, RunError
-from covid_lm.serving import client
+from covid_lm.serving import model_client
 from covid_lm.serving.client import predict_on_server
 from covid_lm.serving.predict import NOT_AN_IMAGE, image_files, in_batches, predict_files
 from tests.serving.conftest import NAME
@@ -39,7 +41,9 @@ def server(served, model, interface) -> str:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(client, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(
+        model_client, "FIRST_PAUSE", 0.01
+    )  # gRPC waits forever on pauses under 1 ms
 
 
 @pytest.mark.parametrize(("policy", "batch_size"), [("masked", 4), ("masked", 32), ("fixed", 4)])
@@ -106,31 +110,65 @@ def test_unavailable_for_good_ends_the_run(server, model, mixed_files):
     model.before_predict = unavailable
     with pytest.raises(RunError) as error:
         list(predict_on_server(server, mixed_files, NAME))
-    expected = f"--server={server}: unavailable, tried 5 times (the queue is full)"
+    expected = f"--server={server}: unavailable, despite retries (the queue is full)"
     assert str(error.value) == expected
-    assert len(model.batch_sizes) == client.ATTEMPTS
+    assert len(model.batch_sizes) == model_client.ATTEMPTS
+
+
+def test_requests_of_any_size_are_retried(server, model, tmp_path):
+    """gRPC by default repeats no request of more than 256 KiB."""
+
+    def unavailable_once(number):
+        if number == 0:
+            raise StatusError("the queue is full", grpc.StatusCode.UNAVAILABLE)
+
+    (tmp_path / "large.bin").write_bytes(bytes(2 * 2**20))
+    model.before_predict = unavailable_once
+    (prediction,) = predict_on_server(server, [str(tmp_path / "large.bin")], NAME)
+    assert prediction.error == NOT_AN_IMAGE
+    assert len(model.batch_sizes) == 2
+
+
+def test_a_rest_server_that_limits_its_clients_is_retried(served, model, mixed_files):
+    def limit_twice(number):
+        if number < 2:
+            raise StatusError("slow down", grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+    model.before_predict = limit_twice
+    (prediction,) = predict_on_server(served["masked"][1]["rest"], mixed_files[:1], NAME)
+    assert prediction.label in CLASSES
+    assert len(model.batch_sizes) == 3
 
 
 def test_pauses_double_up_to_a_bound(monkeypatch):
     pauses = []
-    monkeypatch.setattr(client, "FIRST_PAUSE", 1.0)
-    monkeypatch.setattr(client, "ATTEMPTS", 6)
-    monkeypatch.setattr(client.time, "sleep", pauses.append)
-    monkeypatch.setattr(client.random, "uniform", lambda low, high: high)
-    with pytest.raises(RunError, match="tried 6 times"):
+    monkeypatch.setattr(model_client, "FIRST_PAUSE", 1.0)
+    monkeypatch.setattr(model_client, "ATTEMPTS", 6)
+    monkeypatch.setattr(urllib3.util.retry.time, "sleep", pauses.append)
+    monkeypatch.setattr(urllib3.util.retry.random, "random", lambda: 0.0)
+    with pytest.raises(RunError, match="unavailable, despite retries"):
         predict_on_server("http://127.0.0.1:1", [], NAME)
-    assert pauses == [1, 2, 4, 4, 4]
+    assert pauses == [2, 4, 4, 4]  # urllib3's first retry comes without a pause
+
+
+def test_no_retry_after_the_deadline(monkeypatch, interface):
+    monkeypatch.setattr(model_client, "FIRST_PAUSE", 4.0)
+    address = "http://127.0.0.1:1" if interface == "rest" else "127.0.0.1:1"
+    started = time.monotonic()
+    with pytest.raises(RunError, match=r"Connection refused|no answer from the server within 1 s"):
+        predict_on_server(address, [], NAME, timeout=1.0)
+    assert time.monotonic() - started < 2
 
 
 def test_a_refused_request_costs_its_own_files_only(server, model, mixed_files):
     def refuse_the_second(number):
         if number == 1:
-            raise StatusError("too\nmuch " + "x" * 1000, grpc.StatusCode.RESOURCE_EXHAUSTED)
+            raise StatusError("too\nmuch " + "x" * 1000, grpc.StatusCode.INVALID_ARGUMENT)
 
     model.before_predict = refuse_the_second
     predictions = list(predict_on_server(server, mixed_files, NAME, batch_size=3))
     assert model.batch_sizes == [3, 3, 2, 1]
-    refused = [p.path for p in predictions if p.error.startswith("the server says ")]
+    refused = [p.path for p in predictions if p.error.startswith("the server reports ")]
     assert refused == mixed_files[3:6]
     for prediction in predictions[3:6]:
         assert "too much xxx" in prediction.error
@@ -186,7 +224,7 @@ def test_an_unknown_model(server, mixed_files):
     with pytest.raises(RunError) as error:
         predict_on_server(server, mixed_files, "other")
     text = str(error.value)
-    assert text.startswith(f"--server={server} --model_name=other: the server says ")
+    assert text.startswith(f"--server={server} --model_name=other: the server reports ")
     assert text.endswith(": Servable not found for request: Latest(other)")
 
 
@@ -202,7 +240,7 @@ def test_a_model_of_another_kind(tmp_path, interface):
         server = addresses[interface == "rest"]
         with pytest.raises(RunError) as error:
             predict_on_server(server, [], "doubler")
-    expected = "no model of covid_lm, it takes x"
+    expected = "not an export of covid_lm, its inputs are x"
     assert str(error.value) == f"--server={server} --model_name=doubler: {expected}"
 
 
@@ -224,6 +262,6 @@ def test_grpc_without_a_server():
     with pytest.raises(RunError) as error:
         predict_on_server("127.0.0.1:1", [], NAME)
     text = str(error.value)
-    assert text.startswith("--server=127.0.0.1:1: unavailable, tried 5 times (")
+    assert text.startswith("--server=127.0.0.1:1: unavailable, despite retries (")
     assert "Connection refused" in text
     assert "\n" not in text

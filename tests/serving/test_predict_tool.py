@@ -28,7 +28,7 @@ def run_tool(*arguments: str, before: str = "") -> subprocess.CompletedProcess:
 
 def test_the_tool_without_a_server():
     run = run_tool("--server=http://127.0.0.1:1", "setup.cfg")
-    message = "--server=http://127.0.0.1:1: unavailable, tried 5 times (Connection refused)"
+    message = "--server=http://127.0.0.1:1: unavailable, despite retries (Connection refused)"
     assert (run.returncode, run.stdout, run.stderr) == (1, "", f"predict.py: {message}\n")
 
 
