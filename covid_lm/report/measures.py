@@ -125,7 +125,7 @@ def protocol_table(metrics: dict) -> list[list[str]]:
 
 
 def policy_meanings(metrics: dict) -> str:
-    """What the policies in the table put in the place of the file name; "" without a policy."""
+    """Meanings of the metadata policies in the table, "" if it names none."""
     keys = ("training_policy", "test_policy")
     used = {row.get(key) for _, row in protocol_rows(metrics) for key in keys}
     return "; ".join(f"{name}: {text}" for name, text in POLICY_MEANINGS.items() if name in used)

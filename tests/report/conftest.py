@@ -1,6 +1,6 @@
 """One evaluated classifier for all tests of the report, and integrals of two points.
 
-How exact the integrals are has tests of its own, in `tests/evaluation`.
+The accuracy of the integrals is tested in `tests/evaluation`.
 """
 
 import pytest
@@ -17,6 +17,6 @@ def rough_integrals():
         yield
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def two_classes() -> Evaluated:
     return evaluated()

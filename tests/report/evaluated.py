@@ -1,4 +1,4 @@
-"""A small classifier with random weights, evaluated: what a report is made of."""
+"""A small classifier with random weights, evaluated: the input of a report."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ def evaluated(
     layout: str = "paper",
     images_per_class: int = 6,
 ) -> Evaluated:
-    """Noise of the given classes, predicted by a classifier of random weights."""
+    """Random images of the given classes, predicted by a classifier with random weights."""
     three = tiny_classifier(protocol, layout)
     config = dataclasses.replace(three.config, classes=classes)
     classifier = TokenClassifier(config, three.vocabulary)
@@ -88,7 +88,7 @@ def evaluated(
 
 
 def full_row(probabilities, labels, training_policy: str, test_policy: str) -> dict:
-    """A row with every key, of which only the counts are the predictions' own."""
+    """A row with all keys; only its counts are computed from the predictions."""
     classes = probabilities.shape[1]
     confusion = np.zeros([classes, classes], int)
     np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)

@@ -1,6 +1,6 @@
 """The page in a real browser: no error, no overflow, light and dark, by keyboard.
 
-The pictures that it takes lie in pytest's temporary folder, or in $REPORT_PICTURES.
+Screenshots are saved in the temporary folder of pytest, or in $REPORT_PICTURES.
 """
 
 import json
@@ -25,7 +25,7 @@ FLAGS = (
     "--disable-background-networking --disable-component-update --disable-sync "
     "--allow-file-access-from-files --virtual-time-budget=3000 --enable-logging=stderr"
 )
-# A headless window is 500 wide at least: the page sits in a frame of the width asked for.
+# A headless window is at least 500 pixels wide, so the page is shown in a narrower frame.
 FRAME = """<!DOCTYPE html><html style="color-scheme: {scheme}"><meta charset="utf-8"/>
 <style>body {{ margin: 0; }} iframe {{ width: {width}px; height: 2400px; border: 0; }}</style>
 <iframe src="report.html"></iframe><pre></pre><script>
@@ -69,7 +69,7 @@ def folder(request, tmp_path_factory, two_classes) -> pathlib.Path:
 
 
 def browse(folder: pathlib.Path, page: str, scheme: str, *flags: str) -> tuple[str, str]:
-    """What chromium prints, and what it logs."""
+    """Runs Chromium on a page; returns its output and its log."""
     command = [
         CHROMIUM,
         *FLAGS.split(),
