@@ -1,4 +1,4 @@
-"""Batch inference by Beam's direct runner in this process, beside `predict_files`."""
+"""Batch inference with Beam's direct runner in this process, compared with `predict_files`."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineS
 from apache_beam.testing.util import assert_that, equal_to
 
 from covid_lm.errors import InputError, RunError
-from covid_lm.serving import batch_inference as saved_model_handler
+from covid_lm.serving import batch_inference
 from covid_lm.serving.batch_inference import SavedModelHandler, run_batch_inference
 from covid_lm.serving.predict import NOT_AN_IMAGE, ExportedModel, predict_files
 from tests.serving.tiny_model import CLASSES
@@ -125,17 +125,33 @@ def test_a_failing_run_leaves_the_shards_and_a_restart_replaces_them(
             run_batch_inference(*arguments, batch_size=1)
     text = "--runner=DirectRunner: the pipeline failed (MemoryError: too large)"
     assert str(error.value) == text
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("rows-*")} == before
 
     rows = rows_of(shards)
     assert run_batch_inference(*arguments) == shards
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(before)
-    for path in shards:
-        earlier = before[os.path.basename(path)].splitlines()
-        assert list(rows_of([path])) == [json.loads(line)["file"] for line in earlier]
-    for path, row in rows_of(shards).items():
+    assert sorted(path.name for path in tmp_path.glob("rows-*")) == sorted(before)
+    again = rows_of(shards)
+    assert again.keys() == rows.keys()
+    for path, row in again.items():
         assert row["label"] == rows[path]["label"]
         assert row["probabilities"] == pytest.approx(rows[path]["probabilities"], abs=1e-6)
+
+
+def test_all_shards_are_written_even_if_empty(version_dirs, mixed_files, tmp_path):
+    prefix = str(tmp_path / "rows")
+    shards = run_batch_inference(version_dirs["fixed"], mixed_files[:1], prefix, 3)
+    assert sorted(str(path) for path in tmp_path.iterdir()) == shards
+    assert list(rows_of(shards)) == mixed_files[:1]
+
+
+def test_shards_of_another_count_are_not_mixed_in(version_dirs, pattern, tmp_path):
+    for name in ("rows.jsonl", "rows-x.jsonl", "rows-2-00000-of-00005.jsonl"):
+        (tmp_path / name).write_text("not a shard of this prefix")
+    (tmp_path / "rows-00000-of-00005.jsonl").write_text("{}")
+    with pytest.raises(InputError, match=r"rows: there are 5 shards of an earlier run"):
+        run_batch_inference(version_dirs["fixed"], [pattern], str(tmp_path / "rows"), 2)
+    (tmp_path / "rows-00000-of-00005.jsonl").unlink()
+    assert len(run_batch_inference(version_dirs["fixed"], [pattern], f"{tmp_path}/rows", 2)) == 2
 
 
 def test_files_that_cant_be_read_have_rows(version_dirs, mixed_files, tmp_path, monkeypatch):
@@ -161,7 +177,7 @@ def test_files_that_cant_be_read_have_rows(version_dirs, mixed_files, tmp_path, 
         "gone.png": "No such file or directory",
         "locked.png": "Permission denied",
         "odd.png": "403 forbidden",
-        # Read as it is: an image, whatever its name says.
+        # Not unpacked: an image with an odd name.
         "packed.png.gz": None,
     }
     assert rows["gone.png"]["valid"] is False
@@ -169,7 +185,7 @@ def test_files_that_cant_be_read_have_rows(version_dirs, mixed_files, tmp_path, 
 
 
 def test_batches_are_limited_in_count_and_in_bytes(monkeypatch):
-    monkeypatch.setattr(saved_model_handler, "BATCH_BYTES", 100)
+    monkeypatch.setattr(batch_inference, "BATCH_BYTES", 100)
     handler = SavedModelHandler("unused", batch_size=2)
     sizes = [10, 10, 500, 80, 30, 1]
     with beam.Pipeline("FnApiRunner") as pipeline:
@@ -236,7 +252,7 @@ def test_a_cancelled_job_is_a_failure(version_dirs, pattern, tmp_path, submitted
             "--beam_options=--direct_num_workers=x: argument --direct_num_workers: invalid int "
             "value: 'x'",
         ),
-        ({"prefix": "a*"}, "--output=a*: none of * ? [ ] may be in it"),
+        ({"prefix": "a*"}, "--output=a*: must not contain any of *?[]"),
         ({"prefix": "nothing://a/b"}, "--output=nothing://a/b: Unable to get filesystem from "),
         ({"version_dir": "absent"}, "--model=absent: no assets/labels.txt (No such file or dir"),
         ({"patterns": []}, "no file pattern given"),
