@@ -1,49 +1,66 @@
-"""What is measured: the options of a benchmark, its cases, and the targets set for them."""
+"""Measurements that a benchmark consists of: its options, its cases, and the goals set for them."""
 
 import dataclasses
 import itertools
 from typing import Any
 
 DTYPES = ("float32", "bfloat16")
+TASKS = ("training", "pretraining")
+MIN_CALLS, MIN_SECONDS = 5, 5.0
+CALLERS = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the command line asked for.
+    """Options of a benchmark.
 
     Attributes:
-        rounds: turns that each contender gets in each case.
-        threads: of each contender.
-        tasks: of suite `training`, "training" and "pretraining".
-        minutes: of suite `soak`.
-        data_dir: COVID-CT, for the suites that start from images; the embedded phantom without it.
+        rounds: turns of each contender in each case.
+        threads: number of threads of each contender.
+        tasks: for suite `training`, some of `TASKS`.
+        rivals: contenders to compare with; all of a task if None.
+        minutes: duration of suite `soak`.
+        data_dir: COVID-CT, for the suites that start from images; without it they use the embedded
+            phantom.
     """
 
     backbones: tuple[str, ...] = ("rbt3", "minilm-l6")
     batch_sizes: tuple[int, ...] = (8, 1)
     dtypes: tuple[str, ...] = DTYPES
-    rounds: int = 5
+    rounds: int = 3
     threads: int = 2
-    tasks: tuple[str, ...] = ("training", "pretraining")
+    tasks: tuple[str, ...] = TASKS
+    rivals: tuple[str, ...] | None = None
     minutes: float = 10.0
     data_dir: str | None = None
 
 
-SUITE_DEFAULTS: dict[str, dict[str, Any]] = {  # suite: where it departs from the defaults above
-    "preprocessing": {"batch_sizes": (1, 8, 32)},
-    "serving": {"backbones": ("rbt3",), "batch_sizes": (1, 8, 32), "dtypes": ("float32",)},
+_SMALLEST = {"backbones": ("1x64",), "dtypes": ("float32",)}
+SUITES: dict[str, dict[str, Any]] = {  # suite: its departures from the defaults of `Options`
+    "encoder": {},
+    "training": {},
+    "preprocessing": {**_SMALLEST, "batch_sizes": (1, 8, 32)},  # token ids do not depend on a model
+    "serving": {"backbones": ("rbt3",), "dtypes": ("float32",), "batch_sizes": (1, 8, 32)},
+    "growth": {"rounds": 1},
     "soak": {"backbones": ("tiny",)},
-    "scale": {
-        "backbones": ("tiny", "minilm-l6", "rbt3"),
-        "batch_sizes": (1, 8, 32),
-        "rounds": 1,
-    },
+    "all": {},
 }
+# Suite `all`: the measurements that README.md quotes, chosen to take at most 25 minutes.
+_TRAINING = {"batch_sizes": (8,), "dtypes": ("bfloat16",)}
+SHORTER: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("encoder", {"backbones": ("rbt3",), "batch_sizes": (8,)}),
+    ("encoder", {"backbones": ("minilm-l6",), "batch_sizes": (8,), "rivals": ("hugging_face",)}),
+    ("training", {**_TRAINING, "tasks": ("training",), "rivals": ("hugging_face",)}),
+    ("training", {**_TRAINING, "tasks": ("pretraining",), "backbones": ("rbt3",)}),
+    ("preprocessing", {"batch_sizes": (1, 32)}),
+    ("serving", {"batch_sizes": (1, 8), "rivals": ("pillow_hf",)}),
+    ("growth", {}),
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One measurement; all its contenders do exactly this.
+    """One measurement, the same for all its contenders.
 
     Attributes:
         task: "inference" ([CLS] vector and a dense layer of two classes), "training" (forward,
@@ -51,9 +68,9 @@ class Case:
             "preprocessing" (image bytes to token ids) or "serving" (image bytes
             to probabilities).
         dropout: rate while training, on embeddings, attention and both residual branches.
-        material: where the last two tasks find images and models (`raw_images`).
-        callers: threads that make a worker's calls.
-        calls: fewest in a turn.
+        callers: number of threads that call the contender at the same time, each with one image.
+        min_calls, min_seconds: a turn lasts until both are reached.
+        material: directory with images and models, see `raw_images`, for the last two tasks.
     """
 
     task: str
@@ -63,27 +80,89 @@ class Case:
     threads: int
     length: int = 512
     dropout: float = 0.1
-    material: str = ""
     callers: int = 1
-    calls: int = 1
+    min_calls: int = MIN_CALLS
+    min_seconds: float = MIN_SECONDS
+    material: str = ""
 
     def __str__(self) -> str:
-        callers = f", {self.callers} callers" if self.callers > 1 else ""
-        return f"{self.task} {self.backbone} {self.dtype} batch {self.batch_size}{callers}"
+        size = f"{self.callers} callers" if self.callers > 1 else f"batch {self.batch_size}"
+        return f"{self.task} {self.backbone} {self.dtype} {size}"
+
+
+# Task -> contenders, ours first. Their names are keys of `worker.CONTENDERS`.
+_RAW_IMAGE_CONTENDERS = ("export", "pillow_hf", "pillow_hf_tuned", "map_fn")
+CONTENDERS = {
+    "inference": ("covid_lm", "keras_hub", "hugging_face"),
+    "training": ("covid_lm", "keras_hub", "hugging_face"),
+    "pretraining": ("covid_lm_mlm", "hugging_face_mlm", "hf_mlm_tuned"),
+    "preprocessing": _RAW_IMAGE_CONTENDERS,
+    "serving": _RAW_IMAGE_CONTENDERS,
+}
+RAW_IMAGE_TASKS = ("preprocessing", "serving")
+RIVALS = tuple(dict.fromkeys(rival for names in CONTENDERS.values() for rival in names[1:]))
 
 
 @dataclasses.dataclass(frozen=True)
-class Target:
-    """At least `minimum` times the throughput of `rival`, or that share of the ceiling."""
+class Planned:
+    """A case of a suite, with its contenders, ours first, and the number of its rounds."""
 
-    rival: str
-    minimum: float
+    suite: str
+    case: Case
+    contenders: tuple[str, ...]
+    rounds: int
 
 
-def cases(task: str, options: Options) -> list[Case]:
-    """The cases of a task, every combination of the options."""
-    combinations = itertools.product(options.backbones, options.batch_sizes, options.dtypes)
-    return [
-        Case(task, backbone, dtype, batch_size, options.threads)
-        for backbone, batch_size, dtype in combinations
-    ]
+def plan(suite: str, options: Options) -> list[Planned]:
+    """List the cases of a suite in the order in which they are measured."""
+    if suite == "all":
+        return [
+            planned
+            for name, shorter in SHORTER
+            for planned in plan(name, dataclasses.replace(options, **{**SUITES[name], **shorter}))
+        ]
+    if suite == "growth":
+        grown = [case for axis in growth_series(options.threads).values() for case in axis.values()]
+        ours = CONTENDERS["training"][:1]
+        return [Planned(suite, case, ours, options.rounds) for case in dict.fromkeys(grown)]
+    tasks = {"encoder": ("inference",), "training": options.tasks}.get(suite, (suite,))
+    found = []
+    for task, backbone, dtype in itertools.product(tasks, options.backbones, options.dtypes):
+        sizes = [
+            Case(task, backbone, dtype, size, options.threads) for size in options.batch_sizes
+        ]
+        if task == "serving":
+            single = Case(task, backbone, dtype, 1, options.threads)
+            sizes.append(dataclasses.replace(single, callers=CALLERS, min_calls=40))
+        ours, *rivals = CONTENDERS[task]
+        chosen = [name for name in rivals if options.rivals is None or name in options.rivals]
+        found += [Planned(suite, case, (ours, *chosen), options.rounds) for case in sizes]
+    return found
+
+
+def growth_series(threads: int) -> dict[str, dict[int, Case]]:
+    """Cases of suite `growth`: axis to size to case. The middle case is the same on every axis."""
+    base = Case("training", "4x256", "float32", batch_size=8, threads=threads, length=256)
+    return {
+        "images a batch": {n: dataclasses.replace(base, batch_size=n) for n in (4, 8, 16)},
+        "tokens": {n: dataclasses.replace(base, length=n) for n in (128, 256, 512)},
+        "layers": {n: dataclasses.replace(base, backbone=f"{n}x256") for n in (2, 4, 8)},
+    }
+
+
+# Goals on two cores: case -> rival -> ratio of throughputs that was to be reached. The goal of
+# "ceiling" is a share of the fastest matrix product of the same round.
+GOALS: dict[str, dict[str, float]] = {
+    "inference rbt3 float32 batch 8": {"hugging_face": 2.0, "keras_hub": 2.8, "ceiling": 0.8},
+    "inference rbt3 bfloat16 batch 8": {"hugging_face": 1.6},
+    "inference minilm-l6 float32 batch 8": {"hugging_face": 1.5},
+    "inference minilm-l6 bfloat16 batch 8": {"hugging_face": 1.2},
+    "inference rbt3 float32 batch 1": {"hugging_face": 1.5},
+    "inference rbt3 bfloat16 batch 1": {"hugging_face": 1.5},
+}
+for _size, _dtype in itertools.product(("rbt3", "minilm-l6"), DTYPES):
+    GOALS[f"training {_size} {_dtype} batch 8"] = {"hugging_face": 2.2}
+    GOALS[f"pretraining {_size} {_dtype} batch 8"] = {"hugging_face_mlm": 1.8}
+for _batch in (1, 8, 32):
+    GOALS[f"preprocessing 1x64 float32 batch {_batch}"] = {"pillow_hf": 3.0}
+    GOALS[f"serving rbt3 float32 batch {_batch}"] = {"pillow_hf": 2.0}

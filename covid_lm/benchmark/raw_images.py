@@ -1,56 +1,51 @@
-"""What the suites on raw images measure with; free of TensorFlow.
+"""Images and models for the suites that start from image bytes. Does not import TensorFlow.
 
 ```
 DIR/images/<file name>      encoded images
 DIR/export/  DIR/map_fn/    SavedModels that differ in how images are decoded
-DIR/vocab.txt               of both
-DIR/weights.safetensors     theirs in float32, under Hugging Face's names
+DIR/vocab.txt               vocabulary of both
+DIR/weights.safetensors     weights of both in float32, with Hugging Face's names
 ```
 """
 
 import contextlib
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 
 from covid_lm.benchmark.raw_image_contenders import IMAGES
-from covid_lm.benchmark.worker import process_environment
+from covid_lm.benchmark.worker import run_child
 from covid_lm.data import load_dataset
-from covid_lm.errors import RunError
+
+MODELS = "covid_lm.benchmark.raw_image_models"
 
 
 @contextlib.contextmanager
 def raw_images(backbone: str, dtype: str, data_dir: str | None) -> Iterator[tuple[str, str]]:
-    """Writes all of the above to a directory that ends with the context.
+    """Write these files to a temporary directory, which is removed when the context ends.
 
     Args:
-        backbone: of a classifier with random weights that reads the paper's sequence under masked
-            names; a name that `backbone_config` knows.
-        dtype: of both exports.
+        backbone: encoder of a classifier with random weights, which reads the paper's sequence
+            with masked names; a name that `backbone_config` accepts.
+        dtype: arithmetic of both exports, "float32" or "bfloat16".
         data_dir: COVID-CT as published; the embedded phantom without it.
 
     Yields:
-        The directory, and one line on the images in it.
+        The directory, and one line that describes its images.
 
     Raises:
-        InputError: no usable data set there.
+        InputError: there is no usable data set.
         RunError: the models can't be written.
     """
     with tempfile.TemporaryDirectory() as directory:
         images = write_images(os.path.join(directory, "images"), data_dir)
-        command = [sys.executable, "-m", "covid_lm.benchmark.raw_image_models"]
-        command += [directory, backbone, dtype]
-        process = subprocess.run(command, env=process_environment(), capture_output=True, text=True)
-        if process.returncode:
-            said = process.stderr.strip().splitlines() or ["no message"]
-            raise RunError(f"benchmark: no models written, {said[-1]}")
+        arguments = (directory, backbone, dtype)
+        run_child("writing of the benchmark's models", MODELS, *arguments)
         yield directory, images
 
 
 def write_images(directory: str, data_dir: str | None) -> str:
-    """Writes images spread evenly over a test split, and says in one line what they are."""
+    """Write images spread evenly over a test split, and describe them in one line."""
     dataset = load_dataset("covid_ct" if data_dir else "phantom", data_dir)
     test = dataset.split("test")
     chosen = [test[number * (len(test) - 1) // (IMAGES - 1)] for number in range(IMAGES)]

@@ -1,85 +1,82 @@
-"""Turns: all contenders of a case run in one session, one after another, round after round."""
+"""Rounds: the contenders of a case take turns, and the ratio of two of them is that of a round."""
 
-import contextlib
 import importlib.util
 import statistics
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 
-from covid_lm.benchmark.cases import Case, Target
-from covid_lm.benchmark.worker import NEEDS, Worker
+from covid_lm.benchmark.cases import Case
+from covid_lm.benchmark.worker import CONTENDERS, turn
 
-OURS = "covid_lm"
+TURN_SECONDS = 16  # mean duration in suite `all` on two cores
 
 
-def installed(contenders: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:
-    """The contenders that can run here, and one line for each that can't."""
+class Progress:
+    """Prints a line for each turn, with an estimate of the time left.
+
+    Args:
+        turns: number of turns in all.
+    """
+
+    def __init__(self, turns: int):
+        self._turns, self._done, self._start = turns, 0, time.monotonic()
+        print(f"{turns} turns, about {max(turns * TURN_SECONDS / 60, 1):.0f} minutes", flush=True)
+
+    def advance(self, text: str) -> None:
+        """Print what was done in the turn that has just ended."""
+        self._done += 1
+        left = (time.monotonic() - self._start) / self._done * (self._turns - self._done)
+        print(f"[{self._done}/{self._turns}, {left / 60:.0f} min left] {text}", flush=True)
+
+
+def installed(contenders: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the contenders whose packages are installed, and a note on each of the others."""
     missing = {
         contender: package
         for contender in contenders
-        for package in NEEDS.get(contender, ())
+        for package in CONTENDERS[contender].needs
         if importlib.util.find_spec(package) is None
     }
     notes = [f"{name} left out: {missing[name]} is not installed" for name in missing]
     return tuple(name for name in contenders if name not in missing), notes
 
 
-def measure(case: Case, contenders: tuple[str, ...], rounds: int, label: str = "") -> dict:
-    """Runs a case's rounds, and prints a line after each.
+def measure(case: Case, contenders: Sequence[str], rounds: int, progress: Progress) -> dict:
+    """Measure a case: in each round one turn of each contender, in alternating order.
 
-    Whatever else the machine does at the time hits neighbours in a round alike, so what counts
-    are the ratios within rounds. Each round starts with another contender.
+    Whatever else slows the machine affects the turns of a round in a similar way, so the ratios
+    within rounds are compared.
 
     Args:
-        case: what to measure.
-        contenders: keys of `worker.BUILDERS`.
-        rounds: how many.
-        label: printed before the round's number.
+        case: the measurement.
+        contenders: keys of `worker.CONTENDERS`.
+        rounds: number of rounds.
+        progress: prints each turn.
 
     Returns:
-        contender -> {"seconds": seconds of a step in each round, "calls": seconds of every step
-        by round, "peak_bytes": ...}.
+        contender -> {"seconds": median of a step in each round, "calls": seconds of every step
+        by round, "peak_bytes": the largest, and "product_seconds" by round where measured}.
 
     Raises:
         RunError: a contender failed.
     """
-    with started([(name, case) for name in contenders]) as workers:
-        turns: dict[str, list[dict]] = {name: [] for name in contenders}
-        for number in range(rounds):
-            first = number % len(workers)
-            for worker in workers[first:] + workers[:first]:
-                turns[worker.contender].append(worker.turn())
-            times = ", ".join(f"{name} {turns[name][-1]['seconds']:.3f} s" for name in contenders)
-            print(f"{label}{case}, round {number + 1}/{rounds}: {times}", flush=True)
-    return {name: together(turns[name]) for name in contenders}
+    turns: dict[str, list[dict]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        for name in contenders if number % 2 == 0 else reversed(contenders):
+            turns[name].append(turn(name, case))
+            seconds = turns[name][-1]["seconds"]
+            progress.advance(f"{case}, round {number + 1}/{rounds}: {name} {seconds:.3f} s a step")
+    return {name: _combine(found) for name, found in turns.items()}
 
 
-def together(turns: Sequence[dict]) -> dict:
-    """A worker's turns in one: "seconds" and "calls" of each, and "peak_bytes" after the last."""
-    return {
-        "seconds": [turn["seconds"] for turn in turns],
-        "calls": [turn["calls"] for turn in turns],
-        "peak_bytes": turns[-1]["peak_bytes"],
-    }
-
-
-@contextlib.contextmanager
-def started(todo: Sequence[tuple[str, Case]]) -> Iterator[list[Worker]]:
-    """Worker processes for contenders and cases: built side by side, warmed up one by one.
-
-    Raises:
-        RunError: one of them failed.
-    """
-    with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(Worker(name, case)) for name, case in todo]
-        for worker in workers:
-            worker.built()
-        for worker in workers:
-            worker.warm_up()
-        yield workers
+def _combine(turns: list[dict]) -> dict:
+    keys = [key for key in turns[0] if key != "peak_bytes"]
+    peak_bytes = max(turn["peak_bytes"] for turn in turns)
+    return {**{key: [turn[key] for turn in turns] for key in keys}, "peak_bytes": peak_bytes}
 
 
 def ratio(ours: list[float], theirs: list[float]) -> dict:
-    """How many times as fast as theirs ours is.
+    """Compare two contenders: our throughput over theirs.
 
     Args:
         ours, theirs: seconds of a step in each round, in the same order.
@@ -91,24 +88,10 @@ def ratio(ours: list[float], theirs: list[float]) -> dict:
 
 
 def spread(values: list[float]) -> dict:
-    """Median and extremes of one figure's rounds."""
+    """Median and extremes of a figure's rounds, and all of them."""
     return {
         "median": statistics.median(values),
         "low": min(values),
         "high": max(values),
         "rounds": values,
     }
-
-
-def against_targets(figures: dict[str, dict], targets: tuple[Target, ...]) -> list[dict]:
-    """Each target whose rival was measured: what was asked, what was reached, and whether met."""
-    return [
-        {
-            "rival": target.rival,
-            "minimum": target.minimum,
-            "reached": figures[target.rival]["median"],
-            "met": figures[target.rival]["median"] >= target.minimum,
-        }
-        for target in targets
-        if target.rival in figures
-    ]

@@ -1,82 +1,157 @@
-"""A suite's result as a table."""
+"""Tables of a benchmark's result."""
 
 import statistics
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from covid_lm.backbones.cls_encoder import exact_flops
+from covid_lm.backbones.configs import backbone_config
+from covid_lm.benchmark.cases import Case, growth_series
+from covid_lm.environment import machine_line
+from covid_lm.evaluation.summary import markdown_table
 
 QUIET_LOAD = 0.5
 
 
-def table(result: dict) -> str:
-    """The cases of a suite as text.
+def report(result: dict) -> str:
+    """Format what `suites.run` returned, in Markdown: tables, then their source and notes."""
+    if result["suite"] == "soak":
+        tables = [soak_table(result["cases"])]
+    else:
+        cases = result["cases"]
+        compared = [case for case in cases if case["suite"] != "growth"]
+        grown = [case for case in cases if case["suite"] == "growth"]
+        tables = [comparison_table(compared)] if compared else []
+        tables += [growth_table(grown)] if grown else []
+    return "\n\n".join([*tables, " ".join([_source(result), *_sentences(result["notes"])])])
 
-    Args:
-        result: {"machine", "suite", "notes", "cases": [{"backbone", "dtype", "batch_size",
-            "contenders", "figures", "targets"}, ...]}. Suites on raw images also give "unit" and
-            each case's "title" and "images", those of a step; a case of concurrent callers has
-            "latencies". A suite with "tables" of its own, Markdown, is shown by these.
-    """
-    lines = ["\n\n".join(result["tables"])] if "tables" in result else _compared(result)
-    load = result["machine"]["load_average"]
+
+def _source(result: dict) -> str:
+    machine = result["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    load = machine["load_average"]
+    text = (
+        f"Measured on {result['date']} at commit {result['commit'][:10]} on "
+        f"{machine_line(machine)}, load average {load:.1f} at the start, with {packages}."
+    )
     if load > QUIET_LOAD:
-        lines.append(
-            f"not a quiet machine: load average {load:.1f} at the start. Contenders suffer "
-            "unequally from that (PyTorch's threads most), so repeat before quoting a figure."
+        text += (
+            " The machine was not idle, which slows contenders unequally (PyTorch's threads most):"
+            " repeat before quoting a figure."
         )
-    return "\n".join(lines + result["notes"])
+    return text
 
 
-def _compared(result: dict) -> list[str]:
-    lines = [
-        f"{result['suite']}: medians over the rounds; in brackets lowest and highest ratio",
-        f"{'':39}{result.get('unit', 'sequences/s'):>12}{'peak GB':>9}   covid_lm is",
+def _sentences(notes: list[str]) -> list[str]:
+    return [f"{note[0].upper()}{note[1:]}." for note in notes]
+
+
+def comparison_table(cases: list[dict]) -> str:
+    """A row for each contender of each case, and for the ceiling where there is one."""
+    return markdown_table(pd.DataFrame([row for case in cases for row in _rows(case)]))
+
+
+def _rows(case: dict) -> list[dict]:
+    targets = {target["rival"]: target for target in case["targets"]}
+    size = f"{case['callers']} callers" if case["callers"] > 1 else f"batch {case['batch_size']}"
+    rows = []
+    for name in (*case["contenders"], *(["ceiling"] if "ceiling" in case else [])):
+        figure, target = case["figures"].get(name), targets.get(name)
+        measured = case["contenders"].get(name)
+        row = {
+            "task": case["task"],
+            "model": f"{case['backbone']} {case['dtype']}",
+            "size": size,
+            "contender": name,
+            "a second": _speed(case, name),
+            "peak GB": f"{measured['peak_bytes'] / 1e9:.2f}" if measured else "",
+            "covid_lm is": _times(figure, name) if figure else "",
+            "goal": f"{target['minimum']:g}, {_met(target)}" if target else "",
+        }
+        if rows:  # the case is named in its first row only
+            row |= dict.fromkeys(("task", "model", "size"), "")
+        rows.append(row)
+    return rows
+
+
+def _speed(case: dict, contender: str) -> str:
+    if contender == "ceiling":
+        return f"{case['ceiling']['median'] / 1e9:.0f} GFLOP"
+    if "latencies" in case:
+        latency = case["latencies"][contender]
+        return f"p50 {1e3 * latency['p50']:.0f} ms, p99 {1e3 * latency['p99']:.0f} ms"
+    seconds = statistics.median(case["contenders"][contender]["seconds"])
+    return f"{case['per_step'] / seconds:.2f}"
+
+
+def _times(figure: dict, rival: str) -> str:
+    median, low, high = (figure[key] for key in ("median", "low", "high"))
+    if rival == "ceiling":
+        return f"at {median:.0%} of it [{low:.0%}, {high:.0%}]"
+    return f"{median:.2f} times as fast [{low:.2f}, {high:.2f}]"
+
+
+def _met(target: dict) -> str:
+    return "met" if target["met"] else "missed"
+
+
+def growth_table(cases: list[dict]) -> str:
+    """Seconds of our training step along each axis of `growth_series`, with their exponents."""
+    fields = ("backbone", "batch_size", "length")
+    seconds = {
+        tuple(case[name] for name in fields): statistics.median(
+            next(iter(case["contenders"].values()))["seconds"]
+        )
+        for case in cases
+    }
+    rows = []
+    for axis, series in growth_series(threads=1).items():
+        measured = {
+            size: seconds[case.backbone, case.batch_size, case.length]
+            for size, case in series.items()
+        }
+        counted = {size: operations(case) for size, case in series.items()}
+        rows.append(
+            {
+                "training step of 4x256, 8 images of 256 tokens, float32": (
+                    f"{axis}: {', '.join(map(str, measured))}"
+                ),
+                "seconds": ", ".join(f"{value:.3f}" for value in measured.values()),
+                "exponent": f"{exponent(measured):.2f}",
+                "exponent of the operations": f"{exponent(counted):.2f}",
+            }
+        )
+    return markdown_table(pd.DataFrame(rows))
+
+
+def exponent(values: Mapping[int, float]) -> float:
+    """Fit p in value = c * size**p by least squares of the logarithms."""
+    slope, _ = np.polyfit(np.log(list(values)), np.log(list(values.values())), 1)
+    return float(slope)
+
+
+def operations(case: Case) -> int:
+    """Count the operations of the forward pass' matrix products; backward takes twice as many."""
+    return case.batch_size * exact_flops(backbone_config(case.backbone), case.length)
+
+
+def soak_table(cases: list[dict]) -> str:
+    """A row for each export of suite `soak`."""
+    rows = [
+        {
+            "model": case["backbone"],
+            "seconds": f"{case['seconds']:.0f}",
+            "calls": case["calls"],
+            "with a bad image": case["bad_calls"],
+            "errors": case["errors"],
+            "wrong answers": case["wrong"],
+            "p50 ms": f"{1e3 * case['p50']:.1f}",
+            "p99 ms": f"{1e3 * case['p99']:.1f}",
+            "memory MB": f"{case['bytes'][-1] / 1e6:.0f}",
+            "growth MB": "-" if case["growth"] is None else f"{case['growth'] / 1e6:+.1f}",
+        }
+        for case in cases
     ]
-    for case in result["cases"]:
-        if "latencies" in case:
-            lines += _latencies(case)
-            continue
-        title = case.get("title", f"{case['backbone']} {case['dtype']} batch {case['batch_size']}")
-        for name, measured in case["contenders"].items():
-            rate = case.get("images", case["batch_size"]) / statistics.median(measured["seconds"])
-            figure = case["figures"].get(name)
-            compared = f"{_times(figure)} as fast" if figure else ""
-            memory = measured["peak_bytes"] / 1e9
-            lines.append(f"{title:<28}{name:<16}{rate:>7.2f}{memory:>9.2f}   {compared}".rstrip())
-            title = ""
-        if "ceiling" in case["figures"]:
-            lines.append(_ceiling(case))
-        lines += [_target(target) for target in case["targets"]]
-    return lines
-
-
-def _ceiling(case: dict) -> str:
-    share = case["figures"]["ceiling"]
-    ceiling = case["ceiling_flops_per_second"]["median"] / 1e9
-    return (
-        f"{'':28}ceiling {ceiling:.0f} GFLOP/s: covid_lm at {share['median']:.0%} of it "
-        f"[{share['low']:.0%}, {share['high']:.0%}]"
-    )
-
-
-def _latencies(case: dict) -> list[str]:
-    lines = []
-    title = case["title"]
-    for name, latency in case["latencies"].items():
-        figure = case["figures"].get(name)
-        compared = f"{_times(figure)} as fast at p50" if figure else ""
-        lines.append(
-            f"{title:<28}{name:<16} p50 {1000 * latency['p50']:.0f} ms, p99 "
-            f"{1000 * latency['p99']:.0f} ms of {latency['calls']} calls   {compared}".rstrip()
-        )
-        title = ""
-    return lines
-
-
-def _target(target: dict) -> str:
-    word = "met" if target["met"] else "MISSED"
-    return (
-        f"{'':28}target {target['minimum']:g} against {target['rival']}: "
-        f"{target['reached']:.2f}, {word}"
-    )
-
-
-def _times(figure: dict) -> str:
-    return f"{figure['median']:.2f} times [{figure['low']:.2f}, {figure['high']:.2f}]"
+    return markdown_table(pd.DataFrame(rows))
