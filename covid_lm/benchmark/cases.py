@@ -123,14 +123,12 @@ def plan(suite: str, options: Options) -> list[Planned]:
         ]
     if suite == "growth":
         grown = [case for axis in growth_series(options.threads).values() for case in axis.values()]
-        ours = CONTENDERS["training"][:1]
-        return [Planned(suite, case, ours, options.rounds) for case in dict.fromkeys(grown)]
+        alone = CONTENDERS["training"][:1]
+        return [Planned(suite, case, alone, options.rounds) for case in dict.fromkeys(grown)]
     tasks = {"encoder": ("inference",), "training": options.tasks}.get(suite, (suite,))
-    found = []
+    found: list[Planned] = []
     for task, backbone, dtype in itertools.product(tasks, options.backbones, options.dtypes):
-        sizes = [
-            Case(task, backbone, dtype, size, options.threads) for size in options.batch_sizes
-        ]
+        sizes = [Case(task, backbone, dtype, size, options.threads) for size in options.batch_sizes]
         if task == "serving":
             single = Case(task, backbone, dtype, 1, options.threads)
             sizes.append(dataclasses.replace(single, callers=CALLERS, min_calls=40))
@@ -160,9 +158,9 @@ GOALS: dict[str, dict[str, float]] = {
     "inference rbt3 float32 batch 1": {"hugging_face": 1.5},
     "inference rbt3 bfloat16 batch 1": {"hugging_face": 1.5},
 }
-for _size, _dtype in itertools.product(("rbt3", "minilm-l6"), DTYPES):
-    GOALS[f"training {_size} {_dtype} batch 8"] = {"hugging_face": 2.2}
-    GOALS[f"pretraining {_size} {_dtype} batch 8"] = {"hugging_face_mlm": 1.8}
-for _batch in (1, 8, 32):
-    GOALS[f"preprocessing 1x64 float32 batch {_batch}"] = {"pillow_hf": 3.0}
-    GOALS[f"serving rbt3 float32 batch {_batch}"] = {"pillow_hf": 2.0}
+for _model, _dtype in itertools.product(("rbt3", "minilm-l6"), DTYPES):
+    GOALS[f"training {_model} {_dtype} batch 8"] = {"hugging_face": 2.2}
+    GOALS[f"pretraining {_model} {_dtype} batch 8"] = {"hugging_face_mlm": 1.8}
+for _size in (1, 8, 32):
+    GOALS[f"preprocessing 1x64 float32 batch {_size}"] = {"pillow_hf": 3.0}
+    GOALS[f"serving rbt3 float32 batch {_size}"] = {"pillow_hf": 2.0}

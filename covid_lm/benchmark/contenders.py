@@ -1,6 +1,6 @@
-"""Who is measured: each contender builds a step for a case, and a worker process times it.
+"""Contenders from token ids to logits: each function builds a step for a case.
 
-Every import of a framework is inside a function: a worker loads the one that it needs.
+Frameworks are imported inside functions, so that a worker process loads only the one it needs.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ LEARNING_RATE, BETA_1, BETA_2, WEIGHT_DECAY = 1e-4, 0.99, 0.999, 1e-8
 
 
 def covid_lm(case: Case) -> Step:
-    """`ClsEncoder`."""
+    """Build a step of `ClsEncoder`."""
     from covid_lm.backbones.bert_encoder import build_backbone
     from covid_lm.backbones.cls_encoder import ClsEncoder
 
@@ -32,7 +32,7 @@ def covid_lm(case: Case) -> Step:
 
 
 def keras_hub(case: Case) -> Step:
-    """The library's `BertBackbone`, its sequence output read at position 0."""
+    """Build a step of the library's `BertBackbone`; reads its sequence output at position 0."""
     import dataclasses
 
     from covid_lm.backbones.bert_encoder import build_backbone
@@ -46,10 +46,10 @@ def keras_hub(case: Case) -> Step:
 
 
 def hugging_face(case: Case) -> Step:
-    """transformers' `BertModel` with PyTorch's fused attention (sdpa), and no pooler.
+    """Build a step of transformers' `BertModel`: PyTorch's fused attention (sdpa), no pooler.
 
-    bfloat16 inference runs a model of bfloat16 weights; bfloat16 training runs autocast over
-    float32 weights, the counterpart of Keras' mixed policy. AdamW is PyTorch's fused one.
+    Inference in bfloat16 has bfloat16 weights. Training in bfloat16 has float32 weights and
+    autocast, which corresponds to Keras' mixed policy.
     """
     import torch
 
@@ -73,7 +73,7 @@ def hugging_face(case: Case) -> Step:
 
 
 def hugging_face_model(config: BackboneConfig, dropout: float) -> Any:
-    """A `torch.nn.ModuleDict` of "bert", without a pooler, and "dense" for two classes."""
+    """Build a `torch.nn.ModuleDict` of "bert", without a pooler, and "dense" for two classes."""
     import torch
     from transformers import BertModel
 
@@ -83,7 +83,7 @@ def hugging_face_model(config: BackboneConfig, dropout: float) -> Any:
 
 
 def hugging_face_config(config: BackboneConfig, dropout: float) -> Any:
-    """The transformers `BertConfig` of this shape, with PyTorch's fused attention."""
+    """Make the transformers `BertConfig` of this shape, with PyTorch's fused attention."""
     from transformers import BertConfig
 
     return BertConfig(
@@ -103,10 +103,12 @@ def hugging_face_config(config: BackboneConfig, dropout: float) -> Any:
 
 
 def torch_training_step(case: Case, model: Any, logits: Any, labels: Any) -> Step:
-    """Forward, cross-entropy in float32, backward and PyTorch's fused AdamW.
+    """Build a step of forward pass, cross-entropy in float32, backward pass and fused AdamW.
 
     Args:
-        logits: returns [rows, classes], under autocast where the case is bfloat16.
+        case: its dtype is used.
+        model: the module to train.
+        logits: returns [rows, classes]; called under autocast for bfloat16.
         labels: int64 [rows]; -100 for a row without loss.
     """
     import torch
@@ -159,12 +161,12 @@ def _keras_step(case: Case, config: BackboneConfig, encode: Callable) -> Step:
 
 
 def keras_policy(case: Case) -> str:
-    """The Keras policy of the case's dtype."""
+    """Return the Keras policy of the case's dtype."""
     return {"float32": "float32", "bfloat16": "mixed_bfloat16"}[case.dtype]
 
 
 def _data(case: Case, config: BackboneConfig) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Full sequences without padding, int32 [batch, length], and labels, int32 [batch]."""
+    """Make sequences without padding, int32 [batch, length], and labels, int32 [batch]."""
     generator = np.random.default_rng(0)
     shape = [case.batch_size, case.length]
     ids = {
@@ -180,10 +182,12 @@ PRODUCT_FLOPS = 2 * SIZE**3
 
 
 def tensorflow_product(case: Case) -> Step:
-    """[2048, 2048] x [2048, 2048] in TensorFlow, in the case's dtype."""
+    """Build a product of two [2048, 2048] matrices in the case's dtype, in TensorFlow.
+
+    It runs with the threads that the contender has set in this process.
+    """
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(case.threads)
     left = tf.cast(tf.random.normal([SIZE, SIZE]), case.dtype)
     right = tf.cast(tf.random.normal([SIZE, SIZE]), case.dtype)
     product = tf.function(tf.matmul)
@@ -191,9 +195,8 @@ def tensorflow_product(case: Case) -> Step:
 
 
 def torch_product(case: Case) -> Step:
-    """The same in PyTorch."""
+    """Build the same product in PyTorch."""
     import torch
 
-    torch.set_num_threads(case.threads)
     left, right = torch.randn(2, SIZE, SIZE).to(getattr(torch, case.dtype))
     return lambda: left @ right

@@ -1,6 +1,7 @@
-"""Who is measured in masked-token pre-training; as in `contenders`, frameworks are imported late.
+"""Contenders in masked-token pre-training. As in `contenders`, functions import the frameworks.
 
-All sides get the same sequences with 15% of their positions masked, and the loss at these alone.
+All contenders get the same sequences with 15% of their positions masked; the loss counts only
+these positions.
 """
 
 import numpy as np
@@ -18,14 +19,14 @@ from covid_lm.benchmark.contenders import (
     torch_training_step,
 )
 
-WORDS = 314  # that images and names can hold: 256 values and some characters
+WORDS = 314  # number of words in images and names: 256 values and some characters
 SPECIALS = 5
 MASK_RATE = 0.15
 IGNORED = -100  # transformers' label of a position without loss
 
 
 def covid_lm_mlm(case: Case) -> Step:
-    """`MaskedLanguageModel`."""
+    """Build a training step of `MaskedLanguageModel`."""
     import keras
     import tensorflow as tf
 
@@ -60,9 +61,9 @@ def covid_lm_mlm(case: Case) -> Step:
 
 
 def hugging_face_mlm(case: Case) -> Step:
-    """transformers' `BertForMaskedLM` with sdpa, as its documentation has it: with labels.
+    """Build a training step of transformers' `BertForMaskedLM`, used as in its documentation.
 
-    It projects every position to the whole vocabulary, and ignores the labels of most.
+    It projects every position to the whole vocabulary and ignores most positions' labels.
     """
     import torch
 
@@ -77,9 +78,9 @@ def hugging_face_mlm(case: Case) -> Step:
 
 
 def hf_mlm_tuned(case: Case) -> Step:
-    """The same with the head at the masked positions only, which its documentation does not show.
+    """Build the same step with the head applied to the masked positions only.
 
-    Without a target: nobody is known to run it so, but it is the fastest form known to us.
+    The documentation does not show this form, so it has no goal; it is the fastest one we know.
     """
     import torch
 
@@ -96,7 +97,7 @@ def hf_mlm_tuned(case: Case) -> Step:
 
 
 def _hugging_face(case: Case) -> tuple:
-    """A `BertForMaskedLM`, the inputs of its encoder, and `masked_sequences`."""
+    """Build a `BertForMaskedLM`, its encoder's inputs, and `masked_sequences`."""
     import torch
     from transformers import BertForMaskedLM
 
@@ -112,7 +113,7 @@ def _hugging_face(case: Case) -> tuple:
 
 
 def masked_sequences(case: Case) -> dict[str, np.ndarray]:
-    """Full sequences without padding, masked.
+    """Make sequences without padding, and mask some positions.
 
     Returns:
         `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length], `masked_positions`

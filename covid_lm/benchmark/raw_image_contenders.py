@@ -1,6 +1,6 @@
-"""Who is measured from raw bytes: the export, its variant, and Pillow with Hugging Face's parts.
+"""Contenders that start from image bytes: exports, and Pillow with Hugging Face's libraries.
 
-Every import of a framework is inside a function: a worker loads the one that it needs.
+Frameworks are imported inside functions, so that a worker process loads only the one it needs.
 """
 
 import io
@@ -16,7 +16,7 @@ from covid_lm.backbones.configs import backbone_config
 from covid_lm.benchmark.cases import Case
 from covid_lm.benchmark.contenders import Step, hugging_face_model
 
-IMAGES = 32  # that the suites write
+IMAGES = 32  # number of images that the suites write
 
 Tokens = dict[str, np.ndarray]  # input_ids, token_type_ids, attention_mask, int64 [batch, 512]
 Tokenize = Callable[[list[bytes], list[bytes]], Tokens]
@@ -25,26 +25,26 @@ SIDE = 32
 
 
 def images_of_step(case: Case) -> int:
-    """How many images a step answers: few where a model takes its time, the same for all."""
+    """Return the number of images that a step reads; few where a model takes most of the time."""
     return IMAGES if case.task == "preprocessing" else max(case.batch_size, IMAGES // 4)
 
 
 def export(case: Case) -> Step:
-    """A signature of the export, loaded with TensorFlow alone."""
+    """Build a step of an export's signature, loaded with TensorFlow only."""
     return _saved_model(case, "export")
 
 
 def map_fn(case: Case) -> Step:
-    """The same export but for a plain `tf.map_fn` over `decode_image` and `tf.image.resize`."""
+    """Build the same step with a plain `tf.map_fn` over `decode_image` and `tf.image.resize`."""
     return _saved_model(case, "map_fn")
 
 
 def pillow_hf(case: Case) -> Step:
-    """Pillow, and Hugging Face's fast tokenizer called as its documentation calls it.
+    """Build a step of Pillow and Hugging Face's fast tokenizer, used as in its documentation.
 
-    Image words and name words are a pair of sentences that are split into words already: the
-    tokenizer adds [CLS] and [SEP] and returns ids, segment ids and mask as the model takes them.
-    Everything that is trimmed away is left out before it is made a word.
+    Image words and name words are a pair of sentences that are already split into words. The
+    tokenizer adds [CLS] and [SEP] and returns ids, segment ids and mask for the model. Trimmed
+    values are left out before they become words.
     """
     from transformers import BertTokenizerFast
 
@@ -64,9 +64,9 @@ def pillow_hf(case: Case) -> Step:
 
 
 def pillow_hf_tuned(case: Case) -> Step:
-    """The fastest form of it known to us: images decoded in threads, ids looked up in a table.
+    """Build the fastest form of it that we know: decoding in threads, ids looked up in a table.
 
-    The tokenizer is asked once for the ids of "0" to "255", which it then is no longer needed for.
+    The tokenizer is used only once, for the ids of "0" to "255".
     """
     from transformers import BertTokenizerFast
 
@@ -94,13 +94,13 @@ def pillow_hf_tuned(case: Case) -> Step:
 
 
 def _decode(image: bytes) -> np.ndarray:
-    """uint8 [32, 32, 3]."""
+    """Decode an image to uint8 [32, 32, 3]."""
     picture = Image.open(io.BytesIO(image)).convert("RGB")
     return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def _kept_values(pixels: np.ndarray, name: bytes) -> np.ndarray:
-    """The values of the three planes that the trim keeps beside a name of at most 254 bytes."""
+    """Return the values of the three planes that the trim keeps with a name of up to 254 bytes."""
     values = pixels.transpose(2, 0, 1).reshape(-1)  # [3 * 32 * 32]
     return np.concatenate([values[: HEAD - 1], values[len(values) - (TAIL - 2 - len(name)) :]])
 
@@ -151,7 +151,7 @@ def _python_step(case: Case, tokenize: Tokenize) -> Step:
 
 
 def _step(case: Case, answer: Callable[[list[bytes], list[bytes]], Tokens]) -> Step:
-    """The images in batches; for concurrent callers, the next image alone."""
+    """Build a step that reads all images in batches or, for several callers, the next image."""
     images, names = read_images(os.path.join(case.material, "images"))
     stride = len(images) // images_of_step(case)
     images, names = images[::stride], names[::stride]
@@ -169,7 +169,7 @@ def _step(case: Case, answer: Callable[[list[bytes], list[bytes]], Tokens]) -> S
 
 
 def read_images(directory: str) -> tuple[list[bytes], list[bytes]]:
-    """The images of a directory and their names, both as bytes, by name."""
+    """Read the images of a directory, sorted by name; return images and names as bytes."""
     images, names = [], []
     for filename in sorted(os.listdir(directory)):
         with open(os.path.join(directory, filename), "rb") as file:

@@ -1,8 +1,8 @@
-"""One classifier of random weights as two exports, and its weights for PyTorch.
+"""One classifier with random weights as two exports, and its weights for PyTorch.
 
-A process of its own writes them (`python -m covid_lm.benchmark.raw_image_models DIR BACKBONE
-DTYPE`), so that the one that starts the workers stays small: Linux counts a parent's peak memory
-to its children.
+A child process writes them (`python -m covid_lm.benchmark.raw_image_models DIR BACKBONE DTYPE`),
+so that the process which starts the contenders stays small: Linux includes a parent's memory in
+the peak memory of its children.
 """
 
 import dataclasses
@@ -24,12 +24,12 @@ from covid_lm.serving.signatures import signatures
 
 
 def write_models(directory: str, backbone: str, dtype: str) -> None:
-    """Writes all but the images of what `raw_images` describes.
+    """Write the files that `raw_images` describes, except the images.
 
     Args:
-        directory: where.
-        backbone: a name that `backbone_config` knows.
-        dtype: of both exports, "float32" or "bfloat16".
+        directory: an existing directory.
+        backbone: a name that `backbone_config` accepts.
+        dtype: arithmetic of both exports, "float32" or "bfloat16".
     """
     keras.utils.set_random_seed(0)
     vocabulary = built_in_vocabulary()
@@ -55,7 +55,7 @@ def _write_map_fn_variant(classifier: TokenClassifier, path: str, dtype: str) ->
 
 
 def _decode_by_map_fn(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-    """`ImageInput` as it is usually written: nothing checked first, one bad image fails all."""
+    """Decode as graphs usually do: without checks, so that one bad image fails the batch."""
 
     def decode(encoded: tf.Tensor) -> tf.Tensor:
         pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
@@ -69,7 +69,7 @@ def _decode_by_map_fn(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def _hugging_face_weights(classifier: TokenClassifier) -> dict[str, np.ndarray]:
-    """The encoder below `bert.`, as `BertModel` names its tensors, and the head below `dense.`."""
+    """Return the encoder's weights under `BertModel`'s names after "bert.", and the head's."""
     weights = {}
     for name, target in encoder_targets(classifier.backbone).items():
         array = keras.ops.convert_to_numpy(target.variable).reshape(target.shape)

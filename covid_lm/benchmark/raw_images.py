@@ -54,7 +54,7 @@ def write_images(directory: str, data_dir: str | None) -> str:
     for record in chosen:
         with open(os.path.join(directory, record.filename), "wb") as file:
             size += file.write(record.read())
+    kilobytes = size / len(chosen) / 1000
     return (
-        f"{len(chosen)} images from the test split of {dataset.name}, "
-        f"{size / len(chosen) / 1000:.0f} kB on average"
+        f"Images: {len(chosen)} of the test split of {dataset.name}, {kilobytes:.0f} kB on average."
     )

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from covid_lm.backbones.cls_encoder import exact_flops
-from covid_lm.backbones.configs import backbone_config
+from covid_lm.backbones.configs import backbone_config, exact_flops
 from covid_lm.benchmark.cases import Case, growth_series
 from covid_lm.environment import machine_line
 from covid_lm.evaluation.summary import markdown_table
@@ -25,7 +24,7 @@ def report(result: dict) -> str:
         grown = [case for case in cases if case["suite"] == "growth"]
         tables = [comparison_table(compared)] if compared else []
         tables += [growth_table(grown)] if grown else []
-    return "\n\n".join([*tables, " ".join([_source(result), *_sentences(result["notes"])])])
+    return "\n\n".join([*tables, " ".join([_source(result), *result["notes"]])])
 
 
 def _source(result: dict) -> str:
@@ -44,10 +43,6 @@ def _source(result: dict) -> str:
     return text
 
 
-def _sentences(notes: list[str]) -> list[str]:
-    return [f"{note[0].upper()}{note[1:]}." for note in notes]
-
-
 def comparison_table(cases: list[dict]) -> str:
     """A row for each contender of each case, and for the ceiling where there is one."""
     return markdown_table(pd.DataFrame([row for case in cases for row in _rows(case)]))
@@ -56,7 +51,7 @@ def comparison_table(cases: list[dict]) -> str:
 def _rows(case: dict) -> list[dict]:
     targets = {target["rival"]: target for target in case["targets"]}
     size = f"{case['callers']} callers" if case["callers"] > 1 else f"batch {case['batch_size']}"
-    rows = []
+    rows: list[dict] = []
     for name in (*case["contenders"], *(["ceiling"] if "ceiling" in case else [])):
         figure, target = case["figures"].get(name), targets.get(name)
         measured = case["contenders"].get(name)

@@ -13,8 +13,7 @@ import itertools
 import statistics
 from collections.abc import Callable, Iterator
 
-from covid_lm.backbones.cls_encoder import exact_flops
-from covid_lm.backbones.configs import backbone_config
+from covid_lm.backbones.configs import backbone_config, exact_flops
 from covid_lm.benchmark import soak
 from covid_lm.benchmark.cases import GOALS, RAW_IMAGE_TASKS, Case, Options, Planned, plan
 from covid_lm.benchmark.contenders import PRODUCT_FLOPS
@@ -62,7 +61,10 @@ def run(
     missing = [planned for planned in todo if _identity(_settings(planned)) not in kept]
     if earlier:
         if missing and earlier["commit"] != header["commit"]:
-            raise InputError(f"--resume: the file is of commit {earlier['commit']}; measure again")
+            of = earlier["commit"]
+            raise InputError(
+                f"--resume: the file is of commit {of}, not of this one; omit --resume"
+            )
         header = {key: earlier[key] for key in header}
     progress = Progress(sum(len(planned.contenders) * planned.rounds for planned in missing))
     cases: list[dict] = []
@@ -147,9 +149,7 @@ def case_result(planned: Planned, measured: dict) -> dict:
         shares = zip(flops, result["ceiling"]["rounds"], strict=True)
         figures["ceiling"] = spread([reached / ceiling for reached, ceiling in shares])
     if case.callers > 1:
-        result["latencies"] = {
-            name: _latencies(turns["calls"]) for name, turns in measured.items()
-        }
+        result["latencies"] = {name: _latencies(turns["calls"]) for name, turns in measured.items()}
     return {**result, "figures": figures, "targets": _targets(case, figures)}
 
 
@@ -159,7 +159,9 @@ def _step_flops(case: Case) -> int:
 
 def _ceiling(measured: dict) -> dict:
     """Operations a second of the fastest matrix product of each round."""
-    products = [turns["product_seconds"] for turns in measured.values() if "product_seconds" in turns]
+    products = [
+        turns["product_seconds"] for turns in measured.values() if "product_seconds" in turns
+    ]
     return spread([PRODUCT_FLOPS / min(seconds) for seconds in zip(*products, strict=True)])
 
 

@@ -1,9 +1,11 @@
-"""Pre-training contenders: the same masked sequences for all, and a result that the table reads."""
+"""Pre-training contenders: the same masked sequences and the same step for all."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 
-from covid_lm.benchmark import training
+from covid_lm.benchmark import suites
 from covid_lm.benchmark.cases import Case, Options
 from covid_lm.benchmark.masked_lm_contenders import (
     SPECIALS,
@@ -12,8 +14,7 @@ from covid_lm.benchmark.masked_lm_contenders import (
     hugging_face_mlm,
     masked_sequences,
 )
-from covid_lm.benchmark.speed_tables import table
-from covid_lm.environment import machine
+from covid_lm.benchmark.speed_tables import report
 
 CASE = Case("pretraining", "1x64", "float32", 3, threads=1, length=40, dropout=0.0)
 
@@ -52,13 +53,10 @@ def test_both_hugging_face_contenders_take_the_same_step(monkeypatch):
 
 
 @pytest.mark.slow
-def test_training_suite_measures_both_tasks_and_reports(monkeypatch):
-    alone = {task: names[:1] for task, names in training.CONTENDERS.items()}
-    monkeypatch.setattr(training, "CONTENDERS", alone)
+def test_real_processes_train_with_a_class_and_with_masked_tokens():
     options = Options(backbones=("1x64",), batch_sizes=(2,), dtypes=("float32",), rounds=1)
-    result = training.run(options)
+    result = suites.run("training", dataclasses.replace(options, rivals=()))
     assert [case["task"] for case in result["cases"]] == ["training", "pretraining"]
     (name,) = result["cases"][1]["contenders"]
     assert name == "covid_lm_mlm"
-    text = table({"machine": machine(), **result})
-    assert "covid_lm_mlm" in text
+    assert "covid_lm_mlm" in report(result)

@@ -1,6 +1,7 @@
-"""Suites on raw images: all contenders answer the same, and a result has what the table reads."""
+"""Contenders that start from image bytes: all give the same answers."""
 
 import contextlib
+import dataclasses
 import functools
 import os
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from covid_lm.benchmark import preprocessing, serving
+from covid_lm.benchmark import suites
 from covid_lm.benchmark.cases import Case, Options
 from covid_lm.benchmark.raw_image_contenders import (
     IMAGES,
@@ -18,8 +19,7 @@ from covid_lm.benchmark.raw_image_contenders import (
     pillow_hf_tuned,
 )
 from covid_lm.benchmark.raw_images import raw_images
-from covid_lm.benchmark.speed_tables import table
-from covid_lm.environment import machine
+from covid_lm.benchmark.speed_tables import report
 from covid_lm.errors import InputError
 from tests.conftest import encode, random_picture
 
@@ -33,7 +33,7 @@ TOKENS = {
 @pytest.fixture(scope="module")
 def directory():
     with raw_images("1x64", "float32", None) as (path, images):
-        assert images.startswith(f"{IMAGES} images from the test split of phantom, ")
+        assert images.startswith(f"Images: {IMAGES} of the test split of phantom, ")
         yield path
 
 
@@ -116,48 +116,30 @@ def test_a_step_of_concurrent_callers_answers_one_image(directory):
     assert (first != second).any()
 
 
-@pytest.fixture
-def quick(monkeypatch, directory):
-    """Options of one round, without rivals, on the models that are there."""
-
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", ["preprocessing", "serving"])
+def test_real_processes_measure_and_report(suite, directory, monkeypatch):
     @contextlib.contextmanager
     def existing(backbone, dtype, data_dir):
-        yield directory, "32 images"
+        yield directory, "Images: 32."
 
-    for suite in (preprocessing, serving):
-        monkeypatch.setattr(suite, "raw_images", existing)
-    monkeypatch.setattr(preprocessing, "RIVALS", ("map_fn",))
-    monkeypatch.setattr(serving, "RIVALS", ())
-    monkeypatch.setattr(serving, "CALLS", 8)
-    return Options(backbones=("1x64",), batch_sizes=(32,), dtypes=("float32",), rounds=1)
-
-
-@pytest.mark.slow
-def test_preprocessing_suite_measures_and_reports(quick, capsys):
-    result = preprocessing.run(quick)
-    (case,) = result["cases"]
+    monkeypatch.setattr(suites, "raw_images", existing)
+    options = Options(backbones=("1x64",), batch_sizes=(32,), dtypes=("float32",), rounds=1)
+    result = suites.run(suite, dataclasses.replace(options, rivals=("map_fn",)))
+    case = result["cases"][0]
     assert set(case["contenders"]) == {"export", "map_fn"}
     assert case["figures"]["map_fn"]["median"] > 0
-    assert "batch 32, round 1/1: export " in capsys.readouterr().out
-    text = table({"machine": machine(), **result})
-    assert "images/s" in text
+    text = report(result)
     assert "batch 32" in text
-    assert text.endswith(result["notes"][-1])
-
-
-@pytest.mark.slow
-def test_serving_suite_measures_throughput_and_latency(quick):
-    result = serving.run(quick)
-    throughput, latency = result["cases"]
-    assert throughput["batch_size"] == 32
-    assert latency["callers"] == 4
-    assert len(latency["contenders"]["export"]["calls"][0]) >= 8
-    percentiles = latency["latencies"]["export"]
-    assert 0 < percentiles["p50"] <= percentiles["p99"]
-    assert percentiles["calls"] >= 8
-    assert "4 callers" in table({"machine": machine(), **result})
+    assert text.endswith("Images: 32.")
+    if suite == "serving":
+        latency = result["cases"][1]
+        assert len(latency["contenders"]["export"]["calls"][0]) >= 40
+        percentiles = latency["latencies"]["export"]
+        assert 0 < percentiles["p50"] <= percentiles["p99"]
+        assert "4 callers" in text
 
 
 def test_no_data_set_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="no such file"):
-        preprocessing.run(Options(data_dir=str(tmp_path)))
+        suites.run("preprocessing", Options(backbones=("1x64",), data_dir=str(tmp_path)))

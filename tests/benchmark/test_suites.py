@@ -1,0 +1,250 @@
+"""Every suite with canned turns for its processes: its cases, its figures and its tables."""
+
+import contextlib
+
+import pytest
+
+from covid_lm.backbones.configs import backbone_config, exact_flops
+from covid_lm.benchmark import rounds, suites
+from covid_lm.benchmark.cases import GOALS, SUITES, Case, Options, growth_series, plan
+from covid_lm.benchmark.contenders import PRODUCT_FLOPS
+from covid_lm.benchmark.speed_tables import exponent, growth_table, operations, report
+from covid_lm.benchmark.worker import CONTENDERS, Contender
+from covid_lm.errors import InputError
+
+SECONDS = {
+    **{"covid_lm": 0.5, "keras_hub": 1.0, "hugging_face": 0.75},
+    **{"covid_lm_mlm": 0.5, "hugging_face_mlm": 2.0, "hf_mlm_tuned": 1.0},
+    **{"export": 0.5, "map_fn": 0.25, "pillow_hf": 1.0, "pillow_hf_tuned": 0.5},
+}
+PRODUCTS = {"covid_lm": 0.25, "hugging_face": 0.125}
+OPTIONS = Options(backbones=("rbt3",), batch_sizes=(8,), dtypes=("float32",), rounds=2)
+
+
+@pytest.fixture
+def turns(monkeypatch) -> list[tuple[str, Case]]:
+    """Turns of which a contender's second one takes twice as long; all that were taken."""
+    taken: list[tuple[str, Case]] = []
+
+    def turn(contender: str, case: Case) -> dict:
+        taken.append((contender, case))
+        number = taken.count((contender, case))
+        seconds = SECONDS[contender] * number
+        result = {"seconds": seconds, "calls": [seconds] * case.min_calls}
+        if case.task == "inference" and contender in PRODUCTS:
+            result["product_seconds"] = PRODUCTS[contender]
+        return {**result, "peak_bytes": number * 10**9}
+
+    monkeypatch.setattr(rounds, "turn", turn)
+    everything = {name: Contender(contender.build) for name, contender in CONTENDERS.items()}
+    monkeypatch.setattr(rounds, "CONTENDERS", everything)  # all are installed
+    return taken
+
+
+@pytest.fixture
+def material(monkeypatch) -> list[tuple]:
+    """Arguments with which images and models were to be written; nothing is written."""
+    wanted = []
+
+    @contextlib.contextmanager
+    def nothing(*arguments):
+        wanted.append(arguments)
+        yield "nowhere", "Images: 32 of nothing."
+
+    monkeypatch.setattr(suites, "raw_images", nothing)
+    return wanted
+
+
+def rows(result: dict) -> list[list[str]]:
+    """Cells of the tables in a result's report, without their heads."""
+    lines = report(result).splitlines()
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("| ") and not line.startswith(("| task", "| training step", "| ---"))
+    ]
+
+
+def test_the_encoder_is_compared_with_libraries_and_the_ceiling(turns):
+    result = suites.run("encoder", OPTIONS)
+    share = exact_flops(backbone_config("rbt3"), 512) * 8 / 0.5 / (PRODUCT_FLOPS / 0.125)
+    half = share / 2  # in the second round
+    (case,) = result["cases"]
+    assert case["figures"]["ceiling"]["rounds"] == pytest.approx([share, half])
+    table = rows(result)
+    assert table[0] == ["inference", "rbt3 float32", "batch 8", "covid_lm", "10.67", "2.00", "", ""]
+    hub = ["keras_hub", "5.33", "2.00", "2.00 times as fast [2.00, 2.00]", "2.8, missed"]
+    torch = ["hugging_face", "7.11", "2.00", "1.50 times as fast [1.50, 1.50]", "2, missed"]
+    assert [row[3:] for row in table[1:3]] == [hub, torch]
+    assert table[3][3:] == [
+        "ceiling",
+        f"{PRODUCT_FLOPS / 0.125 / 1e9:.0f} GFLOP",
+        "",
+        f"at {(share + half) / 2:.0%} of it [{half:.0%}, {share:.0%}]",
+        f"0.8, {'met' if (share + half) / 2 >= 0.8 else 'missed'}",
+    ]
+
+
+def test_the_contract_of_the_json(turns):
+    saved = []
+    options = Options(batch_sizes=(8, 1), rounds=2)
+    result = suites.run("encoder", options, lambda found: saved.append(len(found["cases"])))
+    assert saved == list(range(1, 9))  # two backbones, sizes and dtypes; each case when it ends
+    assert result["commit"]
+    assert result["date"]
+    assert result["machine"]["load_average"] >= 0
+    for case in result["cases"]:
+        assert {case["backbone"]} <= {"rbt3", "minilm-l6"}
+        assert {case["dtype"]} <= {"float32", "bfloat16"}
+        assert case["figures"]["keras_hub"] == {
+            "median": 2.0,
+            "low": 2.0,
+            "high": 2.0,
+            "rounds": [2.0, 2.0],
+        }
+
+
+def test_training_has_its_own_rivals_for_masked_tokens(turns):
+    result = suites.run("training", OPTIONS)
+    assert [list(case["contenders"]) for case in result["cases"]] == [
+        ["covid_lm", "keras_hub", "hugging_face"],
+        ["covid_lm_mlm", "hugging_face_mlm", "hf_mlm_tuned"],
+    ]
+    targets = [target for case in result["cases"] for target in case["targets"]]
+    assert [(t["rival"], t["reached"], t["met"]) for t in targets] == [
+        ("hugging_face", 1.5, False),
+        ("hugging_face_mlm", 4.0, True),
+    ]
+
+
+def test_only_the_chosen_rivals_take_part(turns):
+    options = Options(batch_sizes=(8,), dtypes=("float32",), rounds=1, rivals=("hf_mlm_tuned",))
+    result = suites.run("training", options)
+    contenders = [list(case["contenders"]) for case in result["cases"]]
+    assert contenders == [["covid_lm"]] * 2 + [["covid_lm_mlm", "hf_mlm_tuned"]] * 2
+
+
+def test_preprocessing_counts_images(turns, material):
+    options = Options(**SUITES["preprocessing"], data_dir="DIR")
+    result = suites.run("preprocessing", options)
+    assert material == [("1x64", "float32", "DIR")]
+    assert {case.material for _, case in turns} == {"nowhere"}
+    assert [case["batch_size"] for case in result["cases"]] == [1, 8, 32]
+    table = rows(result)
+    assert table[0][:5] == ["preprocessing", "1x64 float32", "batch 1", "export", "32.00"]
+    times = "2.00 times as fast [2.00, 2.00]"
+    assert table[1][3:] == ["pillow_hf", "16.00", "3.00", times, "3, missed"]
+    assert table[3][3:] == ["map_fn", "64.00", "3.00", "0.50 times as fast [0.50, 0.50]", ""]
+    assert report(result).endswith("Images: 32 of nothing.")
+
+
+def test_serving_shows_the_latency_of_all_rounds_calls(turns, material):
+    result = suites.run("serving", OPTIONS)
+    throughput, latency = result["cases"]
+    assert throughput["per_step"] == 8
+    assert throughput["targets"] == [
+        {"rival": "pillow_hf", "minimum": 2.0, "reached": 2.0, "met": True}
+    ]
+    assert latency["latencies"]["export"] == {"p50": 0.75, "p99": 1.0, "calls": 80}
+    assert rows(result)[4][2:5] == ["4 callers", "export", "p50 750 ms, p99 1000 ms"]
+    assert latency["figures"]["pillow_hf"]["median"] == 2.0
+    assert latency["targets"] == []
+
+
+def test_an_interrupted_run_is_resumed(turns):
+    first = suites.run("training", OPTIONS)
+    del first["cases"][0]
+    first["cases"][0]["figures"] = {"kept": {}}
+    turns.clear()
+    second = suites.run("training", OPTIONS, earlier=first)
+    assert {case.task for _, case in turns} == {"training"}
+    assert [case["task"] for case in second["cases"]] == ["training", "pretraining"]
+    assert second["cases"][1]["figures"] == {"kept": {}}
+    with pytest.raises(InputError, match=r"^--resume: the file is of commit of-old, "):
+        suites.run("training", OPTIONS, earlier={**first, "commit": "of-old"})
+    # A run with other options has no case in common; a complete one needs no turn.
+    turns.clear()
+    complete = suites.run("training", OPTIONS, earlier={**second, "commit": "of-old"})
+    assert (turns, complete["commit"]) == ([], "of-old")
+
+
+def test_missing_packages_are_noted_and_their_contenders_left_out(turns, monkeypatch):
+    absent = {**rounds.CONTENDERS, "keras_hub": Contender(lambda case: None, ("no_such_package",))}
+    monkeypatch.setattr(rounds, "CONTENDERS", absent)
+    result = suites.run("encoder", OPTIONS)
+    assert list(result["cases"][0]["contenders"]) == ["covid_lm", "hugging_face"]
+    note = "Left out: keras_hub, because no_such_package is not installed."
+    assert result["notes"] == [note]
+
+
+def test_suite_all_measures_every_task_and_growth(turns, material):
+    result = suites.run("all", Options(rounds=1))
+    assert {case["suite"] for case in result["cases"]} == SUITES.keys() - {"all", "soak"}
+    assert [case["task"] for case in result["cases"]].count("serving") == 3
+    assert len(turns) == sum(len(item.contenders) for item in plan("all", Options(rounds=1)))
+    text = report(result)
+    assert "| 4x256" not in text
+    assert "| images a batch: 4, 8, 16 | 0.500, 0.500, 0.500 | " in text
+    assert material == [("1x64", "float32", None), ("rbt3", "float32", None)]
+
+
+def test_suite_all_takes_at_most_25_minutes():
+    turns = [item for item in plan("all", Options()) for _ in item.contenders * item.rounds]
+    assert len(turns) * rounds.TURN_SECONDS <= 25 * 60
+    assert {item.rounds for item in plan("all", Options()) if item.suite != "growth"} == {3}
+
+
+def test_every_goal_is_one_of_a_case():
+    options = Options(batch_sizes=(1, 8, 32))
+    cases = [item.case for suite in ("encoder", "training") for item in plan(suite, options)]
+    for suite in ("preprocessing", "serving"):
+        cases += [item.case for item in plan(suite, Options(**SUITES[suite]))]
+    assert set(GOALS) <= set(map(str, cases))
+    assert "serving rbt3 float32 4 callers" in map(str, cases)
+
+
+def test_the_series_of_growth_share_their_middle_and_grow_by_their_axis():
+    series = growth_series(threads=2)
+    middles = {list(cases.values())[1] for cases in series.values()}
+    assert middles == {Case("training", "4x256", "float32", 8, 2, length=256)}
+    assert len(plan("growth", Options())) == 7
+    counted = {
+        axis: exponent({size: operations(case) for size, case in cases.items()})
+        for axis, cases in series.items()
+    }
+    assert counted["images a batch"] == pytest.approx(1)
+    assert 1 < counted["tokens"] < 2  # quadratic in attention only
+    assert 1 < counted["layers"] < 1.5  # the last layer computes the [CLS] vector only
+
+
+def test_the_exponent_of_a_power_is_that_power():
+    assert exponent({2: 3 * 2**1.5, 4: 3 * 4**1.5, 8: 3 * 8**1.5}) == pytest.approx(1.5)
+    assert exponent({128: 1.0, 256: 1.0, 512: 1.0}) == pytest.approx(0)
+
+
+def test_the_growth_table_names_sizes_times_and_exponents():
+    cases = {
+        (case.backbone, case.batch_size, case.length): size / 100
+        for axis in ("tokens", "layers", "images a batch")  # the middle one has 8 images
+        for size, case in growth_series(2)[axis].items()
+    }
+    results = [
+        {"backbone": backbone, "batch_size": size, "length": length}
+        | {"contenders": {"covid_lm": {"seconds": [seconds]}}}
+        for (backbone, size, length), seconds in cases.items()
+    ]
+    line = growth_table(results).splitlines()[2]
+    assert line == "| images a batch: 4, 8, 16 | 0.040, 0.080, 0.160 | 1.00 | 1.00 |"
+
+
+def test_the_report_ends_with_its_source(turns):
+    result = suites.run("training", OPTIONS)
+    machine = {"processor": "Abacus", "cores": 2, "load_average": 0.75, "packages": {"keras": "9"}}
+    result |= {"date": "2026-01-02", "commit": "0123456789abcdef", "machine": machine}
+    assert report(result).splitlines()[-1] == (
+        "Measured on 2026-01-02 at commit 0123456789 on 2 cores of Abacus, load average 0.8 at the "
+        "start, with keras 9. The machine was not idle, which slows contenders unequally "
+        "(PyTorch's threads most): repeat before quoting a figure."
+    )
+    machine["load_average"] = 0.5
+    assert report(result).endswith("with keras 9.")
