@@ -1,39 +1,42 @@
-"""The audit as text for a terminal and as JSON."""
+"""Text of an audit for a terminal, tables for its page, and the content of `audit.json`."""
 
 import dataclasses
 import statistics
+
+import pandas as pd
 
 from covid_lm.audit.checks import CHECKS
 from covid_lm.audit.data_audit import AuditReport, ProbeRow
 from covid_lm.audit.findings import LEAKAGE_CLASSES, SEVERITIES, Finding, short_path
 from covid_lm.audit.probes import FOLDS
+from covid_lm.evaluation.summary import interval_text, text_table
 
 MAX_LISTED = 20
 
 
 def count_line(report: AuditReport) -> str:
-    """How many findings of each severity, and how many probes ran."""
+    """Number of findings by severity, and number of probes."""
     counts = [sum(f.severity == severity for f in report.findings) for severity in SEVERITIES]
     by_severity = ", ".join(
         f"{count} {name}" for count, name in zip(counts, SEVERITIES, strict=True) if count
     )
     constant = [row.check.title for row in report.probes if row.result is None]
-    line = f"findings: {by_severity or 'none'}; {report.probes_run} probes ran"
+    line = f"findings: {by_severity or 'none'}; {report.probes_run} probes were run"
     if report.probes_run:
-        line += ", p-values corrected for them (Holm)"
+        line += " (p-values with Holm's correction for their number)"
     if constant:
         line += f"; the same for every file: {', '.join(constant)}"
     return line
 
 
 def dependence_line(report: AuditReport) -> str:
-    """How dependent the test images are; empty where no patient is known."""
+    """Dependence between the images of the test split; "" if no patient is known."""
     test = next((s for s in report.splits if s.split == "test" and s.patients), None)
     if test is None:
         return ""
     line = (
-        f"test split: {test.files} images of {test.patients} patients, up to "
-        f"{test.most_files_of_a_patient} of one"
+        f"test split: {test.files} images of {test.patients} patients, at most "
+        f"{test.most_files_of_a_patient} of one patient"
     )
     effects = [
         row.result.test.design_effect
@@ -42,33 +45,10 @@ def dependence_line(report: AuditReport) -> str:
     ]
     if effects:
         line += (
-            f"; the variance of an accuracy is {statistics.median(effects):.1f} times "
-            f"that of independent images (median of {len(effects)} probes, largest "
-            f"{max(effects):.1f})"
+            f"; the variance of an accuracy is {statistics.median(effects):.1f} times that of "
+            f"independent images (median of {len(effects)} probes, maximum {max(effects):.1f})"
         )
     return line
-
-
-def probe_table(report: AuditReport) -> str:
-    """Every probe's figures as text."""
-    lines = [
-        f"{'probe':<34} {'AUC [95% CI]':<22} {'accuracy':>8} {'p':>7} {'adjusted':>8}  "
-        f"{'test split':>11}   AUC"
-    ]
-    for row in report.probes:
-        if row.result is None:
-            lines.append(f"{row.check.title:<34} the same for every file")
-            continue
-        score, test = row.result.score, row.result.test
-        low, high = score.auc_interval
-        on_test = f"{test.correct}/{test.n}" if test else "-"
-        test_area = f"{test.auc:.3f}" if test else "-"
-        lines.append(
-            f"{row.check.title:<34} {score.auc:.3f} [{low:.3f}, {high:.3f}]   "
-            f"{score.accuracy:>8.3f} {row.result.p_value:>7.3f} {row.adjusted_p_value:>8.3f}  "
-            f"{on_test:>11} {test_area:>5}"
-        )
-    return "\n".join(lines)
 
 
 def split_lines(report: AuditReport) -> list[str]:
@@ -84,8 +64,62 @@ def split_lines(report: AuditReport) -> list[str]:
     return lines
 
 
-def finding_lines(finding: Finding) -> list[str]:
-    """A finding as lines for a terminal."""
+def probe_table(report: AuditReport) -> pd.DataFrame:
+    """Scores of the probes as text, a row for each probe that was run."""
+    rows = []
+    for row in report.probes:
+        if row.result is None:
+            continue
+        score, test = row.result.score, row.result.test
+        rows.append(
+            {
+                "probe": row.check.title,
+                "AUC [95% CI]": interval_text(score.auc, list(score.auc_interval)),
+                "accuracy": f"{score.accuracy:.3f}",
+                "p": f"{row.result.p_value:.3f}",
+                "corrected p": f"{row.adjusted_p_value:.3f}",
+                "test split": f"{test.correct}/{test.n}" if test else "-",
+                "its AUC": f"{test.auc:.3f}" if test else "-",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def model_table(results: dict) -> pd.DataFrame:
+    """Results of the model checks as text, a row for each edit and policy."""
+    return pd.DataFrame(
+        {
+            "edit": row["edit"],
+            "names": row["policy"],
+            "mean change": f"{row['mean_change']:.3f}",
+            "largest": f"{row['largest_change']:.3f}",
+            "other class": f"{row['flipped']}/{results['images']}",
+            "accuracy": f"{row['accuracy']:.3f}",
+            "AUC": interval_text(row["auc"], None),
+            "output": "identical" if row["identical"] else "differs",
+        }
+        for row in results["rows"]
+    )
+
+
+def model_line(results: dict) -> str:
+    """The model, its training, and the meaning of the table."""
+    return (
+        f"{results['model']} ({results['protocol']} protocol) on {results['images']} test images; "
+        "changes of the probabilities relative to the unchanged input"
+    )
+
+
+def attribution_lines(results: dict) -> list[str]:
+    """Shares of the attribution by kind of token, a line for each policy."""
+    return [
+        f"attribution (integrated gradients), {policy} names: "
+        + ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
+        for policy, shares in results["attribution"].items()
+    ]
+
+
+def _finding_lines(finding: Finding) -> list[str]:
     leakage = finding.leakage_class
     source = f" [{leakage} {LEAKAGE_CLASSES[leakage]}]" if leakage else ""
     lines = [f"{finding.severity.upper():<7}{finding.title}{source}", f"       {finding.summary}"]
@@ -96,12 +130,9 @@ def finding_lines(finding: Finding) -> list[str]:
 
 
 def text_summary(report: AuditReport) -> str:
-    """The whole audit for a terminal."""
+    """The audit as text for a terminal."""
     lines = [f"audit of {report.dataset}: {len(report.observations)} images"]
-    lines += [f"  {line}" for line in split_lines(report)]
-    dependence = dependence_line(report)
-    if dependence:
-        lines.append(f"  {dependence}")
+    lines += [f"  {line}" for line in (*split_lines(report), dependence_line(report)) if line]
     if report.unreadable:
         lines.append(f"  {len(report.unreadable)} unreadable:")
         lines += [f"    {u.record.path}: {u.reason}" for u in report.unreadable[:MAX_LISTED]]
@@ -111,16 +142,19 @@ def text_summary(report: AuditReport) -> str:
         lines.append(f"  {report.not_probed}")
     lines += ["", count_line(report)]
     for finding in report.findings:
-        lines += ["", *finding_lines(finding)]
-    if report.probes:
-        lines += ["", f"probes, scored by {FOLDS}-fold cross-validation:", probe_table(report)]
+        lines += ["", *_finding_lines(finding)]
+    if report.probes_run:
+        title = f"probes, scored by {FOLDS}-fold cross-validation:"
+        lines += ["", title, text_table(probe_table(report))]
     if report.model:
-        lines += ["", *report.model["lines"]]
+        lines += ["", f"model {model_line(report.model)}:", text_table(model_table(report.model))]
+        lines += attribution_lines(report.model)
     return "\n".join(lines)
 
 
 def json_report(report: AuditReport) -> dict:
-    """The whole audit as what `audit.json` holds."""
+    """The audit as the content of `audit.json`."""
+    paths = [observation.record.path for observation in report.observations]
     return {
         "dataset": report.dataset,
         "classes": list(report.classes),
@@ -132,25 +166,17 @@ def json_report(report: AuditReport) -> dict:
         "probes_available": len(CHECKS),
         "probes_run": report.probes_run,
         "correction": "Holm",
-        "findings": [_finding_dict(finding, report) for finding in report.findings],
+        "findings": [
+            {**dataclasses.asdict(f), "pairs": [[paths[i], paths[j]] for i, j in f.pairs]}
+            for f in report.findings
+        ],
         "probes": [_probe_dict(row) for row in report.probes],
         "duplicates": [
-            {
-                "first": report.observations[pair.first].record.path,
-                "second": report.observations[pair.second].record.path,
-                "correlation": pair.correlation,
-                "exact": pair.exact,
-            }
-            for pair in report.duplicates
+            {**dataclasses.asdict(d), "first": paths[d.first], "second": paths[d.second]}
+            for d in report.duplicates
         ],
-        "model": {key: value for key, value in report.model.items() if key != "lines"},
+        "model": report.model,
     }
-
-
-def _finding_dict(finding: Finding, report: AuditReport) -> dict:
-    values = dataclasses.asdict(finding)
-    paths = [observation.record.path for observation in report.observations]
-    return {**values, "pairs": [[paths[i], paths[j]] for i, j in finding.pairs]}
 
 
 def _probe_dict(row: ProbeRow) -> dict:

@@ -1,4 +1,4 @@
-"""What `tools/audit.py` does once its flags are read."""
+"""Runs an audit for `tools/audit.py`: prints the summary and writes the reports."""
 
 import os
 import sys
@@ -21,18 +21,20 @@ def run_audit(
     fail_on: str = "never",
     seed: int = 0,
 ) -> int:
-    """Audits, prints the summary and writes the reports.
+    """Audits a data set, and optionally a model.
 
     Args:
-        model: `saved_models/NAME`, to be checked as well.
-        output: folder for `audit.json` and `audit.html`, made if need be.
+        dataset_name, data_dir: see `load_dataset`.
+        model: `saved_models/NAME`, a model to check as well.
+        output: folder for `audit.json` and `audit.html`, created if missing.
         fail_on: "never" or "high".
+        seed: of folds, permutations and bootstraps.
 
     Returns:
-        The exit status: 3 with `fail_on` "high" and a high finding, else 0.
+        The exit status: 3 if `fail_on` is "high" and there is a high finding, otherwise 0.
 
     Raises:
-        InputError: no such data or model, or an unusable output.
+        InputError: the data, the model or the output folder can't be used.
     """
     if output is not None:
         _make_folder(output)
@@ -40,7 +42,7 @@ def run_audit(
     progress = sys.stderr.isatty()
     report = audit_dataset(dataset, seed, progress=progress)
     if model is not None:
-        from covid_lm.audit.model.model_checks import check_model
+        from covid_lm.audit.model.model_checks import check_model  # needs TensorFlow
 
         report = report.with_model(*check_model(model, dataset, report.observations, progress))
     print(text_summary(report))
@@ -58,5 +60,5 @@ def _make_folder(path: str) -> None:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"--output={path}: can't be made a folder ({error.strerror}); choose another"
+            f"--output={path}: can't create this folder ({error.strerror}); choose another"
         ) from None

@@ -12,13 +12,13 @@ import dataclasses
 import numpy as np
 
 from covid_lm.audit.design_matrix import DesignMatrix, Features, design_matrix, standardized
-from covid_lm.audit.intervals import (
+from covid_lm.audit.ridge import FoldRidge, RidgeFit
+from covid_lm.evaluation.statistics import (
+    areas_under_curve,
     bounded_area_interval,
     design_effect,
     design_effect_interval,
 )
-from covid_lm.audit.ridge import FoldRidge, RidgeFit
-from covid_lm.evaluation.statistics import areas_under_curve
 
 FOLDS = 5
 PERMUTATIONS = 999

@@ -46,7 +46,7 @@ def test_summary_files_and_exit_status(leaking, tmp_path, capsys):
     assert "HIGH   file name length [L2 features that are not legitimate]" in printed
     assert "no test split [L1.1 no separate test set]" in printed
     assert "damaged.png: not an image" in printed
-    assert "p-values corrected for them (Holm)" in printed
+    assert "(p-values with Holm's correction for their number)" in printed
     report = json.loads((output / "audit.json").read_text())
     assert report["findings"][0]["check"] == "name_length"
     assert report["probes_run"] == sum(not probe["constant"] for probe in report["probes"])
@@ -78,7 +78,7 @@ def test_unusable_output(leaking, tmp_path):
     with pytest.raises(InputError) as refused:
         run_audit("folder", leaking, output=str(tmp_path / "file"))
     assert str(refused.value) == (
-        f"--output={tmp_path}/file: can't be made a folder (File exists); choose another"
+        f"--output={tmp_path}/file: can't create this folder (File exists); choose another"
     )
 
 
@@ -150,5 +150,5 @@ def test_the_page_is_well_formed_and_self_contained():
 
 def test_text_without_findings():
     text = text_summary(audit_dataset(noise_dataset(), permutations=99))
-    assert "findings: none; 7 probes ran" in text
+    assert "findings: none; 7 probes were run" in text
     assert "the same for every file: file name length, " in text

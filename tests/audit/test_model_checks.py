@@ -4,17 +4,22 @@ import keras
 import numpy as np
 import pytest
 
-from covid_lm.audit.attribution import KINDS, attribution_shares, token_kinds
-from covid_lm.audit.audit_report import json_report, text_summary
+from covid_lm.audit.audit_report import json_report, model_table, text_summary
 from covid_lm.audit.data_audit import audit_dataset
-from covid_lm.audit.model.model_checks import EDITS, check_model, edited_names
-from covid_lm.audit.model.model_findings import model_findings, model_lines
+from covid_lm.audit.model.model_checks import (
+    EDITS,
+    attribution_shares,
+    check_model,
+    edited_names,
+)
+from covid_lm.audit.model.model_findings import model_findings
 from covid_lm.audit.page import html_report
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.errors import InputError
 from covid_lm.models.saving import load_classifier, save_config, save_weights
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
-from tests.audit.synthetic import noise_dataset
+from tests.audit.synthetic import noise, noise_dataset, record
+from tests.conftest import encode
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz.-_"
 VOCABULARY = (
@@ -76,7 +81,7 @@ def test_a_paper_run_moves_when_files_are_renamed(models, dataset, report):
         assert results["attribution"][policy]["name"] > 0
         assert sum(results["attribution"][policy].values()) == pytest.approx(1)
     titles = [finding.title for finding in findings]
-    assert "the model's answer moves when files are renamed (visible names)" in titles
+    assert "predictions change when files are renamed (visible names)" in titles
     merged = report.with_model(results, findings)
     assert len(merged.findings) == len(report.findings) + len(findings)
     assert "names exchanged between files" in text_summary(merged)
@@ -92,7 +97,9 @@ def test_a_fixed_run_does_not_bit_for_bit(models, dataset, report):
         assert rows[edit]["largest_change"] == 0
     assert rows["image blanked"]["auc"] == 0.5
     assert not any("rename" in finding.title for finding in findings)
-    assert any("the same bit for bit" in line for line in model_lines(results))
+    table = model_table(results).set_index("edit")
+    assert table["output"]["name blanked"] == "identical"
+    assert table["output"]["image blanked"] == "differs"
 
 
 def test_exchanged_names():
@@ -104,49 +111,31 @@ def test_exchanged_names():
     assert edited_names(names, "keep", 0) == names
 
 
-def test_token_kinds():
-    tokens = {
-        "token_ids": [[2, 9, 9, 3, 7, 7, 3, 0]],
-        "segment_ids": [[0, 0, 0, 0, 1, 1, 1, 0]],
-        "padding_mask": [[1, 1, 1, 1, 1, 1, 1, 0]],
-    }
-    image, name, special = (KINDS.index(kind) for kind in ("image", "name", "special"))
-    kinds = token_kinds(tokens, separator_id=3)
-    assert kinds.tolist() == [[special, image, image, special, name, name, special, -1]]
-
-
-def test_attribution_is_the_gradient_by_the_embedding(models):
-    """Against finite differences: a token's embedding is moved along itself."""
-    classifier = load_classifier(models["paper"] + "/run")
-    ids = np.full((1, 512), 0, np.int32)
-    ids[0, :6] = [2, 10, 3, 262, 263, 3]
-    tokens = {
-        "token_ids": ids,
-        "segment_ids": np.array([[0, 0, 0, 1, 1, 1] + [0] * 506], np.int32),
-        "padding_mask": (ids > 0).astype(np.int32),
-    }
-
-    def margin() -> float:
-        logits = np.asarray(classifier.logits(tokens))[0]
-        return float(logits.max() - logits.mean())
-
+def with_padding_for(classifier: TokenClassifier, symbols, segments: bool) -> None:
+    """Gives the symbols the embedding of [PAD], and both segments one embedding."""
     table = classifier.backbone.token_embedding.embeddings
-    values, step = table.numpy(), 1e-2
-    weights = {}
-    for token in (2, 10, 262, 263):
-        moved = []
-        for sign in (1, -1):
-            changed = values.copy()
-            changed[token] *= 1 + sign * step
-            table.assign(changed)
-            moved.append(margin())
-        weights[token] = abs(moved[0] - moved[1]) / (2 * step)
+    values = table.numpy()
+    values[[classifier.vocabulary.index(s) for s in symbols]] = values[0]
     table.assign(values)
-    shares = attribution_shares(classifier, tokens)[0]
-    ratio = (weights[262] + weights[263]) / weights[10]
-    assert shares[KINDS.index("name")] / shares[KINDS.index("image")] == pytest.approx(
-        ratio, rel=0.02
-    )
+    if segments:
+        table = classifier.backbone.segment_embedding.embeddings
+        table.assign(np.tile(table.numpy()[:1], [2, 1]))
+
+
+@pytest.mark.parametrize(
+    ("unread", "segments", "read"),
+    [(map(str, range(256)), False, "name"), (CHARACTERS, True, "image")],
+    ids=["names", "images"],
+)
+def test_attribution_of_a_model_that_reads_only(unread, segments, read, models):
+    classifier = load_classifier(models["paper"] + "/run")
+    with_padding_for(classifier, [*unread, "[SEP]"], segments)
+    records = [record(f"{name}.png", payload=encode(noise(1))) for name in ("scan", "slice")]
+    shares = attribution_shares(classifier, "visible", records, np.eye(2))
+    assert shares.keys() == {"image", "name", "special"}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares[read] > 0.8
+    assert shares["image" if read == "name" else "name"] < 1e-6
 
 
 def row(edit, **changes) -> dict:
@@ -197,5 +186,5 @@ def test_unusable_models_are_refused(models, dataset, report, tmp_path):
     other = noise_dataset(4, classes=("cat", "dog"))
     with pytest.raises(InputError, match="its classes are negative, positive, but the data's are"):
         check_model(models["fixed"], other, ())
-    with pytest.raises(InputError, match="fewer than 2 readable test images"):
+    with pytest.raises(InputError, match="needs at least 2 readable test images"):
         check_model(models["fixed"], dataset, ())

@@ -6,11 +6,15 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from covid_lm.audit import intervals
 from covid_lm.audit.design_matrix import Features, cut_points, design_matrix
 from covid_lm.audit.probes import Labels, permuted_labels, run_probe
 from covid_lm.audit.ridge import FoldRidge, RidgeFit, penalty
-from covid_lm.evaluation.statistics import areas_under_curve
+from covid_lm.evaluation.statistics import (
+    areas_under_curve,
+    bounded_area_interval,
+    design_effect,
+    design_effect_interval,
+)
 
 
 def target(labels, groups=None, is_test=None, num_classes=2) -> Labels:
@@ -82,7 +86,7 @@ def test_weighted_areas_are_those_of_repeated_files():
 
 def test_area_interval_of_a_perfect_score():
     labels = np.arange(20) < 10
-    low, high = intervals.bounded_area_interval(
+    low, high = bounded_area_interval(
         labels[:, None] * 1.0, labels[:, None], np.arange(20), np.random.default_rng(0)
     )
     exact = stats.binomtest(10, 10).proportion_ci(method="exact").low
@@ -91,15 +95,15 @@ def test_area_interval_of_a_perfect_score():
 
 def test_accuracy_interval_widens_with_clusters():
     correct = np.repeat([1, 0, 1, 1, 0, 1, 1, 1], 5).astype(bool)
-    single = intervals.design_effect_interval(correct, np.arange(40))
+    single = design_effect_interval(correct, np.arange(40))
     wilson = stats.binomtest(30, 40).proportion_ci(method="wilson")
     assert single == (pytest.approx(wilson.low), pytest.approx(wilson.high))
     groups = np.repeat(np.arange(8), 5)
-    assert intervals.design_effect(correct, groups) == pytest.approx(5)
+    assert design_effect(correct, groups) == pytest.approx(5)
     wilson = stats.binomtest(6, 8).proportion_ci(method="wilson")
-    clustered = intervals.design_effect_interval(correct, groups)
+    clustered = design_effect_interval(correct, groups)
     assert clustered == (pytest.approx(wilson.low), pytest.approx(wilson.high))
-    assert intervals.design_effect_interval(np.ones(40, bool), groups) == (
+    assert design_effect_interval(np.ones(40, bool), groups) == (
         pytest.approx(stats.binomtest(8, 8).proportion_ci(method="wilson").low),
         1,
     )

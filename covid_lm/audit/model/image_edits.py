@@ -1,4 +1,4 @@
-"""Edits of encoded images, to see what a model's answer hangs on."""
+"""Edits of encoded images, which show what the predictions of a model depend on."""
 
 import io
 import struct
@@ -15,7 +15,7 @@ JPEG_QUALITY = 95
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Critical chunks, and the transparency that belongs to the pixels.
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-# APP1 to APP13, APP15 and comments; APP0 (JFIF) and APP14 (Adobe) say how colours are stored.
+# APP1 to APP13, APP15 and comments; APP0 (JFIF) and APP14 (Adobe) define how colours are stored.
 _JPEG_DROPPED = (*range(0xE1, 0xEE), 0xEF, 0xFE)
 _START_OF_SCAN = 0xDA
 
@@ -23,10 +23,10 @@ _START_OF_SCAN = 0xDA
 def without_metadata(payload: bytes) -> bytes:
     """The same compressed pixels, byte for byte, without the metadata around them.
 
-    PNG and JPEG; other formats are stored anew as PNG.
+    For PNG and JPEG; files of other formats are converted to PNG.
 
     Raises:
-        OSError: no image.
+        OSError: not an image.
     """
     if payload.startswith(_PNG_SIGNATURE):
         return _PNG_SIGNATURE + b"".join(_png_chunks(payload))
@@ -65,7 +65,7 @@ def rgb_pixels(payload: bytes) -> np.ndarray:
     """Decoded pixels, uint8 [height, width, 3]; alpha is dropped, deep samples scaled to 8 bits.
 
     Raises:
-        OSError: no image.
+        OSError: not an image.
     """
     image: Image.Image = Image.open(io.BytesIO(payload))
     image.load()
@@ -82,26 +82,26 @@ def as_png(pixels: np.ndarray) -> bytes:
 
 
 def reencoded(payload: bytes) -> bytes:
-    """Through JPEG at quality 95 and back to PNG."""
+    """The image after JPEG compression at quality 95, as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(rgb_pixels(payload)).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return as_png(rgb_pixels(buffer.getvalue()))
 
 
 def blanked(payload: bytes) -> bytes:
-    """A uniformly gray picture of the same size."""
+    """A uniformly gray image of the same size."""
     return as_png(np.full_like(rgb_pixels(payload), GRAY))
 
 
 def only_border(payload: bytes) -> bytes:
-    """All but the outer eighth of each side made gray."""
+    """The image with everything but the outer eighth of each side made gray."""
     pixels = rgb_pixels(payload).copy()
     pixels[_inner(pixels)] = GRAY
     return as_png(pixels)
 
 
 def only_centre(payload: bytes) -> bytes:
-    """The outer eighth of each side made gray."""
+    """The image with the outer eighth of each side made gray."""
     pixels = rgb_pixels(payload)
     kept = np.full_like(pixels, GRAY)
     kept[_inner(pixels)] = pixels[_inner(pixels)]

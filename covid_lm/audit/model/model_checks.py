@@ -1,4 +1,4 @@
-"""What a finished run's answers hang on: its predictions before and after edits of its input."""
+"""Checks on a trained model: its predictions before and after edits of its input."""
 
 import dataclasses
 import os
@@ -8,10 +8,8 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from covid_lm.audit.attribution import attribution_shares, mean_shares
 from covid_lm.audit.features.observations import Observation
 from covid_lm.audit.findings import Finding
-from covid_lm.audit.intervals import bounded_area_interval, design_effect_interval
 from covid_lm.audit.model import image_edits
 from covid_lm.audit.model.model_findings import (
     BLANKED,
@@ -19,18 +17,24 @@ from covid_lm.audit.model.model_findings import (
     REENCODED,
     UNCHANGED,
     model_findings,
-    model_lines,
 )
 from covid_lm.data.records import ImageDataset, ImageRecord, encoded_filename
+from covid_lm.data.splits import patient_groups
 from covid_lm.errors import InputError
-from covid_lm.evaluation.statistics import areas_under_curve
+from covid_lm.evaluation.attribution import integrated_gradients
+from covid_lm.evaluation.statistics import (
+    areas_under_curve,
+    bounded_area_interval,
+    design_effect_interval,
+)
+from covid_lm.evaluation.token_positions import token_positions
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.models.saving import load_classifier
 from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.serving.versions import resolve_model
 
 MAX_IMAGES = 200
-MAX_ATTRIBUTED = 32
+MAX_ATTRIBUTED = 8
 BATCH_SIZE = 32
 
 
@@ -40,11 +44,11 @@ def _same(payload: bytes) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-    """An edit of the input: of the image's bytes, and of the name.
+    """An edit of the input, of the image file or of its name.
 
     Attributes:
-        name: what was done.
-        image: from bytes to bytes.
+        name: identifies the edit.
+        image: the edit of the image file.
         rename: "keep", "exchange" (each file gets another file's name) or "blank".
     """
 
@@ -72,61 +76,62 @@ def check_model(
     progress: bool = False,
     seed: int = 0,
 ) -> tuple[dict, list[Finding]]:
-    """Edits at most 200 test images in every way and compares the live model's answers.
+    """Applies every edit to at most 200 test images and compares the model's predictions.
 
-    Each is shown under the run's test policy, and under its training policy where that is another
-    one: a model that was trained on letters is not cleared by hiding them.
+    The images are tokenized with the model's test policy and, if it differs, with its training
+    policy: a model trained with visible names is not cleared by masking them in the test.
 
     Args:
         model: `saved_models/NAME[/VERSION]`.
-        dataset: the data, of the model's classes.
-        observations: of its readable files.
+        dataset: a data set with the model's classes.
+        observations: its readable files.
+        progress: whether to show a progress bar on standard error.
         seed: of the exchanged names and the bootstraps.
 
     Returns:
-        Results (`model`, `images`, `rows`, `attribution`, `lines`) and findings.
+        Results (`model`, `protocol`, `images`, `rows`, `attribution`) and findings.
 
     Raises:
-        InputError: no such run, other classes, or too few readable test images.
+        InputError: no such model, a model without tokens, other classes, or fewer than two
+            readable test images.
     """
-    classifier = load_classifier(_run_directory(model))
+    own = os.path.join(model, "run")
+    run = own if os.path.isdir(own) else os.path.join(resolve_model(model)[0], "run")
+    classifier = load_classifier(run)
     if not isinstance(classifier, TokenClassifier):
-        raise InputError(f"--model={model}: these checks are for models that read tokens")
-    if dataset.classes != classifier.config.classes:
-        raise InputError(
-            f"--model={model}: its classes are {', '.join(classifier.config.classes)}, but the "
-            f"data's are {', '.join(dataset.classes)}"
-        )
-    records = _choose([o.record for o in observations if o.record.split == "test"])
-    if len(records) < 2:
-        raise InputError(f"--model={model}: fewer than 2 readable test images to check it on")
+        raise InputError(f"--model={model}: reads no tokens; only token models can be checked")
     config = classifier.config
+    if dataset.classes != config.classes:
+        raise InputError(
+            f"--model={model}: its classes are {', '.join(config.classes)}, but the data's are "
+            f"{', '.join(dataset.classes)}"
+        )
+    test = [o.record for o in observations if o.record.split == "test"]
+    count = min(len(test), MAX_IMAGES)
+    if count < 2:
+        raise InputError(f"--model={model}: needs at least 2 readable test images")
+    records = [test[i * len(test) // count] for i in range(count)]
     policies = tuple(dict.fromkeys((config.test_policy, config.training_policy)))
     predictions = _predict_edits(classifier, records, policies, seed, progress)
-    rows = [row for policy in policies for row in _rows(policy, predictions[policy], records, seed)]
     results = {
         "model": model,
         "protocol": config.protocol,
-        "images": len(records),
-        "rows": rows,
-        "attribution": _attribution(classifier, records[:MAX_ATTRIBUTED], policies),
+        "images": count,
+        "rows": [
+            row for policy in policies for row in _rows(policy, predictions[policy], records, seed)
+        ],
+        "attribution": {
+            policy: attribution_shares(
+                classifier, policy, records[:MAX_ATTRIBUTED], predictions[policy][UNCHANGED]
+            )
+            for policy in policies
+        },
     }
-    return {**results, "lines": model_lines(results)}, model_findings(results)
-
-
-def _run_directory(model: str) -> str:
-    own = os.path.join(model, "run")
-    return own if os.path.isdir(own) else os.path.join(resolve_model(model)[0], "run")
-
-
-def _choose(records: Sequence[ImageRecord]) -> list[ImageRecord]:
-    """At most 200, spread evenly over the data set's order."""
-    count = min(len(records), MAX_IMAGES)
-    return [records[i * len(records) // count] for i in range(count)]
+    return results, model_findings(results)
 
 
 def edited_names(names: Sequence[bytes], rename: str, seed: int) -> list[bytes]:
-    """The names after an edit; exchanged ones go round a seeded circle of the distinct names."""
+    """Applies an edit to the names; exchanged names follow a random cycle of the distinct names."""
     if rename == "blank":
         return [b""] * len(names)
     if rename == "keep":
@@ -137,13 +142,6 @@ def edited_names(names: Sequence[bytes], rename: str, seed: int) -> list[bytes]:
     return [following[name] for name in names]
 
 
-def _tokens(
-    classifier: TokenClassifier, policy: str, images: list[bytes], names: list[bytes]
-) -> dict[str, tf.Tensor]:
-    tokens = classifier.preprocessor(policy)(tf.constant(images), tf.constant(names))
-    return {key: value for key, value in tokens.items() if key != "valid"}
-
-
 def _predict_edits(
     classifier: TokenClassifier,
     records: Sequence[ImageRecord],
@@ -151,10 +149,13 @@ def _predict_edits(
     seed: int,
     progress: bool,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Probabilities, float32 [n, classes], by policy and edit; batch by batch, so little is held.
+    """Probabilities, float32 [n, classes], by policy and edit.
 
-    Every edit of a batch has the batch's own size, so that equal input gives equal bits.
+    Images are read and edited batch by batch to save memory. All edits of a batch have the same
+    size, so that equal inputs give bit-identical outputs.
     """
+    preprocessors = {policy: classifier.preprocessor(policy) for policy in policies}
+    decode = preprocessors[policies[0]].decode  # the same for all policies
     names = [encoded_filename(record) for record in records]
     renamed = {edit.name: edited_names(names, edit.rename, seed) for edit in EDITS}
     parts: dict[str, dict[str, list]] = {
@@ -164,10 +165,14 @@ def _predict_edits(
     for start in tqdm.tqdm(starts, desc="checking the model", disable=not progress):
         batch = slice(start, start + BATCH_SIZE)
         payloads = [record.read() for record in records[batch]]
+        decoded = {
+            image: decode(tf.constant([image(payload) for payload in payloads]))["pixels"]
+            for image in {edit.image for edit in EDITS}
+        }
         for edit in EDITS:
-            images = [edit.image(payload) for payload in payloads]
             for policy in policies:
-                tokens = _tokens(classifier, policy, images, renamed[edit.name][batch])
+                names_of_batch = tf.constant(renamed[edit.name][batch])
+                tokens = preprocessors[policy].tokenize(decoded[edit.image], names_of_batch)
                 parts[policy][edit.name].append(predict_tokens(classifier, tokens, BATCH_SIZE))
     return {
         policy: {name: np.concatenate(part) for name, part in edits.items()}
@@ -176,15 +181,11 @@ def _predict_edits(
 
 
 def _rows(
-    policy: str,
-    predictions: dict[str, np.ndarray],
-    records: Sequence[ImageRecord],
-    seed: int,
+    policy: str, predictions: dict[str, np.ndarray], records: Sequence[ImageRecord], seed: int
 ) -> list[dict]:
-    """Figures of each edit under one policy; changes are against the unedited input."""
+    """Figures of each edit under one policy; changes are relative to the unchanged input."""
     labels = np.array([record.label for record in records])
-    keys = [record.patient or record.path for record in records]
-    groups = np.unique(keys, return_inverse=True)[1]
+    groups = patient_groups([record.patient for record in records])
     before = predictions[UNCHANGED]
     rows = []
     for edit, after in predictions.items():
@@ -207,26 +208,45 @@ def _rows(
 
 
 def _area(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int) -> dict:
-    """The area under the curve with its interval over patients; None where a class is absent."""
+    """AUC and its interval over patients; None if a class has no image."""
     if len(np.unique(labels)) < probabilities.shape[1]:
         return {"auc": None, "auc_interval": None}
     if probabilities.shape[1] == 2:
         scores, indicators = probabilities[:, 1:], (labels == 1)[:, None]
     else:
         scores, indicators = probabilities, labels[:, None] == np.arange(probabilities.shape[1])
-    interval = bounded_area_interval(scores, indicators, groups, np.random.default_rng(seed))
+    interval = bounded_area_interval(scores, indicators, groups, seed)
     return {"auc": float(areas_under_curve(scores, indicators)[0]), "auc_interval": list(interval)}
 
 
-def _attribution(
-    classifier: TokenClassifier, records: Sequence[ImageRecord], policies: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Mean share of each kind of token, by policy."""
-    shares = {}
-    for policy in policies:
-        parts = []
-        for record in records:
-            tokens = _tokens(classifier, policy, [record.read()], [encoded_filename(record)])
-            parts.append(attribution_shares(classifier, tokens))
-        shares[policy] = mean_shares(parts)
-    return shares
+def attribution_shares(
+    classifier: TokenClassifier,
+    policy: str,
+    records: Sequence[ImageRecord],
+    probabilities: np.ndarray,
+) -> dict[str, float]:
+    """Shares of the absolute integrated gradients by kind of token, averaged over the images.
+
+    The gradients are those of the predicted class, at 8 points per image: enough for shares.
+
+    Args:
+        policy: for the file names.
+        probabilities: predictions for the records, float [at least n, classes].
+
+    Returns:
+        Shares that add up to 1, of "image", "name" and "special" tokens ([CLS] and [SEP]).
+    """
+    preprocessor = classifier.preprocessor(policy)
+    names = [encoded_filename(record) for record in records]
+    tokens = preprocessor(tf.constant([record.read() for record in records]), tf.constant(names))
+    rows = []
+    for i, name in enumerate(names):
+        alone = {key: tokens[key][i : i + 1] for key in classifier.input_keys}
+        target = int(probabilities[i].argmax())
+        attribution = integrated_gradients(classifier, alone, target, tolerance=1.0)
+        positions = token_positions(preprocessor, name)
+        kinds = (positions.pixels[:, 0] >= 0, positions.name >= 0, positions.special)
+        weights = np.abs(attribution.tokens)
+        shares = np.array([weights[kind].sum() for kind in kinds])
+        rows.append(shares / max(shares.sum(), 1e-30))
+    return dict(zip(("image", "name", "special"), np.mean(rows, axis=0).tolist(), strict=True))
