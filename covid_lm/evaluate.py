@@ -1,11 +1,10 @@
-"""A finished run and its export, evaluated together on a split."""
+"""Evaluation of a finished run and its export on a split."""
 
 import os
 
-from covid_lm.data import EMBEDDED, load_dataset
+from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
-from covid_lm.evaluation.lesion_place import accuracy_by_lesion_place
 from covid_lm.evaluation.protocol_metrics import (
     Evaluation,
     baseline_rows,
@@ -31,30 +30,35 @@ def evaluate_run(
     split: str = "test",
     skip_invalid: bool = False,
     output: str | None = None,
-    floors: bool = False,
+    baselines: bool = False,
     compare: str | None = None,
     record: str | None = None,
 ) -> dict:
-    """Metrics by protocol of the run's live model, and how far its export answers otherwise.
+    """Evaluate a run's live model under every protocol, and compare its export with it.
 
     The export serves one metadata policy; the others need the live model of `NAME/run`.
 
     Args:
         model: `saved_models/NAME[/VERSION]`.
-        output: file that receives what is returned, as JSON; the report goes to `report_path`.
-        floors: adds a logistic regression and a random forest on the model's tokens (`floors`).
-        compare: another model, whose first row is set against this one's by McNemar's test on the
-            images that both can decode (`comparison`).
-        record: file that receives the run's record, as JSON.
+        output: file for the returned metrics, as JSON; the report goes to `report_path`.
+        baselines: add a logistic regression and a random forest on the model's tokens (`floors`).
+        compare: another model to compare with, both under their own protocol, by McNemar's test
+            on the images that both can decode (`comparison`).
+        record: file for the run's record, as JSON.
+
+    Returns:
+        `split_metrics`, `version` (the export's folder), `export_difference` (the largest
+        difference between its probabilities and the live model's), `floors`, `comparison`.
 
     Raises:
-        InputError: no such model or data, other classes than the model's, or an unusable output.
+        InputError: no such model or data, classes that differ from the model's, or an unusable
+            output.
     """
     _check_folders(output=output, record=record)
     dataset = load_dataset(dataset_name, data_dir)
     model_dir, version_dir, classifier = _load_model(model, dataset)
-    if floors and not classifier.reads_tokens:
-        raise InputError(f"--floors: {model} reads no tokens to fit them on")
+    if baselines and not classifier.reads_tokens:
+        raise InputError(f"--baselines: {model} reads no tokens to fit them on")
     other = None if compare is None else _load_model(compare, dataset, flag="compare")[2]
     records = dataset.split(split)
     if not records:
@@ -67,11 +71,7 @@ def evaluate_run(
             version_dir, evaluation.records, evaluation.own_probabilities
         ),
     }
-    if dataset_name in EMBEDDED:
-        report["lesion_place"] = accuracy_by_lesion_place(
-            evaluation.own_probabilities, evaluation.records, EMBEDDED[dataset_name]
-        )
-    if floors and isinstance(classifier, TokenClassifier):
+    if baselines and isinstance(classifier, TokenClassifier):
         report["floors"] = baseline_rows(classifier, dataset, evaluation.records)
     if compare is not None and other is not None:
         answers = evaluate_protocols(other, evaluation.records)
@@ -86,7 +86,7 @@ def evaluate_run(
 
 
 def report_path(output: str) -> str:
-    """Where the HTML report stands beside the JSON file."""
+    """Path of the HTML report next to the JSON file."""
     return f"{output.removesuffix('.json')}.html"
 
 

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
     from covid_lm.cross_validate import cross_validate
     from covid_lm.evaluation.summary import fold_table
     from covid_lm.files import write_json
-    from covid_lm.results.cross_validation_results import cross_validation_record
+    from covid_lm.results.run_records import cross_validation_record
 
     report = cross_validate(options, FLAGS.folds, FLAGS.max_folds, FLAGS.output)
     print(f"\n{fold_table(report)}")

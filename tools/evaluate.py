@@ -13,7 +13,7 @@ flags.DEFINE_string("data_dir", None, "Where the data set lies; phantoms need no
 flags.DEFINE_enum("split", "test", ("train", "val", "test"), "Split to evaluate.")
 flags.DEFINE_string("output", None, "File for the metrics, as JSON; the report goes to .html.")
 flags.DEFINE_bool(
-    "floors", False, "Fit a logistic regression and a random forest on the model's tokens, too."
+    "baselines", False, "Fit a logistic regression and a random forest on the model's tokens, too."
 )
 flags.DEFINE_string("compare", None, "Another model, by McNemar's test on the same images.")
 flags.DEFINE_string("record", None, "File to write the run's record to, for tools/results.py.")
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
         FLAGS.split,
         FLAGS.skip_invalid,
         FLAGS.output,
-        FLAGS.floors,
+        FLAGS.baselines,
         FLAGS.compare,
         FLAGS.record,
     )

@@ -1,4 +1,4 @@
-"""The paper's table 1 and figure 2, from the records of finished runs, ours beside the paper's."""
+"""Figures from records: the paper's figure 2, and the losses of pre-training."""
 
 import os
 from collections.abc import Sequence
@@ -7,71 +7,18 @@ from matplotlib import color_sequences
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from covid_lm.backbones.configs import BACKBONES
 from covid_lm.files import atomic_write
+from covid_lm.results.tables import pretraining_title
 
-# Table 1 of the paper: epochs and test accuracy on COVID-CT.
-PAPER_TABLE = {
-    "rbt3": (8, 0.9951),
-    "rbtl3": (3, 1.0),
-    "roberta-wwm-ext-large": (10, 1.0),
-}
 # Published test accuracies of the paper, drawn as lines in figure 2.
-PAPER_FIGURES = {"covid_ct": 0.9951, "cifar10": 0.9960, "cifar100": 0.9910}
-
-
-def table_1(records: Sequence[dict]) -> str:
-    """Language model, width, epochs and accuracy, the paper's and ours, and why they differ.
-
-    Ours is the record of the `paper` protocol on COVID-CT, where there is one.
-    """
-    lines = [
-        "| language model | width | epochs, paper | accuracy, paper | epochs, ours | "
-        "accuracy, ours | why they differ |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    ours = {
-        record["backbone"]: record
-        for record in records
-        if (record["protocol"], record["dataset"]) == ("paper", "covid_ct")
-    }
-    for name in (*PAPER_TABLE, *sorted(set(ours) - set(PAPER_TABLE))):
-        paper = PAPER_TABLE.get(name)
-        said = [str(paper[0]), f"{paper[1]:.2%}"] if paper else ["-", "-"]
-        if name in ours:
-            row = ours[name]["protocols"]["paper"]
-            said += [str(len(ours[name]["epochs"]))]
-            said += [f"{row['accuracy']:.2%} ({row['correct']}/{row['n']})"]
-        else:
-            said += ["-", "-"]
-        width = BACKBONES[name].hidden_dim if name in BACKBONES else "-"
-        lines.append(f"| {name} | {width} | {' | '.join(said)} | {_reason(name, ours)} |")
-    return "\n".join(lines)
-
-
-def _reason(name: str, ours: dict[str, dict]) -> str:
-    if name not in ours:
-        return "not run: its weights aren't part of this repository"
-    record = ours[name]
-    reasons = []
-    if record["weights"] == "random":
-        reasons.append("random weights")
-    if name in PAPER_TABLE:
-        if len(record["epochs"]) != PAPER_TABLE[name][0]:
-            reasons.append(f"{len(record['epochs'])} epochs")
-        reasons.append(f"batch {record['batch_size']} (paper: 512)")
-    else:
-        reasons.append("not a model of the paper")
-    if record["early_stopping"] == "test":
-        reasons.append("stopped by the test split, as the paper is")
-    return "; ".join(reasons)
+PAPER_ACCURACIES = {"covid_ct": 0.9951, "cifar10": 0.9960, "cifar100": 0.9910}
 
 
 def figure_2(records: Sequence[dict], path: str) -> None:
-    """Accuracy per epoch on the split that the run was watched on, a panel for each data set.
+    """Draw the accuracy per epoch on the split used for early stopping, one panel per data set.
 
     Args:
-        path: the file to write; its suffix chooses the format.
+        path: file to write; its suffix chooses the format.
     """
     datasets = sorted({record["dataset"] for record in records})
     figure = Figure(figsize=(11, 6 * len(datasets)), layout="constrained")
@@ -81,14 +28,13 @@ def figure_2(records: Sequence[dict], path: str) -> None:
         for record in records:
             if record["dataset"] == dataset:
                 _draw(panel, record)
-        if dataset in PAPER_FIGURES:
-            value = PAPER_FIGURES[dataset]
+        if dataset in PAPER_ACCURACIES:
+            value = PAPER_ACCURACIES[dataset]
             panel.axhline(value, color="black", linestyle=":", label=f"paper, test: {value:.2%}")
         panel.set(title=dataset, xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02))
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    with atomic_write(path, suffix=os.path.splitext(path)[1]) as staged:
-        figure.savefig(staged)
+    _save(figure, path)
 
 
 def _draw(panel: Axes, record: dict) -> None:
@@ -108,3 +54,33 @@ def _draw(panel: Axes, record: dict) -> None:
         marker=".",
         label=label,
     )
+
+
+def pretraining_figure(records: Sequence[dict], path: str) -> None:
+    """Draw the validation loss by epoch and the unigram's, one panel per layout.
+
+    Args:
+        path: file to write; its suffix chooses the format.
+    """
+    layouts = sorted({record["layout"] for record in records})
+    figure = Figure(figsize=(5.2 * len(layouts), 3.8), layout="constrained")
+    panels = figure.subplots(1, len(layouts), squeeze=False, sharey=True)[0]
+    for panel, layout in zip(panels, layouts, strict=True):
+        chosen = sorted((r for r in records if r["layout"] == layout), key=pretraining_title)
+        for record, color in zip(chosen, ("tab:blue", "tab:orange", "tab:green"), strict=False):
+            losses = [epoch["val"]["loss"] for epoch in record["epochs"]]
+            label = f"{record['backbone']}, from {record['weights']} weights"
+            panel.plot(range(1, len(losses) + 1), losses, ".-", color=color, label=label)
+            unigram = record["trivial_predictors"]["val"]["unigram"]["loss"]
+            label = "unigram, its images"
+            panel.axhline(unigram, color=color, linestyle=":", linewidth=0.8, label=label)
+        panel.set(title=layout, xlabel="epoch")
+        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.legend(fontsize="x-small")
+    panels[0].set(ylabel="validation loss, nats per masked token")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: str) -> None:
+    with atomic_write(path, suffix=os.path.splitext(path)[1]) as staged:
+        figure.savefig(staged)

@@ -1,45 +1,58 @@
-"""The record of a run: small enough to be kept with the code, and all that the tables need."""
+"""Records of finished runs: small JSON files with everything that the result tables need."""
 
+import datetime
 import json
 import os
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from covid_lm.environment import machine_line
-from covid_lm.evaluation.protocol_metrics import Evaluation
+from covid_lm.errors import InputError
 from covid_lm.files import read_bytes
 
-# Of a run's options, those that a reader compares by.
+if TYPE_CHECKING:  # tables need no TensorFlow
+    from covid_lm.evaluation.protocol_metrics import Evaluation
+
+# Options of a run that readers compare.
 _OPTIONS = (
     *("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed"),
     *("batch_size", "learning_rate", "early_stopping", "command", "commit", "date"),
     *("recipe", "augment", "schedule"),
 )
+_CROSS_VALIDATION = (
+    *("dataset", "command", "commit", "classes", "images", "patients", "folds", "folds_done"),
+    "epochs",
+)
+_PRETRAINING = (
+    *("backbone", "layout", "protocol", "max_images", "batch_size", "learning_rate"),
+    "dtype",
+)
 
 
-def hits(evaluation: Evaluation) -> np.ndarray:
-    """Whether the run's own protocol got each image right, bool [images]."""
+def hits(evaluation: "Evaluation") -> np.ndarray:
+    """True where the run's own protocol classifies an image correctly, bool [images]."""
     labels = np.array([record.label for record in evaluation.records])
     return np.argmax(evaluation.own_probabilities, axis=1) == labels
 
 
-def run_record(run: dict, metrics: dict, evaluation: Evaluation) -> dict:
-    """What stays of a run when its weights are gone.
+def run_record(run: dict, metrics: dict, evaluation: "Evaluation") -> dict:
+    """Make the record of a training run.
 
     Args:
-        run: `run_directory.read_run` of it.
-        metrics: `split_metrics` of it, with `floors` where there are.
-        evaluation: of the same split.
+        run: the run's files, from `run_directory.read_run`.
+        metrics: `split_metrics` of the evaluation, with the rows of baselines (`floors`) if any.
+        evaluation: of the split.
 
     Returns:
-        `name`, the run's options, `weights` (`weights_origin`), `seconds` that it took,
-        `machine`, `images` that it was trained on, `epochs` (its log), `split`, `classes`,
-        `protocols`, `name_alone`, `floors` and `lesion_place` (rows without their reliability
-        bins), and `hits`: a digit per image of the split in its order, 1 where the run's own
-        protocol got it right.
+        `name`, the run's options, `weights` (`weights_origin`), `images` that it was trained on,
+        `seconds` that it took, `machine`, `epochs` (its log), `split`, `classes`, `protocols`,
+        `floors` and `name_alone` (rows without their reliability bins), and `hits`: one digit per
+        image of the split, in order, 1 where the run's own protocol is correct.
     """
     options = run["config"]["run"]
-    rows = {key: metrics[key] for key in ("protocols", "floors", "lesion_place") if key in metrics}
+    rows = {key: metrics[key] for key in ("protocols", "floors") if key in metrics}
     return {
         "name": run["name"],
         **{key: options.get(key) for key in _OPTIONS},
@@ -50,13 +63,13 @@ def run_record(run: dict, metrics: dict, evaluation: Evaluation) -> dict:
         "epochs": run["epochs"],
         "split": metrics["split"],
         "classes": metrics["classes"],
-        **{key: {name: _lean(row) for name, row in rows[key].items()} for key in rows},
-        "name_alone": _lean(metrics["name_alone"]),
+        **{key: {name: _rounded(row) for name, row in rows[key].items()} for key in rows},
+        "name_alone": _rounded(metrics["name_alone"]),
         "hits": "".join("1" if hit else "0" for hit in hits(evaluation)),
     }
 
 
-def _lean(row: dict) -> dict:
+def _rounded(row: dict) -> dict:
     return {
         key: round(value, 6) if isinstance(value, float) else value
         for key, value in row.items()
@@ -64,12 +77,61 @@ def _lean(row: dict) -> dict:
     }
 
 
-def weights_origin(directory: str | None) -> str:
-    """Where the weights that a run began with are from, in a word.
+def cross_validation_record(report: dict) -> dict:
+    """Make the record of a cross-validation: its figures by epoch, no predictions.
+
+    Args:
+        report: as `cross_validate` returns it.
 
     Returns:
-        "random", "pretrained", "masked-token" where `tools/pretrain.py` made them, or the name of
-        the data set where `tools/export.py --encoder` took them from a run into that run's folder.
+        The report's `dataset`, `command`, `commit`, `classes`, `images`, `patients`, `folds`,
+        `folds_done` and `epochs`, with `weights` (`weights_origin`), `machine` and `date`.
+    """
+    return {
+        **{key: report[key] for key in _CROSS_VALIDATION},
+        "weights": weights_origin(report["run"]["weights"]),
+        "machine": machine_line(report["machine"]),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def pretraining_record(model_dir: str) -> dict:
+    """Make the record of a pre-training run.
+
+    Args:
+        model_dir: `saved_models/NAME`, finished.
+
+    Returns:
+        `name`, the run's options, `weights` at the start ("random" or "pretrained"), and the
+        content of its `metrics.json`.
+
+    Raises:
+        InputError: no finished pre-training run there.
+    """
+    run_dir = os.path.join(model_dir, "run")
+    try:
+        options = json.loads(read_bytes(os.path.join(run_dir, "config.json")))["pretraining"]
+        metrics = json.loads(read_bytes(os.path.join(run_dir, "metrics.json")))
+        return {
+            "name": os.path.basename(os.path.normpath(model_dir)),
+            **{key: options.get(key) for key in _PRETRAINING},
+            "weights": "random" if options["weights"] is None else "pretrained",
+            **{key: metrics[key] for key in ("datasets", "images", "words")},
+            **{key: metrics.get(key) for key in ("command", "commit", "date", "machine")},
+            **{key: metrics[key] for key in ("trivial_predictors", "epochs")},
+        }
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"--pretraining={model_dir}: no finished pre-training run ({error})"
+        ) from None
+
+
+def weights_origin(directory: str | None) -> str:
+    """The origin of a run's initial weights in one word.
+
+    Returns:
+        "random", "pretrained", "masked-token" if `tools/pretrain.py` made them, or the name of
+        the data set if `tools/export.py --encoder` took them from a run into that run's folder.
     """
     if directory is None:
         return "random"
@@ -81,3 +143,33 @@ def weights_origin(directory: str | None) -> str:
     if "pretraining" in config:
         return "masked-token"
     return config.get("run", {}).get("dataset", "pretrained")
+
+
+def read_records(directory: str, keys: Collection[str] = ("protocols", "command")) -> list[dict]:
+    """Read the records in a folder, by file name.
+
+    Args:
+        keys: every record has these; by default the keys that only training runs have.
+
+    Raises:
+        InputError: no records there, or a file that is not an object with these keys.
+    """
+    try:
+        names = sorted(name for name in os.listdir(directory) if name.endswith(".json"))
+    except OSError as error:
+        raise InputError(f"--records={directory}: {error.strerror}") from None
+    records = []
+    for path in (os.path.join(directory, name) for name in names):
+        try:
+            record = dict(json.loads(read_bytes(path)))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}: not a record ({error})") from None
+        missing = [key for key in keys if key not in record]
+        if missing:
+            raise InputError(f"{path}: not a record ({missing[0]!r} is missing)")
+        records.append(record)
+    if not records:
+        raise InputError(
+            f"--records={directory}: no records; make one with tools/evaluate.py --record"
+        )
+    return records

@@ -1,16 +1,19 @@
-"""Records of finished runs as the tables of the README, and McNemar's tests between them."""
+"""Result tables from the records of training runs, pre-training runs and cross-validations."""
 
-import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
+
+import pandas as pd
 
 from covid_lm.errors import InputError
-from covid_lm.evaluation.lesion_place import PLACES
 from covid_lm.evaluation.statistics import mcnemar
+from covid_lm.evaluation.summary import interval_text, markdown_table
 from covid_lm.files import write_text
+from covid_lm.results.paper import table_1
+from covid_lm.results.run_records import read_records
 
 BEGIN, END = "<!-- results: {} -->", "<!-- /results -->"
-_ROW_TITLES = {
+_PROTOCOLS = {
     "paper": "paper: trained on names, tested masked",
     "masked": "masked: one [MASK] per character",
     "fixed": "fixed: 24 [MASK]s",
@@ -18,131 +21,197 @@ _ROW_TITLES = {
 }
 
 
-def read_records(directory: str) -> list[dict]:
-    """Every record of a folder, by name.
+def all_tables(directory: str, reference: str | None = None) -> dict[str, str]:
+    """Every table in Markdown by key, and the lists of commands behind them ("KEY commands").
+
+    Args:
+        directory: folder of the records; those of cross-validations and pre-training runs are in
+            its subfolders `cross_validation` and `pretraining`.
+        reference: name of a record to compare all others with (key `mcnemar`).
 
     Raises:
-        InputError: no records there, or a file that is none.
+        InputError: no records there, a file that is not a record, or no record of that name.
     """
-    records = read_json_files(directory, ("protocols", "command"))
-    if not records:
-        raise InputError(f"--records={directory}: none there; tools/evaluate.py --record makes one")
-    return records
+    records = sorted(read_records(directory), key=_run_order)
+    tables = {"table 1": markdown_table(table_1(records))}
+    if reference is not None:
+        tables["mcnemar"] = markdown_table(comparisons_table(records, reference))
+    for dataset in sorted({record["dataset"] for record in records}):
+        chosen = [record for record in records if record["dataset"] == dataset]
+        tables[dataset] = markdown_table(runs_table(chosen))
+        tables[f"{dataset} commands"] = commands_list(chosen, run_title)
+    for folder, order, table, title in (
+        ("cross_validation", _best_loss, cross_validation_table, recipe_title),
+        ("pretraining", pretraining_title, pretraining_table, pretraining_title),
+    ):
+        path = os.path.join(directory, folder)
+        if os.path.isdir(path):
+            chosen = sorted(read_records(path, ("command", "epochs")), key=order)
+            tables[folder] = markdown_table(table(chosen))
+            tables[f"{folder} commands"] = commands_list(chosen, title)
+    return tables
 
 
-def read_json_files(directory: str, keys: Collection[str] = ("command",)) -> list[dict]:
-    """The objects in a folder's JSON files, by name.
-
-    Raises:
-        InputError: no such folder, or a file that is no object with these keys.
-    """
-    try:
-        names = sorted(name for name in os.listdir(directory) if name.endswith(".json"))
-    except OSError as error:
-        raise InputError(f"--records={directory}: {error.strerror}") from None
-    objects = []
-    for path in (os.path.join(directory, name) for name in names):
-        try:
-            with open(path, encoding="utf-8") as file:
-                values = dict(json.load(file))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{path}: not a record ({error})") from None
-        for key in keys:
-            if key not in values:
-                raise InputError(f"{path}: not a record ({key!r} is missing)")
-        objects.append(values)
-    return objects
-
-
-def results_table(records: Sequence[dict]) -> str:
-    """One row per record and test policy, in Markdown; then the floors and the name alone.
-
-    The accuracy's interval is over patients where they are known (see each record's `ci95_method`).
-    """
-    lines = [
-        "| model | protocol, test | images x epochs | seed | correct | accuracy [95%] | balanced | "
-        "AUC [95%] | min |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for record in sorted(records, key=_order):
-        own = record["protocol"]
-        for name, row in record["protocols"].items():
-            first = name == own
-            title = _ROW_TITLES.get(name, name) if first else f"… tested {row['test_policy']}"
-            if first and record["early_stopping"] == "test":
-                title += " (stopped by the test split)"
-            of_the_run = (_model(record), _taught(record), _minutes(record)) if first else ("",) * 3
-            lines.append(_line(*of_the_run, title, record["seed"], row))
-    floors: dict[str, dict] = next(
-        (record["floors"] for record in records if "floors" in record), {}
-    )
-    for name, row in floors.items():
-        lines.append(_line(name.replace("_", " "), "", "", "floor: the same tokens", 0, row))
-    if records:
-        row = records[0]["name_alone"]
-        lines.append(_line("depth-3 tree", "", "", "the name's length", 0, row))
-    return "\n".join(lines)
-
-
-def lesion_table(records: Sequence[dict]) -> str:
-    """Accuracy by where the phantom's lesions lie, a row per record that has it, in Markdown."""
-    lines = [f"| model | seed | {' | '.join(PLACES)} |", "|---" * (len(PLACES) + 2) + "|"]
-    for record in sorted(records, key=_order):
-        if "lesion_place" not in record:
-            continue
-        cells = [_place(record["lesion_place"][place]) for place in PLACES]
-        lines.append(f"| {_model(record)} | {record['seed']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _place(row: dict) -> str:
-    if not row["n"]:
-        return "-"
-    low, high = row["ci95"]
-    return f"{row['correct']}/{row['n']}, {row['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def commands_list(records: Sequence[dict]) -> str:
-    """The command behind each row, with date and machine, in Markdown."""
+def commands_list(records: Sequence[dict], title: Callable[[dict], str]) -> str:
+    """The command of each record with its date, machine and commit, in Markdown."""
     return "\n".join(
-        command_entry(f"{_model(record)}, {record['protocol']}, seed {record['seed']}", record)
-        for record in sorted(records, key=_order)
+        f"- {title(record)} ({record['date']}, {record['machine']}, commit {commit(record)}): "
+        f"`{record['command']}`"
+        for record in records
     )
 
 
-def command_entry(title: str, record: dict) -> str:
-    """A line of such a list, for any record with `date`, `machine` and `command`."""
-    return f"- {title} ({record['date']}, {record['machine']}): `{record['command']}`"
+def commit(record: dict) -> str:
+    """The abbreviated commit that made a record; "unknown" if it names none."""
+    full, dash, dirty = (record.get("commit") or "unknown").partition("-")
+    return f"{full[:7]}{dash}{dirty}"
 
 
-def comparisons_table(records: Sequence[dict], baseline: str) -> str:
-    """Every other record beside the named one by McNemar's exact test, in Markdown.
+def runs_table(records: Sequence[dict]) -> pd.DataFrame:
+    """One row per run and test policy, then the baselines.
+
+    Intervals are over patients where they are known (see each record's `ci95_method`).
+    """
+    rows = []
+    for record in records:
+        epochs = record["epochs"]
+        images = f"{record['images']:,} x {len(epochs)}" if epochs else ""
+        minutes = f"{record['seconds'] / 60:.0f}" if epochs else ""
+        for name, row in record["protocols"].items():
+            if name == record["protocol"]:
+                stopped = " (stopped by the test split)"
+                title = _PROTOCOLS[name] + stopped * (record["early_stopping"] == "test")
+                run = (_model(record), title, images, record["seed"])
+                rows.append((*run, *_figures(row), minutes, commit(record)))
+            else:
+                run = ("", f"… tested {row['test_policy']}", "", record["seed"])
+                rows.append((*run, *_figures(row), "", ""))
+    baselines = next((record["floors"] for record in records if "floors" in record), {})
+    for name, row in baselines.items():
+        rows.append((name.replace("_", " "), "the same tokens", "", 0, *_figures(row), "", ""))
+    for record in records[:1]:
+        row = _figures(record["name_alone"])
+        rows.append(("depth-3 tree", "the name's length", "", 0, *row, "", ""))
+    header = ("model", "protocol, test", "images x epochs", "seed", "correct", "accuracy [95%]")
+    return pd.DataFrame(rows, columns=[*header, "balanced", "AUC [95%]", "min", "commit"])
+
+
+def _figures(row: dict) -> tuple[str, ...]:
+    return (
+        f"{row['correct']}/{row['n']}",
+        interval_text(row["accuracy"], row["ci95"]),
+        interval_text(row["balanced_accuracy"], None),
+        interval_text(row["auc"], row.get("auc_ci95")),
+    )
+
+
+def _run_order(record: dict) -> tuple:
+    size, seed = record.get("image_size") or 0, str(record["seed"])  # "0, 1" of an average
+    protocol = list(_PROTOCOLS).index(record["protocol"])
+    options = (record.get("layout") or "", size, protocol, record.get("recipe") or "", seed)
+    return record["backbone"], *options, record["name"]
+
+
+def _model(record: dict) -> str:
+    size = f" {record['image_size']}x{record['image_size']}" if record.get("image_size") else ""
+    layout = f" {record['layout']}" if record.get("layout", "paper") != "paper" else ""
+    options = "" if record.get("recipe") in (None, "paper") else f", {record['recipe']} recipe"
+    if record.get("augment") not in (None, "none"):
+        options += f", {record['augment']} augmentation"
+    return f"{record['backbone']}{size}{layout}, {record['weights']} weights{options}"
+
+
+def run_title(record: dict) -> str:
+    """Model, protocol and seed of a run."""
+    return f"{_model(record)}, {record['protocol']}, seed {record['seed']}"
+
+
+def comparisons_table(records: Sequence[dict], reference: str) -> pd.DataFrame:
+    """Every run on the same images compared with the named one by McNemar's exact test.
 
     Raises:
         InputError: no record of that name.
     """
-    chosen = next((record for record in records if record["name"] == baseline), None)
+    chosen = next((record for record in records if record["name"] == reference), None)
     if chosen is None:
-        raise InputError(f"--baseline={baseline}: no such record")
-    lines = [
-        f"| beside {_model(chosen)}, {chosen['protocol']}, seed {chosen['seed']} | correct | "
-        "right alone | baseline right alone | exact p |",
-        "|---|---|---|---|---|",
-    ]
-    for record in sorted(records, key=_order):
-        if record is chosen or _tested_on(record) != _tested_on(chosen):
+        raise InputError(f"--reference={reference}: no such record")
+    rows = []
+    for record in records:
+        images = record["dataset"], len(record["hits"])
+        if record is chosen or images != (chosen["dataset"], len(chosen["hits"])):
             continue
         test = mcnemar(*([hit == "1" for hit in r["hits"]] for r in (record, chosen)))
-        lines.append(
-            f"| {_model(record)}, {record['protocol']}, seed {record['seed']} | "
-            f"{record['hits'].count('1')}/{len(record['hits'])} | {test['only_a_correct']} | "
-            f"{test['only_b_correct']} | {test['p_value']:.2g} |"
+        correct = f"{record['hits'].count('1')}/{images[1]}"
+        alone = (test["only_a_correct"], test["only_b_correct"], f"{test['p_value']:.2g}")
+        rows.append((run_title(record), correct, *alone))
+    header = ("correct", "correct alone", "reference correct alone", "exact p")
+    return pd.DataFrame(rows, columns=[f"compared with {run_title(chosen)}", *header])
+
+
+def cross_validation_table(records: Sequence[dict]) -> pd.DataFrame:
+    """One row per recipe, at its epoch of the lowest log loss."""
+    rows = []
+    for record in records:
+        best, last = min(record["epochs"], key=lambda row: row["log_loss"]), record["epochs"][-1]
+        folds = f"{record['folds_done']} of {record['folds']}"
+        rows.append(
+            (
+                *(recipe_title(record), folds, best["n"], f"{best['epoch']} of {last['epoch']}"),
+                interval_text(best["accuracy"], best["ci95"]),
+                interval_text(best["auc"], best["auc_ci95"]),
+                f"{best['log_loss']:.3f}, {last['log_loss']:.3f}",
+                commit(record),
+            )
         )
-    return "\n".join(lines)
+    header = ("recipe", "folds", "images", "epoch", "accuracy [95%]", "AUC [95%]")
+    return pd.DataFrame(rows, columns=[*header, "log loss there, and last", "commit"])
+
+
+def _best_loss(record: dict) -> float:
+    return min(row["log_loss"] for row in record["epochs"])
+
+
+def recipe_title(record: dict) -> str:
+    """Layout, weights and training options of a cross-validation, from its command's flags."""
+    words = record["command"].replace("--", "").split()
+    flags = dict(word.split("=", 1) for word in words if "=" in word)
+    title = f"{flags['backbone']} {flags.get('layout', 'paper')}, {record['weights']} weights"
+    if flags.get("augment", "none") != "none":
+        title += f", {flags['augment']} augmentation"
+    for flag in ("label_smoothing", "weight_decay"):
+        if flag in flags:
+            title += f", {flag.replace('_', ' ')} {flags[flag]}"
+    schedule = "cosine from" if flags.get("schedule") == "cosine" else "constant"
+    return f"{title}, {schedule} {float(flags['learning_rate']):g}"
+
+
+def pretraining_table(records: Sequence[dict]) -> pd.DataFrame:
+    """One row per pre-training run: validation loss in nats per masked token, and the unigram's."""
+    rows = []
+    for record in records:
+        first, last = record["epochs"][0]["val"], record["epochs"][-1]["val"]
+        minutes = sum(epoch["seconds"] for epoch in record["epochs"]) / 60
+        model = f"{record['backbone']}, from {record['weights']} weights"
+        images, unigram = record["images"]["train"], record["trivial_predictors"]["val"]["unigram"]
+        rows.append(
+            (
+                *(model, record["layout"], f"{images:,}", len(record["epochs"]), f"{minutes:.0f}"),
+                *(f"{first['loss']:.3f}, {last['loss']:.3f}", f"{last['perplexity']:.1f}"),
+                *(f"{last['accuracy']:.1%}", f"{unigram['loss']:.3f}", commit(record)),
+            )
+        )
+    header = ("model", "layout", "images", "epochs", "min", "loss, first and last epoch")
+    last_columns = ("perplexity", "accuracy", "loss of the unigram", "commit")
+    return pd.DataFrame(rows, columns=[*header, *last_columns])
+
+
+def pretraining_title(record: dict) -> str:
+    """Model, initial weights and layout of a pre-training run."""
+    return f"{record['backbone']}, from {record['weights']} weights, {record['layout']}"
 
 
 def replace_results(path: str, tables: dict[str, str]) -> None:
-    """Replaces what stands between `<!-- results: KEY -->` and `<!-- /results -->` in a file.
+    """Replace the text between `<!-- results: KEY -->` and `<!-- /results -->` in a file.
 
     Raises:
         InputError: no such file, or a key without its two marks in it.
@@ -160,54 +229,3 @@ def replace_results(path: str, tables: dict[str, str]) -> None:
             raise InputError(f"--readme={path}: no {begin} ... {END} in it")
         text = f"{head}{begin}\n{table}\n{END}{tail}"
     write_text(path, text)
-
-
-def _tested_on(record: dict) -> tuple[str, int]:
-    return record["dataset"], len(record["hits"])
-
-
-def _order(record: dict) -> tuple:
-    protocols = list(_ROW_TITLES)
-    return (
-        record["backbone"],
-        record.get("layout") or "",
-        record.get("image_size") or 0,
-        protocols.index(record["protocol"]),
-        record.get("recipe") or "",
-        str(record["seed"]),  # of an average, its members'
-        record["name"],
-    )
-
-
-def _model(record: dict) -> str:
-    size = f" {record['image_size']}x{record['image_size']}" if record.get("image_size") else ""
-    layout = f" {record['layout']}" if record.get("layout", "paper") != "paper" else ""
-    how = "" if record.get("recipe") in (None, "paper") else f", {record['recipe']} recipe"
-    if record.get("augment") not in (None, "none"):
-        how += f", {record['augment']} augmentation"
-    if record.get("views") == 2:
-        how += ", 2 views"
-    return f"{record['backbone']}{size}{layout}, {record['weights']} weights{how}"
-
-
-def _taught(record: dict) -> str:
-    """How many images it was trained on and how often; nothing of an average, which wasn't."""
-    if not record["epochs"]:
-        return ""
-    return f"{record['images']:,} x {len(record['epochs'])}"
-
-
-def _minutes(record: dict) -> str:
-    return f"{record['seconds'] / 60:.0f}" if record["epochs"] else ""
-
-
-def _line(model: str, taught: str, minutes: str, title: str, seed: int, row: dict) -> str:
-    low, high = row["ci95"]
-    area = "-" if row["auc"] is None else f"{row['auc']:.3f}"
-    if row["auc"] is not None and row.get("auc_ci95"):
-        area += " [{:.3f}, {:.3f}]".format(*row["auc_ci95"])
-    return (
-        f"| {model} | {title} | {taught} | {seed} | {row['correct']}/{row['n']} | "
-        f"{row['accuracy']:.3f} [{low:.3f}, {high:.3f}] | {row['balanced_accuracy']:.3f} | "
-        f"{area} | {minutes} |"
-    )

@@ -72,6 +72,22 @@ def test_the_command_gives_the_same_options(given):
     assert parsed(TrainingOptions, *words) == options
 
 
+def test_a_command_has_placeholders_for_the_paths_of_a_machine():
+    options = PretrainingOptions(
+        datasets=("folder", "phantom"),
+        data_dirs=("/images",),
+        weights="/weights",
+        epochs=2,
+        skip_invalid=True,
+        name="some",
+        output_dir="/out",
+    )
+    assert options.command == (
+        "python tools/pretrain.py --dataset=folder --dataset=phantom --data_dir=DIR "
+        "--weights=WEIGHTS_DIR --epochs=2 --skip_invalid"
+    )
+
+
 def test_the_command_is_quoted_for_a_shell():
     assert parsed(TrainingOptions, "--tpu=my node; rm x").command == (
         "python tools/train.py --tpu='my node; rm x'"
