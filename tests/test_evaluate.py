@@ -1,4 +1,4 @@
-"""A finished run evaluated: floors, another model beside it, its record, its predictions."""
+"""Evaluation of a finished run: baselines, comparison, record and predictions."""
 
 import csv
 import json
@@ -15,7 +15,8 @@ from covid_lm.evaluation.protocol_metrics import evaluate_protocols
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.saving import load_classifier
 from covid_lm.pipeline.decoded import decode_records, decoded_chunks
-from covid_lm.results.tables import read_records, results_table
+from covid_lm.results.run_records import read_records
+from covid_lm.results.tables import runs_table
 from covid_lm.train import train
 from covid_lm.training.options import TrainingOptions
 
@@ -45,18 +46,18 @@ def runs(image_folder, tmp_path_factory):
 def report(runs, image_folder, tmp_path_factory):
     record = str(tmp_path_factory.mktemp("records") / "masked.json")
     return evaluate_run(
-        runs[0], "folder", image_folder, floors=True, compare=runs[1], record=record
+        runs[0], "folder", image_folder, baselines=True, compare=runs[1], record=record
     ), record
 
 
-def test_floors_learn_two_easy_classes_from_the_tokens(report):
-    floors = report[0]["floors"]
-    assert list(floors) == ["logistic_regression", "random_forest"]
-    for row in floors.values():
+def test_baselines_learn_two_easy_classes_from_the_tokens(report):
+    baselines = report[0]["floors"]
+    assert list(baselines) == ["logistic_regression", "random_forest"]
+    for row in baselines.values():
         assert (row["n"], row["auc"]) == (10, 1.0)
 
 
-def test_the_name_alone_stands_beside_the_model(report, image_folder):
+def test_the_name_s_length_is_a_baseline(report, image_folder):
     row = report[0]["name_alone"]
     # Dark and bright images have names of the same lengths: five bytes and the suffix.
     assert (row["n"], row["auc"]) == (10, 0.5)
@@ -73,7 +74,7 @@ def test_another_model_on_the_same_images(report, runs):
     assert comparison["correct"][0] == comparison["both_correct"] + comparison["only_a_correct"]
 
 
-def test_the_record_tells_how_the_run_was_made(report):
+def test_the_record_of_the_run(report):
     metrics, path = report
     with open(path, encoding="utf-8") as file:
         record = json.load(file)
@@ -85,7 +86,17 @@ def test_the_record_tells_how_the_run_was_made(report):
     assert set(record["protocols"]) == {"masked", "visible", "fixed", "absent"}
     assert "reliability" not in record["protocols"]["masked"]
     assert os.path.dirname(path) not in json.dumps(record)
-    assert "| 1x64, random weights |" in results_table(read_records(os.path.dirname(path)))
+    assert record["commit"]
+    table = runs_table(read_records(os.path.dirname(path)))
+    assert table["model"].tolist() == [
+        "1x64, random weights",
+        "",
+        "",
+        "",
+        "logistic regression",
+        "random forest",
+        "depth-3 tree",
+    ]
 
 
 def test_predictions_are_those_of_the_live_model(runs, image_folder):

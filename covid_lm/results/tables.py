@@ -86,8 +86,8 @@ def runs_table(records: Sequence[dict]) -> pd.DataFrame:
             else:
                 run = ("", f"… tested {row['test_policy']}", "", record["seed"])
                 rows.append((*run, *_figures(row), "", ""))
-    baselines = next((record["floors"] for record in records if "floors" in record), {})
-    for name, row in baselines.items():
+    with_baselines = (record["floors"] for record in records if "floors" in record)
+    for name, row in next(with_baselines, {}).items():
         rows.append((name.replace("_", " "), "the same tokens", "", 0, *_figures(row), "", ""))
     for record in records[:1]:
         row = _figures(record["name_alone"])
