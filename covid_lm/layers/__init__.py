@@ -1,6 +1,7 @@
-"""The paper's functional layers (figure 1), one module each.
+"""The paper's functional layers (section 3.1, figure 1), one module each.
 
-1. Input: `image_input.ImageInput` (with `image_header`) and `file_name_input.FileNameInput`
+1. Input: `image_input.ImageInput` (with `image_header`, `image_decode`) and
+   `file_name_input.FileNameInput`
 2. Concatenation: `concatenation.Concatenation`
 3. Trim: `trim.Trim`
 4. Encoder: `token_encoder.TokenEncoder`
@@ -8,7 +9,7 @@
 6. Feature extraction: `feature_extraction.FeatureExtraction`
 7. Output: `class_output.ClassOutput`
 
-1 to 4 and 7 are core TensorFlow ops and run on the host; 5 and 6 are `keras.ops`. In pre-training
-`token_masking.TokenMasking` follows 4, on the host too; training with augmentation applies
-`augmentation.Augmentation` between 1 and 2.
+Layers 1 to 4 and 7 use core TensorFlow ops and run on the host; 5 and 6 use `keras.ops`.
+`token_masking.TokenMasking` follows layer 4 in pre-training, and `augmentation.Augmentation` comes
+between layers 1 and 2 where a training run augments its images.
 """

@@ -1,4 +1,4 @@
-"""Random changes of training images, each decided by a seed of its own."""
+"""Random changes of training images, each determined by its own seed."""
 
 from typing import Any
 
@@ -11,19 +11,18 @@ from covid_lm.layers.token_masking import GENERATOR
 
 @keras.saving.register_keras_serializable("covid_lm")
 class Augmentation(keras.layers.Layer):
-    """Crops, mirrors and re-lights each image of a batch by its own draws.
+    """Crops, flips and changes the contrast and brightness of each image independently.
 
-    A part of the image is cut out, of its aspect ratio and in whole pixels, and resized as
-    `ImageInput` resizes (the random resized crop of Szegedy et al. 2015, less their change of the
-    aspect ratio); the more pixels come in beyond those that go out, the finer the steps. Half of
-    the images are mirrored left to right. A value v becomes
-    `v * (1 + contrast * a) + 255 * brightness * b`, rounded and clipped, with a and b the same for
-    all pixels and channels of an image. All draws are uniform, a and b from -1 to 1.
+    The crop keeps the aspect ratio, begins and ends at whole pixels, and is resized as in
+    `ImageInput` (the random resized crop of Szegedy et al. 2015 without the change of aspect
+    ratio). Larger inputs allow finer steps. Half of the images are flipped left to right. A value
+    v becomes `v * (1 + contrast * a) + 255 * brightness * b`, rounded and clipped, with the same a
+    and b for all pixels and channels of an image. All draws are uniform; a and b are in [-1, 1].
 
     Args:
         image_size: height and width of the output (`ImageInput.image_size`).
-        smallest_crop: share of each side that the smallest part has, above 0 and at most 1.
-        flip: whether to mirror.
+        smallest_crop: smallest side of a crop as a share of the image's, above 0 and at most 1.
+        flip: whether to flip half of the images.
         contrast, brightness: as above, 0 to 1.
 
     Raises:
@@ -55,7 +54,7 @@ class Augmentation(keras.layers.Layer):
         """Changes a batch.
 
         Args:
-            pixels: uint8 [batch, height, width, channels], static but for the batch.
+            pixels: uint8 [batch, height, width, channels], static except for the batch.
             seeds: int32 [batch, 2]; the same seed and pixels give the same image.
 
         Returns:
@@ -69,9 +68,9 @@ class Augmentation(keras.layers.Layer):
 
     def _change(self, pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         draws = tf.unstack(tf.random.stateless_uniform([6], seed, alg=GENERATOR))
-        share, top, left, mirror, contrast, brightness = draws
+        share, top, left, flip, contrast, brightness = draws
         if self.flip:
-            pixels = tf.where(mirror < 0.5, tf.reverse(pixels, axis=[1]), pixels)
+            pixels = tf.where(flip < 0.5, tf.reverse(pixels, axis=[1]), pixels)
         image = resize(self._crop(pixels, share, top, left), self.image_size)
         scale = 1 + self.contrast * (2 * contrast - 1)
         shift = 255 * self.brightness * (2 * brightness - 1)

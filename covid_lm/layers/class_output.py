@@ -9,10 +9,10 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("covid_lm")
 class ClassOutput(keras.layers.Layer):
-    """Names the most probable class of every image that could be decoded.
+    """Returns the label of the most probable class for each image that could be decoded.
 
     Args:
-        classes: label names in the order of the probabilities.
+        classes: labels, in the order of the probabilities.
     """
 
     def __init__(self, classes: Sequence[str], **kwargs: Any):
@@ -20,7 +20,7 @@ class ClassOutput(keras.layers.Layer):
         self.classes = tuple(classes)
 
     def call(self, probabilities: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Labels.
+        """Labels a batch.
 
         Args:
             probabilities: float32 [batch, classes].

@@ -1,4 +1,4 @@
-"""Functional layer 2, Concatenation (paper, section 3.1): one sequence from image and name."""
+"""Functional layer 2, Concatenation (paper, section 3.1): image and name as one sequence."""
 
 import math
 
@@ -10,7 +10,7 @@ from covid_lm.layers import symbols
 
 @keras.saving.register_keras_serializable("covid_lm")
 class Concatenation(keras.layers.Layer):
-    """Joins channel planes and file name into one sentence pair.
+    """Concatenates the channel planes and the file name to a pair of sentences.
 
     ```
     symbol      [CLS]  R(h*w)  G(h*w)  B(h*w)  [SEP]  name(n)  [SEP]  [PAD] ...
@@ -21,15 +21,15 @@ class Concatenation(keras.layers.Layer):
     """
 
     def call(self, pixels: tf.Tensor, name: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Concatenates.
+        """Concatenates a batch.
 
         Args:
-            pixels: uint8 [batch, height, width, channels], static but for the batch.
+            pixels: uint8 [batch, height, width, channels], static except for the batch.
             name: `symbols` int32 [batch, longest] and `lengths` int32 [batch] of `FileNameInput`.
 
         Returns:
             `symbols` and `segment_ids`, int32 [batch, height * width * channels + longest + 3],
-            padded at the end; `lengths`, int32 [batch]: positions in use.
+            padded at the end; `lengths`, int32 [batch]: the number of positions in use.
         """
         image_length = math.prod(pixels.shape[1:])
         planes = tf.transpose(tf.cast(pixels, tf.int32), [0, 3, 1, 2])  # [batch, c, h, w]

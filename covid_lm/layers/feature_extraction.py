@@ -8,13 +8,13 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("covid_lm")
 class FeatureExtraction(keras.layers.Layer):
-    """Dropout and one dense layer on the [CLS] vector; `ClassOutput`'s softmax follows.
+    """Applies dropout and one dense layer to the [CLS] vector; the model's softmax follows.
 
-    Logits leave in float32 under any dtype policy, since a softmax in bfloat16 would round
+    Logits are float32 under every dtype policy, because a softmax in bfloat16 would round
     probabilities to three digits.
 
     Args:
-        num_classes: width of the dense layer.
+        num_classes: number of outputs of the dense layer.
         dropout: the paper's 0.05 (section 4.1).
     """
 
@@ -34,7 +34,7 @@ class FeatureExtraction(keras.layers.Layer):
         self.dense.build(input_shape)
 
     def call(self, embedding: Any, training: bool | None = None) -> Any:
-        """[batch, hidden_dim] to float32 logits [batch, num_classes]."""
+        """Maps [batch, hidden_dim] to float32 logits [batch, num_classes]."""
         if training:
             logits = self.dense(self.dropout_layer(embedding, training=training))
         else:

@@ -1,4 +1,4 @@
-"""Functional layer 1, Input (paper, section 3.1), the file name, under a metadata policy."""
+"""Functional layer 1, Input (paper, section 3.1): the file name, under a metadata policy."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ POLICIES = ("visible", "masked", "fixed", "absent")
 
 @keras.saving.register_keras_serializable("covid_lm")
 class FileNameInput(keras.layers.Layer):
-    """What stands between the two [SEP].
+    """Encodes the file name as the second sentence, between the two [SEP].
 
     - `visible`: the name's bytes, one symbol each.
     - `masked`: one [MASK] per byte of the name (the paper's test phase, section 3.5).
-    - `fixed`: `fixed_length` [MASK]s whatever the name, so that its length tells nothing.
-    - `absent`: nothing.
+    - `fixed`: `fixed_length` [MASK]s for every name, which hides its length too.
+    - `absent`: no symbols.
 
     Args:
         policy: one of the above.
         fixed_length: number of [MASK]s under `fixed`.
-        max_length: of a longer name the last `max_length` bytes are read. No file system knows
-            names of 1024 bytes; the bound keeps one request from swelling its whole batch.
+        max_length: only the last `max_length` bytes of a longer name are read. No file system
+            allows names of 1024 bytes; the limit stops one request from enlarging its batch.
     """
 
     def __init__(
@@ -38,15 +38,15 @@ class FileNameInput(keras.layers.Layer):
 
     @property
     def reads_filename(self) -> bool:
-        """Whether the file name, or only its length, has any influence on the symbols."""
+        """True if the file name, or at least its length, affects the symbols."""
         return self.policy in ("visible", "masked")
 
     def call(self, filename: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Turns names into symbols.
+        """Converts names to symbols.
 
         Args:
-            filename: string [batch]. Under `fixed` and `absent` any tensor with that batch will
-                do: only its first dimension is read.
+            filename: string [batch]. Under `fixed` and `absent` only the batch dimension is read,
+                so any tensor of that batch size is accepted.
 
         Returns:
             `symbols`: int32 [batch, longest], padded with [PAD]; `lengths`: int32 [batch].
@@ -69,7 +69,7 @@ class FileNameInput(keras.layers.Layer):
         lengths = tf.strings.length(filename)
         kept = tf.minimum(lengths, self.max_length)
         filename = tf.strings.substr(filename, lengths - kept, kept)
-        # decode_raw refuses a width of 0, which a batch of empty names would ask for.
+        # decode_raw rejects a width of 0, which a batch of empty names would have.
         width = tf.maximum(tf.reduce_max(kept, axis=0), 1)
         return tf.cast(tf.io.decode_raw(filename, tf.uint8, fixed_length=width), tf.int32), kept
 

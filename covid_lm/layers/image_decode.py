@@ -1,7 +1,7 @@
-"""One encoded image to full-size RGB pixels, with TensorFlow's own ops only.
+"""Decoding of one image to RGB pixels of full size, and resizing, with core TensorFlow ops.
 
-`image_header` has passed the image's format and declared size. Data that can't be decoded raises
-`tf.errors.InvalidArgumentError` when the graph runs, which `ImageInput` confines to that image.
+`image_header` has checked format and declared size. Data that can't be decoded raises
+`tf.errors.InvalidArgumentError` when the graph runs; `ImageInput` confines it to that image.
 """
 
 import tensorflow as tf
@@ -17,7 +17,7 @@ from covid_lm.layers.image_header import (
     sizes_allowed,
 )
 
-# Bound the time that crafted chains of tiny blocks can take.
+# Limit the time that crafted chains of tiny blocks can take.
 _GIF_MAX_EXTENSIONS, _GIF_MAX_STEPS = 32, 2048
 
 
@@ -26,27 +26,24 @@ def decode_rgb(
 ) -> tf.Tensor:
     """Decodes one image.
 
-    PNG's 16-bit samples keep their high byte. JPEG runs with libjpeg's accurate DCT and smooth
-    chroma upsampling, which is what Pillow does.
+    Of PNG's 16-bit samples, the high byte is kept. JPEG uses libjpeg's accurate DCT and smooth
+    chroma upsampling, as Pillow does.
 
     Args:
         image_bytes: scalar string.
         header: int64 [72], the image's row of `image_header.read_headers`.
-        image_format: scalar int32, its format, not `UNKNOWN`.
-        max_pixels: the largest JPEG and the largest GIF frame to allocate, in pixels.
+        image_format: scalar int32, not `UNKNOWN`.
+        max_pixels: area of the largest JPEG and the largest GIF frame to allocate.
 
     Returns:
-        uint8 [height, width, 3], alpha dropped.
-
-    Raises:
-        tf.errors.InvalidArgumentError: data that can't be decoded, when the graph runs.
+        uint8 [height, width, 3], without alpha.
     """
     branches = {
         PNG: lambda: tf.io.decode_png(image_bytes, channels=3),
         JPEG: lambda: _decode_jpeg(image_bytes, max_pixels),
         GIF: lambda: _decode_gif(image_bytes, header, max_pixels),
         BMP: lambda: _decode_bmp(image_bytes, header),
-        # Not decode_webp: a server older than that op would refuse the whole graph.
+        # Not decode_webp: a server older than that op would reject the whole graph.
         WEBP: lambda: tf.io.decode_image(image_bytes, expand_animations=False)[..., :3],
     }
     pixels = tf.switch_case(image_format, branches)
@@ -57,7 +54,7 @@ def decode_rgb(
 def decode_png_or_jpeg(
     image_bytes: tf.Tensor, image_format: tf.Tensor, max_pixels: int
 ) -> tf.Tensor:
-    """As `decode_rgb`, for images of these two formats only: a fraction of its ops."""
+    """As `decode_rgb`, for these two formats only, with a fraction of the ops."""
     pixels = tf.cond(
         image_format == PNG,
         lambda: tf.io.decode_png(image_bytes, channels=3),
@@ -69,13 +66,13 @@ def decode_png_or_jpeg(
 
 def _decode_jpeg(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     size = tf.cast(tf.io.extract_jpeg_shape(image_bytes)[:2], tf.int64)
-    # An empty file is an error: the way to refuse without Assert, which logs what it's given.
+    # An empty file raises an error, without the Assert op, which logs its input.
     accepted = tf.where(sizes_allowed(size, max_pixels), image_bytes, "")
     return tf.io.decode_jpeg(accepted, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _decode_bmp(image_bytes: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
-    # TensorFlow's decode_bmp reads palette indices as gray levels and ignores the compression.
+    # TensorFlow's decode_bmp takes palette indices for gray levels and ignores compression.
     data = tf.io.decode_raw(image_bytes, tf.uint8)
     start, width = little_endian(header, 10, 4), little_endian(header, 18, 4)
     signed_height, bits = bmp_height(header), little_endian(header, 28, 2)
@@ -102,7 +99,7 @@ def _decode_bmp(image_bytes: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_gif(image_bytes: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """The first frame on its logical screen, as Pillow shows it; later frames aren't decoded."""
+    """Decodes the first frame, placed on its logical screen as Pillow does, and no other."""
     data = tf.io.decode_raw(image_bytes, tf.uint8)
     header_end = 13 + _color_table_bytes(header[10])
     frame, transparent = _skip_extensions(data, header_end)
@@ -118,8 +115,8 @@ def _decode_gif(image_bytes: tf.Tensor, header: tf.Tensor, max_pixels: int) -> t
         & sizes_allowed(size, max_pixels)
         & sizes_allowed(screen, max_pixels)
     )
-    # Only this frame, in the corner, without the extension that makes a colour transparent: with
-    # later frames the decoder would allocate them, and pass a defective first one as it is.
+    # A file of this frame alone, without the extension that makes a colour transparent. With later
+    # frames the decoder would allocate them all, and accept a defective first one.
     alone = tf.strings.join(
         [
             tf.strings.substr(image_bytes, tf.zeros_like(header_end), header_end),
@@ -135,7 +132,7 @@ def _decode_gif(image_bytes: tf.Tensor, header: tf.Tensor, max_pixels: int) -> t
     margins = tf.stack([corner, screen - corner - size], axis=1)
     return tf.cond(
         tf.reduce_any(margins > 0),
-        # The difference to the screen's colour wraps around in uint8, and back.
+        # The difference from the screen's colour wraps around in uint8, and back.
         lambda: tf.pad(pixels - color, tf.concat([margins, [[0, 0]]], 0)) + color,
         lambda: pixels,
     )
@@ -146,7 +143,7 @@ def _color_table_bytes(flags: tf.Tensor) -> tf.Tensor:
 
 
 def _skip_extensions(data: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Position of the first block that is no extension, and the transparent colour's index or 0."""
+    """Position of the first block other than an extension; index of the transparent colour or 0."""
 
     def skip_one(position: tf.Tensor, transparent: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         control = tf.cast(data[position + 1 : position + 7], tf.int64)
@@ -181,13 +178,13 @@ def _skip_sub_blocks(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 
 
 def resize(pixels: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Resizes one picture without keeping its aspect ratio.
+    """Resizes one image, ignoring its aspect ratio.
 
-    What tf.image.resize(antialias=True) runs, without its float copy of the whole picture.
+    The op behind tf.image.resize(antialias=True), without its float copy of the input.
 
     Args:
         pixels: uint8 [any height, any width, channels].
-        size: height and width to resize to.
+        size: height and width of the output.
 
     Returns:
         uint8 [*size, channels].

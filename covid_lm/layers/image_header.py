@@ -1,9 +1,9 @@
-"""What encoded images claim to be: format by magic bytes, size by header, before any decoder runs.
+"""Formats and declared sizes of encoded images, read from their headers before decoding.
 
-A decoder allocates what a header claims, and a hundred bytes can claim 50,000 x 50,000 pixels.
-Plain TensorFlow ops over the whole batch, so that the answer is the same eagerly, in `Dataset.map`
+A decoder allocates the size that a header declares, and a hundred bytes can declare 50,000 x
+50,000 pixels. All ops work on the whole batch and give the same result eagerly, in `Dataset.map`
 and in an export. Sources: PNG (W3C) 11.2.1, GIF89a 18, BITMAPINFOHEADER and its successors, the
-WebP container specification with RFC 6386 9.1 and the WebP lossless specification 3.
+WebP container specification with RFC 6386 9.1, and the WebP lossless specification 3.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,7 @@ import tensorflow as tf
 
 PNG, JPEG, GIF, BMP, WEBP, UNKNOWN = range(6)
 
-# The resize allocates in proportion to the longer side, whatever the area. JPEG and GIF end here
-# by themselves.
+# The resize allocates memory in proportion to the longer side. JPEG and GIF have this limit, too.
 MAX_SIDE = 65_535
 
 _HEADER_BYTES = 72
@@ -23,7 +22,7 @@ _BMP_UNCOMPRESSED, _BMP_BIT_FIELDS = 0, 3
 
 
 def read_headers(image_bytes: tf.Tensor) -> tf.Tensor:
-    """The first bytes of each file, int64 [batch, 72], zeros behind the end of a shorter file.
+    """Returns the first bytes of each file, int64 [batch, 72]; shorter files end in zeros.
 
     Args:
         image_bytes: string [batch].
@@ -33,7 +32,7 @@ def read_headers(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def image_formats(headers: tf.Tensor) -> tf.Tensor:
-    """Formats by magic bytes alone: int32 [batch] of `PNG`, `JPEG`, ..., `UNKNOWN`.
+    """Recognizes formats by magic bytes: int32 [batch] of `PNG`, `JPEG`, ..., `UNKNOWN`.
 
     Args:
         headers: int64 [batch, 72] from `read_headers`.
@@ -45,17 +44,17 @@ def image_formats(headers: tf.Tensor) -> tf.Tensor:
         _starts_with(headers, 0, b"BM"),
         _starts_with(headers, 0, b"RIFF") & _starts_with(headers, 8, b"WEBP"),
     ]
-    # Formats exclude each other; where none matches, the appended true is the first.
+    # At most one format matches; if none does, the appended true is the first.
     is_format.append(tf.ones_like(is_format[0]))
     return tf.argmax(tf.stack(is_format), axis=0, output_type=tf.int32)
 
 
 def declared_sizes(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:
-    """Heights and widths in pixels as the headers give them: int64 [batch, 2].
+    """Reads heights and widths in pixels from the headers: int64 [batch, 2].
 
-    Zeros where the format is unknown, the header unusable or its variant not read here. JPEG is
-    given as 1 x 1, since its size can stand anywhere in the file (`tf.io.extract_jpeg_shape`
-    finds it). A GIF's is its logical screen; its first frame has a size of its own.
+    Zeros for an unknown format, an unusable header or an unsupported variant. A JPEG's size is
+    given as 1 x 1, because it can be anywhere in the file (`tf.io.extract_jpeg_shape` finds it).
+    A GIF's size is that of its logical screen, which can differ from its first frame's.
 
     Args:
         headers: int64 [batch, 72] from `read_headers`.
@@ -74,11 +73,11 @@ def declared_sizes(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:
 
 
 def sizes_allowed(sizes: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """Whether both sides are 1 to `MAX_SIDE` and their product at most `max_pixels`: bool [...].
+    """Checks that sides are 1 to `MAX_SIDE` and areas at most `max_pixels`: bool [...].
 
     Args:
         sizes: int64 [..., 2], heights and widths in pixels.
-        max_pixels: the largest picture to allocate.
+        max_pixels: area of the largest image to allocate.
     """
     sides_allowed = tf.reduce_all((sizes >= 1) & (sizes <= MAX_SIDE), axis=-1)
     # Clipped, because the product of two unchecked sides can overflow.
@@ -87,13 +86,13 @@ def sizes_allowed(sizes: tf.Tensor, max_pixels: int) -> tf.Tensor:
 
 
 def little_endian(values: tf.Tensor, offset: int, length: int) -> tf.Tensor:
-    """Unsigned integers int64 [...] from `length` byte values int64 [..., n] at `offset`."""
+    """Decodes unsigned integers, int64 [...], of `length` bytes at `offset` of int64 [..., n]."""
     place = tf.constant([256**i for i in range(length)], tf.int64)
     return tf.reduce_sum(values[..., offset : offset + length] * place, axis=-1)
 
 
 def bmp_height(headers: tf.Tensor) -> tf.Tensor:
-    """The signed height int64 [...] in BMP headers int64 [..., 72]: negative is top row first."""
+    """Signed heights, int64 [...], of BMP headers, int64 [..., 72]; negative: top row first."""
     height = little_endian(headers, 22, 4)
     return tf.where(height >= 2**31, height - 2**32, height)
 
@@ -114,7 +113,7 @@ def _webp_sizes(headers: tf.Tensor) -> tf.Tensor:
     lossy = tf.stack([little_endian(headers, 28, 2), little_endian(headers, 26, 2)], axis=1) % 2**14
     lossless = tf.stack([lossless_bits // 2**14, lossless_bits], axis=1) % 2**14 + 1
     canvas = tf.stack([little_endian(headers, 27, 3), little_endian(headers, 24, 3)], axis=1) + 1
-    # TensorFlow 2.21 writes four channels into a buffer for three where an animation is opaque.
+    # For an opaque animation, TensorFlow 2.21 writes four channels into a buffer for three.
     still = headers[:, 20] // 2 % 2 == 0
     is_kind = [
         _starts_with(headers, 12, b"VP8 "),

@@ -1,4 +1,4 @@
-"""Functional layer 1, Input: encoded image bytes to small uint8 pixels, one bad image at a time."""
+"""Functional layer 1, Input (paper, section 3.1): encoded images to small arrays of pixels."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -17,11 +17,11 @@ from covid_lm.layers.image_header import (
     sizes_allowed,
 )
 
-# Images decoded at once within one call; more than the cores of a serving machine is no use.
+# Images decoded at the same time within one call; no need for more than a server's cores.
 _PARALLEL_IMAGES = 16
 
-# With a picture of more pixels in the batch, its images are decoded one after the other: the
-# memory of a few pictures at the limit would add up to gigabytes.
+# If the batch has an image of more pixels, its images are decoded one after the other: a few at
+# the limit would need gigabytes of memory.
 _LARGE_PIXELS = 16_000_000
 
 # ITU-R 601 luma in 16-bit fixed point, as Pillow's convert("L") computes it.
@@ -30,31 +30,31 @@ _LUMA_WEIGHTS = (19595, 38470, 7471)
 
 @keras.saving.register_keras_serializable(package="covid_lm")
 class ImageInput(keras.layers.Layer):
-    """Decodes and resizes encoded images; a bad one is reported and never fails its batch.
+    """Decodes and resizes encoded images; a bad image is reported and never fails its batch.
 
-    PNG, JPEG, BMP (uncompressed, not 16-bit), GIF (first frame) and still WebP, told apart by their
-    magic bytes. Damage to pixels that carry no checksum goes unseen: JPEG, GIF, BMP and WebP.
+    Reads PNG, JPEG, BMP (uncompressed, not 16-bit), GIF (first frame) and still WebP, recognized
+    by their magic bytes. Damage to pixels is detected in PNG only, which has checksums.
 
-    Alpha is dropped, not composited; 16-bit samples keep their high byte. The whole picture is
-    resized without keeping its aspect ratio: bilinear, antialiased, rounded half to even, clipped
-    to 0..255, which is within one level of Pillow's `Image.resize(..., BILINEAR)`.
+    Alpha is dropped, not composited; of 16-bit samples, the high byte is kept. The image is resized
+    ignoring its aspect ratio: bilinear, antialiased, rounded half to even, clipped to 0..255, which
+    is within one level of Pillow's `Image.resize(..., BILINEAR)`.
 
-    Only TensorFlow's own ops, none of which reads files: works eagerly, in `Dataset.map` and in an
-    export. Each image is decoded inside a `tf.data` pipeline of the graph that drops those whose
-    decoder fails, so an error can't reach the images that share its batch.
+    All ops are core TensorFlow ops and none reads files, so the layer works eagerly, in
+    `Dataset.map` and in an export. Each image is decoded in a `tf.data` pipeline within the graph
+    that drops images whose decoder fails, so an error can't affect other images of the batch.
 
     Args:
         image_size: side of the square output in pixels, or (height, width).
         color: "rgb", or "luminance" (ITU-R 601, from the resized pixels) for one channel.
-        max_pixels: an image whose header claims more pixels, or a side above 65,535, is invalid,
-            and isn't allocated.
+        max_pixels: an image whose header declares more pixels, or a side above 65,535, is invalid
+            and is not allocated.
 
     Call arguments:
         image_bytes: string [batch], encoded images.
 
     Returns:
-        A dict of `pixels`, uint8 [batch, height, width, 3 or 1], and `valid`, bool [batch]. Where
-        `valid` is false the pixels are zeros.
+        A dict of `pixels`, uint8 [batch, height, width, 3 or 1], and `valid`, bool [batch]; the
+        pixels of an invalid image are zeros.
 
     Raises:
         ValueError: arguments out of range.
@@ -78,7 +78,7 @@ class ImageInput(keras.layers.Layer):
         self.image_size = (height, width)
         self.color = color
         self.max_pixels = max_pixels
-        # String tensors, which only TensorFlow has, whatever Keras' backend.
+        # Strings are TensorFlow tensors under every Keras backend.
         self._convert_input_args = False
         self._allow_non_tensor_positional_args = True
         self._decode_batch_function = tf.function(
@@ -117,8 +117,8 @@ class ImageInput(keras.layers.Layer):
         parallel = tf.where(largest > _LARGE_PIXELS, tf.ones_like(largest), _PARALLEL_IMAGES)
         indices = tf.where(decodable)[:, 0]
         count = tf.size(image_bytes, tf.int64)
-        # A mapped function is set up anew in every call, at a cost that grows with its ops, of
-        # which the rarer formats have nearly all; a parallel map starts threads besides.
+        # A mapped function is set up again in each call, at a cost that grows with its ops, and
+        # nearly all of these are for the rare formats. A parallel map also starts threads.
         rare = tf.reduce_any(decodable & (formats != PNG) & (formats != JPEG))
         index, pixels = tf.cond(
             rare,
@@ -140,7 +140,7 @@ class ImageInput(keras.layers.Layer):
     def _map_isolated(
         self, decode_at: Callable, indices: tf.Tensor, count: tf.Tensor, parallel: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Index and pixels of the images that `decode_at` could decode, and of a blank last one."""
+        """Indices and pixels of the images that `decode_at` can decode, then of one blank image."""
         blank = tf.zeros([*self.image_size, 3], tf.uint8)
         return (
             tf.data.Dataset.from_tensor_slices(indices)
@@ -150,7 +150,7 @@ class ImageInput(keras.layers.Layer):
                 deterministic=None if parallel is None else False,
             )
             .ignore_errors()
-            # A last element that can't fail: get_single_element refuses an empty dataset.
+            # An element that can't fail, because get_single_element rejects an empty dataset.
             .concatenate(tf.data.Dataset.from_tensors((count, blank)))
             .batch(count + 1)
             .get_single_element()

@@ -1,7 +1,7 @@
-"""The alphabet of a sequence before it meets a vocabulary.
+"""Symbols: the elements of a sequence before the vocabulary is applied.
 
-A symbol is an integer that says what stands at a position (a channel value, a byte of the file
-name, a special token), so that concatenation and trim need no strings and no vocabulary.
+A symbol is an integer for a channel value, a byte of the file name or a special token, so that
+concatenation and trim need neither strings nor a vocabulary.
 
 ```
 0 .. 255     a channel value, red, green, blue or luminance

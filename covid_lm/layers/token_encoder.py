@@ -12,7 +12,7 @@ from covid_lm.layers import symbols
 
 
 def symbol_token_ids(vocabulary: Sequence[str]) -> np.ndarray:
-    """The vocabulary id of every symbol, int32 [516].
+    """Returns the vocabulary id of each symbol, int32 [516].
 
     A channel value v is encoded as the word `str(v)`, a byte of the name as a lower-cased ASCII
     character, or as [UNK] if the vocabulary lacks it or the byte is above 127.
@@ -36,10 +36,10 @@ def symbol_token_ids(vocabulary: Sequence[str]) -> np.ndarray:
 
 @keras.saving.register_keras_serializable("covid_lm")
 class TokenEncoder(keras.layers.Layer):
-    """Looks every symbol up in the vocabulary.
+    """Looks up each symbol in the vocabulary.
 
     Args:
-        vocabulary: the words; a word's index is its id.
+        vocabulary: the words, index = id.
     """
 
     def __init__(self, vocabulary: Sequence[str], **kwargs: Any):
@@ -49,11 +49,11 @@ class TokenEncoder(keras.layers.Layer):
 
     @property
     def reachable_token_ids(self) -> np.ndarray:
-        """The sorted ids that any image and name can become; no other embedding row is read."""
+        """The sorted ids that images and names can produce; no other embedding row is used."""
         return np.unique(self._token_ids)
 
     def call(self, sequence: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Encodes.
+        """Encodes a batch.
 
         Args:
             sequence: `symbols` and `segment_ids`, int32 [batch, length].

@@ -1,4 +1,4 @@
-"""The masked-token objective's corruption of a sequence (paper, section 3.2, equation 1)."""
+"""Masking of tokens for the masked-token objective (paper, section 3.2, equation 1)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,28 +9,27 @@ import tensorflow as tf
 
 MASK_SHARE, RANDOM_SHARE = 0.8, 0.1
 UNUSED, IMAGE, NAME = range(3)  # the kinds of a target
-GENERATOR = "philox"  # named, since the default differs between devices
+GENERATOR = "philox"  # fixed, because the default depends on the device
 
 
 @keras.saving.register_keras_serializable("covid_lm")
 class TokenMasking(keras.layers.Layer):
-    """Hides some words of each sequence, to be predicted from the rest (Devlin et al. 2018, 3.1).
+    """Masks some words of each sequence for prediction (Devlin et al. 2018, section 3.1).
 
-    A word at a position can be hidden if it is one of `word_ids`, which leaves the special tokens
-    out, a [MASK] that stands for a name among them. Of each sequence's such positions a share of
-    `rate` is drawn: rounded, at least one, at most `num_masked`. Of the words drawn 80% become
-    [MASK], 10% a random one of `word_ids` and 10% stay, each by a draw of its own.
+    Candidates are the positions with a word of `word_ids`, which excludes special tokens, such as
+    a [MASK] in place of a name. A share of `rate` of them is drawn: rounded, at least one, at most
+    `num_masked`. Of the drawn words, 80% become [MASK], 10% a random word of `word_ids`, and 10%
+    are kept, independently of each other.
 
-    keras_nlp's `MaskedLMMaskGenerator` does not fit twice. It draws from TensorFlow's stateful
-    generators, so that a mask depends on all that was drawn before and an interrupted run could
-    not be continued with the same ones. And it draws random words from the whole vocabulary, of
-    which an image can hold one in a hundred: the others would give themselves away.
+    keras_nlp's `MaskedLMMaskGenerator` is unsuitable for two reasons. It uses TensorFlow's stateful
+    generators, so an interrupted run could not resume with the same masks. And it draws random
+    words from the whole vocabulary, most of which can't occur in an image and are easy to spot.
 
     Args:
-        word_ids: ids of the words that can be hidden, in the order of the model's logits.
+        word_ids: ids of the words that can be masked, in the order of the model's logits.
         mask_id: the id of [MASK].
         vocabulary_size: upper bound of all ids.
-        num_masked: slots for the words drawn, the same for all sequences.
+        num_masked: slots per sequence for drawn words.
         rate: the share, above 0 and at most 1.
     """
 
@@ -55,7 +54,7 @@ class TokenMasking(keras.layers.Layer):
     def call(
         self, tokens: dict[str, tf.Tensor], seed: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """Masks.
+        """Masks a batch.
 
         Args:
             tokens: `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length], with a
@@ -63,10 +62,9 @@ class TokenMasking(keras.layers.Layer):
             seed: int [2]; the same seed and tokens give the same masks.
 
         Returns:
-            The tokens with `masked_positions`, int32 [batch, num_masked], different from each
-            other; and targets, int32 [batch, num_masked, 2]: the hidden word's index into
-            `word_ids`, and its kind, `IMAGE`, `NAME` (a token of segment 1) or, for a slot without
-            a word, `UNUSED`.
+            The tokens with `masked_positions`, int32 [batch, num_masked], all distinct; and
+            targets, int32 [batch, num_masked, 2]: the original word's index into `word_ids`, and
+            its kind: `IMAGE`, `NAME` (a token of segment 1) or `UNUSED` (a slot without a word).
         """
         token_ids = tokens["token_ids"]
         word_seed, coin_seed, position_seed = tf.unstack(tf.random.split(seed, 3, GENERATOR), num=3)
@@ -94,9 +92,9 @@ class TokenMasking(keras.layers.Layer):
     def _draw_positions(
         self, selectable: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Positions, int32 [batch, num_masked], and whether each is used.
+        """Draws positions, int32 [batch, num_masked], and returns which of the slots are used.
 
-        Slots that are not used hold further positions, so that no position is written twice.
+        Unused slots hold other positions, so that no position is written twice.
         """
         draws = tf.random.stateless_uniform(tf.shape(selectable), seed, alg=GENERATOR)
         _, positions = tf.math.top_k(tf.where(selectable, draws, -1.0), self.num_masked)
@@ -117,5 +115,5 @@ class TokenMasking(keras.layers.Layer):
 
 
 def masked_count(selectable: int, rate: float) -> int:
-    """How many words of a sequence are drawn: `num_masked` for a longest sequence."""
+    """Number of words drawn from a sequence with this many candidates."""
     return min(max(int(np.round(np.float32(rate) * np.float32(selectable))), 1), selectable)

@@ -10,7 +10,7 @@ from covid_lm.layers import symbols
 
 @keras.saving.register_keras_serializable("covid_lm")
 class Trim(keras.layers.Layer):
-    """Keeps the first `head` and the last `tail` positions; a shorter sequence is padded.
+    """Keeps the first `head` and the last `tail` positions; pads shorter sequences.
 
     With the paper's 32x32 RGB image, 256 + 256 positions and a name of n <= 254 bytes:
     ```
@@ -18,7 +18,7 @@ class Trim(keras.layers.Layer):
     symbol    [CLS] R[0 .. 254]     B[1024-(254-n) .. 1023]   [SEP]   name[0..n-1]  [SEP]
     segment     0   0               0                         0       1              1
     ```
-    No green value survives. A longer name pushes out blue and the middle [SEP] too.
+    No green value is kept. A longer name displaces blue values, then the middle [SEP].
     """
 
     def __init__(self, head: int = 256, tail: int = 256, **kwargs: Any):
@@ -29,7 +29,7 @@ class Trim(keras.layers.Layer):
         self.tail = tail
 
     def call(self, sequence: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Trims or pads.
+        """Trims or pads a batch.
 
         Args:
             sequence: `symbols` and `segment_ids`, int32 [batch, any], `lengths`, int32 [batch].
