@@ -1,7 +1,7 @@
-"""Scaled dot-product attention and dropout, arranged for few passes over the scores.
+"""Scaled dot-product attention and dropout with few passes over the scores.
 
-The scores of one layer at 512 tokens, 12 heads and batch 8 are 25 million numbers: on a CPU each
-pass over them costs as much as a tenth of a dense layer, so the passes are counted here.
+The scores of one layer at 512 tokens, 12 heads and batch size 8 are 25 million numbers. On a CPU,
+one pass over them takes as long as a tenth of a dense layer.
 """
 
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from typing import Any
 
 from keras import ops, random
 
-Tensor = Any  # the backends of Keras have no type in common
+Tensor = Any  # the backends of Keras share no type
 RANDOM_MINIMUM = -(2**31)
 MASKED = -1e9
 
 
 def mask_bias(padding_mask: Tensor, dtype: str) -> Tensor:
-    """What is added to the scores.
+    """Returns the bias that is added to the scores.
 
     Args:
         padding_mask: [batch, length], 1 for a token and 0 for padding.
@@ -28,14 +28,14 @@ def mask_bias(padding_mask: Tensor, dtype: str) -> Tensor:
 
 
 def keep_mask(shape: Sequence, rate: float, seed: Any) -> Tensor:
-    """Independent draws, true with probability 1 - rate.
+    """Draws booleans, true with probability 1 - rate.
 
-    A draw needs 16 random bits and not the 32 of a float, so each random integer serves two: its
-    upper half for the first half of the last axis, its lower half for the second. The rate is
-    rounded to a multiple of 2^-16.
+    A draw uses 16 random bits instead of a float's 32, so each random integer gives two: its upper
+    half for the first half of the last axis, its lower half for the second. The rate is rounded to
+    a multiple of 2^-16.
 
     Args:
-        shape: of the result; the last dimension is static.
+        shape: shape of the result; the last dimension is static.
         rate: probability of false, below 1.
         seed: a `keras.random.SeedGenerator`.
 
@@ -58,25 +58,25 @@ def dropout(x: Tensor, rate: float, seed: Any) -> Tensor:
 
 
 def probabilities(query, key, bias):
-    """softmax(Q K^T / sqrt(size) + bias).
+    """Computes softmax(Q K^T / sqrt(size) + bias).
 
-    In bfloat16 the softmax is asked for in bfloat16: oneDNN computes it in float32 all the same,
-    and the other compilers sum in float32, without two more passes to convert.
+    In bfloat16 the softmax needs no conversion to float32, which would be two more passes: oneDNN
+    computes it in float32 internally, and the other compilers sum in float32.
 
     Args:
         query, key: [batch, heads, length, size].
-        bias: as `mask_bias` gives it.
+        bias: see `mask_bias`.
 
     Returns:
         [batch, heads, length, length] of the query's dtype.
     """
-    # Scale and bias follow the product at once: oneDNN then does all three in one pass.
+    # Scale and bias directly follow the product, so that oneDNN fuses the three.
     scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
     return ops.softmax(scores * query.shape[-1] ** -0.5 + bias[:, None, None, :], axis=-1)
 
 
 def attention(query, key, value, bias):
-    """Attention without dropout (Vaswani et al. 2017, eq. 1).
+    """Computes attention without dropout (Vaswani et al. 2017, equation 1).
 
     Args:
         query, key, value: [batch, heads, length, size].
@@ -91,12 +91,12 @@ def attention(query, key, value, bias):
 def attention_with_dropout(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor, rate: float, seed: Any
 ) -> Tensor:
-    """Attention whose probabilities are dropped at `rate`: what training runs.
+    """Computes attention with dropout of its probabilities at `rate`, for training.
 
-    The gradient is written out. With O the output and dO its gradient, the softmax's gradient is
-    P * (dP - rowsum(dO * O)) (Dao et al. 2022, appendix B.2, eq. 4, which holds with dropout too):
-    the row sums come from [length, size] numbers and not from [length, length] ones, and of
-    the large tensors only P and one byte per draw are kept for the backward pass.
+    The gradient is explicit. With output O and its gradient dO, the softmax's gradient is
+    P * (dP - rowsum(dO * O)) (Dao et al. 2022, appendix B.2, equation 4; also valid with dropout).
+    The row sums come from [length, size] numbers instead of [length, length], and of the large
+    tensors only P and one byte per draw are kept for the backward pass.
 
     Args and returns: as `attention`.
     """
@@ -110,7 +110,7 @@ def attention_with_dropout(
 
     @ops.custom_gradient
     def attend(query, key, value):
-        value = value * (1 / (1 - rate))  # here and not on P, which is larger
+        value = value * (1 / (1 - rate))  # not applied to P, which is larger
         p = probabilities(query, key, bias)
         output = ops.matmul(drop(p), value)
 

@@ -1,4 +1,4 @@
-"""What the fast encoders share: a `BertBackbone`'s layers, computed in few and large products."""
+"""Base of the fast encoders: a `BertBackbone`'s layers, computed in few, large products."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,10 +18,9 @@ from covid_lm.backbones.configs import BackboneConfig
 
 
 def gelu(x):
-    """The exact GELU, x * P(X <= x) for a standard normal X (Hendrycks & Gimpel 2016).
+    """Computes the exact GELU, x * P(X <= x) for a standard normal X (Hendrycks & Gimpel 2016).
 
-    Written with erf, because the form with erfc that Keras uses keeps TensorFlow from fusing it
-    with the matmul before it.
+    Uses erf, because TensorFlow can't fuse Keras' form with erfc with the matmul before it.
     """
     return (ops.erf(x * 0.5**0.5) + 1) * 0.5 * x
 
@@ -36,10 +35,10 @@ ACTIVATIONS = {
 def build_backbone(
     config: BackboneConfig, dtype: str | keras.DTypePolicy | None = None
 ) -> BertBackbone:
-    """A randomly initialized `BertBackbone` of the given shape.
+    """Builds a randomly initialized `BertBackbone`.
 
-    The library's own forward pass knows only the tanh GELU and epsilon 1e-12; `config.activation`
-    and `config.layer_norm_epsilon` are read by `ClsEncoder`, which computes from these weights.
+    Its own forward pass always uses the tanh GELU and epsilon 1e-12; `config.activation` and
+    `config.layer_norm_epsilon` apply in the encoders that use its weights.
     """
     return BertBackbone(
         vocabulary_size=config.vocabulary_size,
@@ -56,22 +55,22 @@ def build_backbone(
 
 
 class BertEncoder(keras.layers.Layer):
-    """All layers of a BERT (Devlin et al. 2018) but the last, whose output each subclass computes
-    at the positions that it is read at.
+    """All layers of a BERT (Devlin et al. 2018) except the last.
 
-    The weights stay the backbone's, which this layer tracks; only the order of the work differs.
-    Queries, keys and values are one product, and activations are [batch * length, hidden_dim]
-    matrices. The pooler isn't read and is marked as not trainable.
+    Subclasses compute the last layer at the positions that they need. The weights are the
+    backbone's, which this layer tracks; only the order of computation differs. Queries, keys and
+    values are one product, and activations are [batch * length, hidden_dim] matrices. The pooler
+    isn't used and is marked as not trainable.
 
     Args:
-        backbone: the `keras_nlp.models.BertBackbone` whose weights are used.
-        activation: of the feed-forward network, a key of `ACTIVATIONS`.
+        backbone: the `keras_nlp.models.BertBackbone` with the weights.
+        activation: activation of the feed-forward network, a key of `ACTIVATIONS`.
         layer_norm_epsilon: added to the variance in each layer normalization.
         dropout: rate on embeddings, attention probabilities and both residual branches while
-            training; None takes the backbone's.
-        seed: of the dropout; None draws one.
-        **kwargs: `dtype`, by default the backbone's policy, and `name`. float32 and mixed_bfloat16
-            are supported; float16 lacks the range of the mask.
+            training; the backbone's by default.
+        seed: seed of the dropout; random by default.
+        **kwargs: `name` and `dtype`, by default the backbone's policy. float32 and mixed_bfloat16
+            are supported; the mask exceeds the range of float16.
     """
 
     def __init__(
@@ -96,11 +95,11 @@ class BertEncoder(keras.layers.Layer):
         self.embedding = InFloat32(self._embed, name="embedding")
 
     def build(self, input_shape):
-        # The backbone built its variables when it was made.
+        # The backbone has already built its variables.
         self.built = True
 
     def _before_last_layer(self, inputs, training):
-        """What the last layer reads: [batch * length, hidden], and the mask's [batch, length]."""
+        """Returns the input of the last layer, [batch * length, hidden], and mask [batch, length]."""
         x = self.embedding(inputs["token_ids"], inputs["segment_ids"])  # [batch * length, hidden]
         x = ops.cast(x, self.compute_dtype)
         return self._all_but_last_layer(x, inputs["padding_mask"], training)
@@ -122,14 +121,14 @@ class BertEncoder(keras.layers.Layer):
         return x, bias
 
     def _embed(self, token_ids, segment_ids):
-        """The normalized sum of three embeddings: float32 [batch * length, hidden]."""
+        """Returns the normalized sum of the embeddings: float32 [batch * length, hidden]."""
         backbone = self.backbone
         tokens = ops.take(backbone.token_embedding.embeddings, token_ids, axis=0)
         segments = ops.take(backbone.segment_embedding.embeddings, segment_ids, axis=0)
         return self._add_positions(tokens + segments)
 
     def _add_positions(self, x):
-        """With positions, and normalized: [batch, length, hidden] to [batch * length, hidden]."""
+        """Adds positions and normalizes: [batch, length, hidden] to [batch * length, hidden]."""
         backbone = self.backbone
         positions = ops.convert_to_tensor(backbone.position_embedding.position_embeddings)
         x = x + positions[: x.shape[1]]
@@ -137,10 +136,7 @@ class BertEncoder(keras.layers.Layer):
         return self._normalize(backbone.embeddings_layer_norm, x)
 
     def _heads(self, projections, x, length):
-        """Several projections of x [batch * length, hidden] as one product.
-
-        Each is [batch, heads, length, size].
-        """
+        """Projects x [batch * length, hidden] to several [batch, heads, length, size] at once."""
         hidden, heads = self.backbone.hidden_dim, self.backbone.num_heads
         kernels = [ops.reshape(dense.kernel, (hidden, hidden)) for dense in projections]
         biases = [ops.reshape(dense.bias, (hidden,)) for dense in projections]
@@ -150,7 +146,7 @@ class BertEncoder(keras.layers.Layer):
         return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), len(projections), axis=0)
 
     def _attend(self, query, key, value, bias, training):
-        """Attention up to the output projection: [batch * queries, hidden]."""
+        """Computes attention up to the output projection: [batch * queries, hidden]."""
         if training:
             rate, seed = self.dropout, self.seed_generator
             context = attention_with_dropout(query, key, value, bias, rate, seed)
@@ -159,9 +155,9 @@ class BertEncoder(keras.layers.Layer):
         return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (-1, self.backbone.hidden_dim))
 
     def _after_attention(self, layer, x, context, training):
-        """Output projection, residual and feed-forward network on rows of x."""
+        """Applies output projection, residuals and feed-forward network to the rows of x."""
         y = self._drop(project(layer._self_attention_layer.output_dense, context), training)
-        # The residual goes second: product, bias and sum are then one oneDNN call.
+        # With the residual as second operand, product, bias and sum are one oneDNN call.
         x = self._normalize(layer._self_attention_layer_norm, y + x)
         y = ACTIVATIONS[self.activation](project(layer._feedforward_intermediate_dense, x))
         y = self._drop(project(layer._feedforward_output_dense, y), training)
@@ -176,17 +172,14 @@ class BertEncoder(keras.layers.Layer):
         return dropout(x, self.dropout, self.seed_generator)
 
     def get_config(self):
-        config = super().get_config()
-        config.update(
-            {
-                "backbone": keras.saving.serialize_keras_object(self.backbone),
-                "activation": self.activation,
-                "layer_norm_epsilon": self.layer_norm_epsilon,
-                "dropout": self.dropout,
-                "seed": self.seed,
-            }
-        )
-        return config
+        return {
+            **super().get_config(),
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "activation": self.activation,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "dropout": self.dropout,
+            "seed": self.seed,
+        }
 
     @classmethod
     def from_config(cls, config):
@@ -195,10 +188,10 @@ class BertEncoder(keras.layers.Layer):
 
 
 class InFloat32(keras.layers.Layer):
-    """Calls a function with variables read in float32, whatever the policy around it.
+    """Calls a function that reads variables in float32, independent of the surrounding policy.
 
-    Under a mixed policy a variable is cast when it is read, and the rows wanted of the token
-    embedding would be taken from a cast copy of all of it.
+    Under a mixed policy a variable is cast when read, so a lookup in the token embedding would
+    first cast the whole table.
     """
 
     def __init__(self, function: Callable, **kwargs: Any):
@@ -213,7 +206,7 @@ class InFloat32(keras.layers.Layer):
 
 
 def normalize(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
-    """Layer normalization over the last axis, its statistics in float32; x's dtype."""
+    """Normalizes the last axis with float32 statistics; returns x's dtype."""
     dtype = x.dtype
     x = ops.cast(x, "float32")
     centered = x - ops.mean(x, axis=-1, keepdims=True)
@@ -224,7 +217,7 @@ def normalize(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
 
 
 def project(dense, x):
-    """x W + b for rows x, where the kernel may have several input or output axes."""
+    """Computes x W + b for rows x; the kernel may have several input or output axes."""
     kernel = ops.reshape(dense.kernel, (x.shape[-1], -1))
-    # `ops.add` and not `+`: on TensorFlow it makes the BiasAdd that is fused with the product.
+    # `ops.add`, not `+`: in TensorFlow it gives a BiasAdd, which is fused with the product.
     return ops.add(ops.matmul(x, kernel), ops.reshape(dense.bias, (-1,)))

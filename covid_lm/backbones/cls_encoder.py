@@ -1,5 +1,4 @@
-"""BERT's [CLS] vector, computed from a `BertBackbone`'s weights and with no more work than that
-vector needs."""
+"""Functional layer 5, Embedding (paper, section 3.1): BERT's [CLS] vector with minimal work."""
 
 import keras
 from keras import ops
@@ -10,31 +9,30 @@ from covid_lm.layers.feature_extraction import pad_batch
 
 @keras.saving.register_keras_serializable(package="covid_lm")
 class ClsEncoder(BertEncoder):
-    """The [CLS] vector of a BERT (Devlin et al. 2018), equal to the library's own.
+    """Computes the [CLS] vector of a BERT (Devlin et al. 2018), equal to keras_nlp's.
 
-    The last layer is computed at position 0 alone. There a head's key projection moves to the
-    query's side, q.(x W_k) = (q W_k^T).x, and its value projection behind the average over the
-    positions, sum_j p_j (x_j W_v) = (sum_j p_j x_j) W_v, so neither is applied to all positions.
+    The last layer is computed at position 0 only. There the key projection of a head moves to the
+    query, q.(x W_k) = (q W_k^T).x, and the value projection follows the average over positions,
+    sum_j p_j (x_j W_v) = (sum_j p_j x_j) W_v, so that neither is applied to all positions.
 
     Constructor arguments: as `BertEncoder`.
 
     Call arguments:
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask` (1 for a token, 0 for
             padding), int32 [batch, length], length static.
-        training: whether to drop.
+        training: true to apply dropout.
 
     Returns:
-        [batch, hidden_dim] of the compute dtype.
+        [batch, hidden_dim] in the compute dtype.
     """
 
     def call(self, inputs, training=None):
         return self._at_cls(*self._before_last_layer(inputs, training), training)
 
     def from_vectors(self, vectors, padding_mask):
-        """The [CLS] vector of embeddings that need not be rows of the tables.
+        """Computes the [CLS] vector from embeddings, in float32 and without dropout.
 
-        What `call` computes without training, in float32 whatever the policy: for gradients by
-        the embeddings, and for points between them.
+        For gradients with respect to embeddings, and for points between embeddings.
 
         Args:
             vectors: float32 [batch, length, hidden_dim], sums of token and segment embeddings.
@@ -47,7 +45,7 @@ class ClsEncoder(BertEncoder):
         return self._at_cls(*self._all_but_last_layer(x, padding_mask, False), training=False)
 
     def _at_cls(self, x, bias, training):
-        """The last layer at position 0 of x [batch * length, hidden]: [batch, hidden]."""
+        """Applies the last layer at position 0 of x [batch * length, hidden]: [batch, hidden]."""
         x = ops.reshape(x, (-1, bias.shape[-1], self.backbone.hidden_dim))
         last = self.backbone.transformer_layers[-1]
         context = self._first_context(last._self_attention_layer, x, bias, training)
@@ -58,21 +56,21 @@ class ClsEncoder(BertEncoder):
         return y[: ops.shape(first)[0]]
 
     def _first_context(self, layer, x, bias, training):
-        """As `_attend` for position 0 of x [batch, length, hidden] alone: [batch, hidden]."""
+        """As `_attend`, for position 0 of x [batch, length, hidden] only: [batch, hidden]."""
         hidden, heads = self.backbone.hidden_dim, self.backbone.num_heads
         query = project(layer.query_dense, x[:, 0, :]) * self.head_size**-0.5
         query = ops.reshape(query, (-1, heads, self.head_size))
         key_kernel = ops.convert_to_tensor(layer.key_dense.kernel)  # [hidden, heads, size]
         query_in_x = ops.einsum("bhs,dhs->bhd", query, key_kernel)  # [batch, heads, hidden]
         scores = ops.matmul(query_in_x, ops.transpose(x, (0, 2, 1)))  # [batch, heads, length]
-        # The same for all positions, so without effect on the softmax; it gives the key bias the
-        # (vanishing) gradient that it has in the library's backbone.
+        # The same for all positions, so without effect on the softmax, but it gives the key bias
+        # the (vanishing) gradient that it has in keras_nlp's backbone.
         scores = scores + ops.sum(query * layer.key_dense.bias, axis=-1, keepdims=True)
         weights = self._drop(ops.softmax(scores + bias[:, None, :], axis=-1), training)
         average = ops.matmul(weights, x)  # [batch, heads, hidden]
         value_kernel = ops.convert_to_tensor(layer.value_dense.kernel)  # [hidden, heads, size]
         context = ops.einsum("bhd,dhs->bhs", average, value_kernel)
-        # Dropped weights don't sum to 1, and the value bias is weighted as the values are.
+        # Weights after dropout don't sum to 1, and the value bias has the values' weights.
         context = context + ops.sum(weights, axis=-1, keepdims=True) * layer.value_dense.bias
         return ops.reshape(context, (-1, hidden))
 

@@ -11,7 +11,7 @@ from covid_lm.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig:
-    """The shape of one BERT.
+    """Shape of a BERT.
 
     Attributes:
         activation: "gelu" (the exact one, Hugging Face's `hidden_act: gelu`), "gelu_approximate"
@@ -40,15 +40,15 @@ BACKBONES = {
     "roberta-wwm-ext-large": BackboneConfig(24, 1024, 16, 4096),
 }
 
-# Of `keras.applications`, beside which the paper's models are measured.
+# Networks of `keras.applications` with which the paper compares its models.
 CONVOLUTIONAL_NETWORKS = ("resnet50", "densenet121", "densenet169")
 
 
 def backbone_config(name: str) -> BackboneConfig:
-    """The named config, or one from a size such as "4x256": 4 layers, 256 wide, heads of 64.
+    """Returns a named config, or that of a size such as "4x256": 4 layers, width 256, heads of 64.
 
     Raises:
-        InputError: no such name.
+        InputError: unknown name.
     """
     if name in BACKBONES:
         return BACKBONES[name]
@@ -63,11 +63,8 @@ def backbone_config(name: str) -> BackboneConfig:
     )
 
 
-STATE_BYTES = 16  # of a parameter in training, see `state_bytes`
-
-
 def parameter_count(config: BackboneConfig, num_classes: int) -> int:
-    """Parameters of a classifier: embeddings, layers, the (unread) pooler and the dense layer."""
+    """Parameters of a classifier: embeddings, layers, the (unused) pooler and the dense layer."""
     d, i = config.hidden_dim, config.intermediate_dim
     rows = config.vocabulary_size + config.max_sequence_length + config.num_segments
     layer_norm = 2 * d
@@ -78,18 +75,15 @@ def parameter_count(config: BackboneConfig, num_classes: int) -> int:
 
 
 def state_bytes(config: BackboneConfig, num_classes: int) -> int:
-    """Bytes of float32 weights, their gradients and AdamW's two moments, 4 a parameter each.
-
-    The same under mixed_bfloat16, whose weights stay float32.
-    """
-    return STATE_BYTES * parameter_count(config, num_classes)
+    """Bytes of weights, gradients and AdamW's two moments, float32 under mixed_bfloat16, too."""
+    return 4 * 4 * parameter_count(config, num_classes)
 
 
 def activation_bytes(config: BackboneConfig, length: int, dtype: str = "bfloat16") -> int:
-    """Bytes that the layers keep of one sequence for its gradients.
+    """Bytes of one sequence's activations that the layers keep for its gradients.
 
-    `34 * length * width + 5 * heads * length**2` a layer in 16-bit arithmetic (Korthikanti et al.,
-    2022, equation 2), and twice that in float32.
+    `34 * length * width + 5 * heads * length**2` per layer in 16-bit arithmetic (Korthikanti et
+    al. 2022, equation 2), twice that in float32.
     """
     layer = 34 * length * config.hidden_dim + 5 * config.num_heads * length**2
     return config.num_layers * layer * {"bfloat16": 1, "float32": 2}[dtype]

@@ -1,4 +1,4 @@
-"""The convolutional networks that the paper compares itself with, from `keras.applications`."""
+"""Convolutional networks of `keras.applications`, for comparison (paper, section 4)."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import keras
 from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS
 from covid_lm.errors import InputError
 
-# Constructor, and how the network's published weights expect their pixels.
+# Constructor, and the scaling of pixels that the published weights expect.
 _NETWORKS = {
     "resnet50": (keras.applications.ResNet50, keras.applications.resnet.preprocess_input),
     "densenet121": (keras.applications.DenseNet121, keras.applications.densenet.preprocess_input),
@@ -21,20 +21,19 @@ assert tuple(_NETWORKS) == CONVOLUTIONAL_NETWORKS
 def pooled_features(
     name: str, pixels: keras.KerasTensor, weights: str | None, dtype_policy: str
 ) -> keras.KerasTensor:
-    """The network's globally averaged features.
+    """Builds the network up to its globally averaged features.
 
     Args:
         name: one of `CONVOLUTIONAL_NETWORKS`.
         pixels: symbolic, uint8 [batch, height, width, 3], sides of 32 or more.
-        weights: `keras.applications`' HDF5 file of that network without its top; random unless
-            given.
+        weights: HDF5 file of `keras.applications` without the top; random weights if None.
         dtype_policy: Keras policy of weights and arithmetic.
 
     Returns:
-        Symbolic, [batch, features], of the compute dtype.
+        Symbolic, [batch, features], in the compute dtype.
 
     Raises:
-        InputError: a file that does not hold that network's weights.
+        InputError: not a file with that network's weights.
     """
     constructor, scale = _NETWORKS[name]
     if weights is not None and not os.path.isfile(weights):

@@ -1,4 +1,4 @@
-"""BERT's vectors at chosen positions, computed from a `BertBackbone`'s weights."""
+"""BERT's vectors and logits at masked positions (paper, section 3.2), for pre-training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,10 @@ from covid_lm.backbones.weights.tensor_names import MASKED_LM_HEAD
 
 @keras.saving.register_keras_serializable(package="covid_lm")
 class MaskedLmEncoder(BertEncoder):
-    """A BERT's last layer at the masked positions, equal to the library's sequence output there.
+    """Computes a BERT's output at the masked positions, equal to keras_nlp's sequence output.
 
-    All positions give the last layer its keys and values; queries, output projection and
-    feed-forward network are those of the masked positions alone, the only ones that the loss
-    reads: 15% of them instead of all.
+    In the last layer, keys and values are computed at all positions; queries, output projection
+    and feed-forward network only at the masked ones, 15% of all, which the loss needs.
 
     Constructor arguments: as `BertEncoder`.
 
@@ -25,10 +24,10 @@ class MaskedLmEncoder(BertEncoder):
         inputs: dict of `token_ids`, `segment_ids` and `padding_mask` (1 for a token, 0 for
             padding), int32 [batch, length], and `masked_positions`, int32 [batch, masked], of any
             order; length and masked static.
-        training: whether to drop.
+        training: true to apply dropout.
 
     Returns:
-        [batch, masked, hidden_dim] of the compute dtype.
+        [batch, masked, hidden_dim] in the compute dtype.
     """
 
     def call(self, inputs, training=None):
@@ -52,18 +51,17 @@ class MaskedLmEncoder(BertEncoder):
 
 @keras.saving.register_keras_serializable(package="covid_lm")
 class MaskedLmHead(keras.layers.Layer):
-    """Vectors to logits: dense layer, activation, normalization, and the tied decoder.
+    """Maps vectors to logits: dense layer, activation, normalization and the tied decoder.
 
-    The decoder's kernel is the token embedding. Of its rows only those of `word_ids` are used, the
-    words that a masked position can hold: a softmax over these logits is exactly the model's
-    distribution given that the word is one of them. The words left out get no gradient from the
-    decoder, so a softmax over the whole vocabulary, as other programs compute it from the saved
-    weights, is another distribution.
+    The decoder's kernel is the token embedding, restricted to the rows of `word_ids`, the words
+    that a masked position can have. A softmax over these logits is exactly the model's distribution
+    under that condition. Other words get no gradient from the decoder, so a softmax over the whole
+    vocabulary, as other programs compute it from the saved weights, is a different distribution.
 
-    The weights bear the names of `LoadedWeights.masked_lm_head`.
+    The names of the weights are those of `LoadedWeights.masked_lm_head`.
 
     Args:
-        token_embedding: the backbone's, which has `embeddings` [vocabulary, hidden_dim].
+        token_embedding: the backbone's layer, with `embeddings` [vocabulary, hidden_dim].
         word_ids: ids of the words, in the order of the logits.
         activation: a key of `ACTIVATIONS`.
         layer_norm_epsilon: added to the variance.
@@ -87,26 +85,18 @@ class MaskedLmHead(keras.layers.Layer):
 
     def build(self, input_shape: tuple) -> None:
         vocabulary_size, width = self.token_embedding.embeddings.shape
-        self.transform_kernel = self.add_weight(
-            shape=(width, width),
-            initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-            name="transform_kernel",
-        )
-        self.transform_bias = self.add_weight(
-            shape=(width,), initializer="zeros", name="transform_bias"
-        )
-        self.layer_norm_gamma = self.add_weight(
-            shape=(width,), initializer="ones", name="layer_norm_gamma"
-        )
-        self.layer_norm_beta = self.add_weight(
-            shape=(width,), initializer="zeros", name="layer_norm_beta"
-        )
-        self.decoder_bias = self.add_weight(
-            shape=(vocabulary_size,), initializer="zeros", name="decoder_bias"
-        )
+        normal = keras.initializers.TruncatedNormal(stddev=0.02)
+        for name, shape, initializer in (
+            ("transform_kernel", (width, width), normal),
+            ("transform_bias", (width,), "zeros"),
+            ("layer_norm_gamma", (width,), "ones"),
+            ("layer_norm_beta", (width,), "zeros"),
+            ("decoder_bias", (vocabulary_size,), "zeros"),
+        ):
+            setattr(self, name, self.add_weight(shape=shape, initializer=initializer, name=name))
 
     def call(self, x):
-        """[batch, masked, hidden_dim] to float32 logits [batch, masked, words]."""
+        """Maps [batch, masked, hidden_dim] to float32 logits [batch, masked, words]."""
         masked, width = x.shape[-2:]
         x = ops.reshape(x, (-1, width))  # [batch * masked, hidden]
         x = ops.add(ops.matmul(x, self.transform_kernel), self.transform_bias)
@@ -114,17 +104,17 @@ class MaskedLmHead(keras.layers.Layer):
         x = normalize(x, self.layer_norm_gamma, self.layer_norm_beta, self.layer_norm_epsilon)
         kernel, bias = self.decoder(ops.convert_to_tensor(self.word_ids))
         x = ops.matmul(x, ops.transpose(ops.cast(kernel, x.dtype)))
-        # In float32, since a softmax of bfloat16 logits would round the loss to two digits.
+        # In float32, because a softmax of bfloat16 logits would round the loss to two digits.
         x = ops.add(ops.cast(x, "float32"), bias)
         return ops.reshape(x, (-1, masked, len(self.word_ids)))
 
     def _decoder_rows(self, word_ids):
-        """float32 [words, hidden_dim] and [words]."""
+        """Returns kernel and bias of the words, float32 [words, hidden_dim] and [words]."""
         kernel = ops.take(self.token_embedding.embeddings, word_ids, axis=0)
         return kernel, ops.take(self.decoder_bias, word_ids, axis=0)
 
     def own_weights(self) -> dict[str, keras.Variable]:
-        """The variables by the keys of `LoadedWeights.masked_lm_head`."""
+        """Returns the variables by the keys of `LoadedWeights.masked_lm_head`."""
         return {key: getattr(self, key) for key in MASKED_LM_HEAD}
 
     def compute_output_spec(self, x: Any) -> keras.KerasTensor:

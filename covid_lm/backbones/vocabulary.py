@@ -1,4 +1,4 @@
-"""Vocabularies: the words of a pretrained BERT, or the built-in ones that a random one needs."""
+"""Vocabularies: that of a pretrained BERT, or the built-in one for random weights."""
 
 import io
 import os
@@ -12,10 +12,10 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def built_in_vocabulary() -> tuple[str, ...]:
-    """The words that image and name tokens can reach, for models with random weights.
+    """Returns the words that images and names can produce, for models with random weights.
 
-    The special tokens, "0" to "255" and the lower-case printable ASCII characters: 311 words
-    instead of the 21,128 of a pretrained vocabulary, of which the others would never be read.
+    Special tokens, "0" to "255" and lower-case printable ASCII characters: 311 words. Of the
+    21,128 words of a pretrained vocabulary the others are never used.
     """
     values = [str(value) for value in range(256)]
     characters = [c for c in string.printable.strip() if c == c.lower() and c not in values]
@@ -26,11 +26,11 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
     """Reads `vocab.txt`, one word a line; a word's line number, from 0, is its id.
 
     Raises:
-        InputError: no such file, not UTF-8, or a special token is missing.
+        InputError: no such file, not UTF-8, or without a special token.
     """
     try:
         text = read_bytes(os.fspath(path)).decode("utf-8")
-        # Not splitlines(): vocabularies hold words such as U+2028 that it would split at.
+        # Not splitlines(), which would split at words such as U+2028.
         words = tuple(line.rstrip("\r\n") for line in io.StringIO(text, newline="\n"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such vocabulary file") from None

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 class Classifier(Protocol):
-    """A live image classifier: `TokenClassifier` or `PixelClassifier`.
+    """A live image classifier, `TokenClassifier` or `PixelClassifier`.
 
     Attributes:
         config: the dataclass from which the classifier was built.
@@ -29,7 +29,7 @@ class Classifier(Protocol):
 
     @property
     def reads_tokens(self) -> bool:
-        """Whether the inputs are token ids, rather than pixels."""
+        """True if the inputs are token ids, false if they are pixels."""
 
     def preprocessor(self, policy: str | None = None) -> Any:
         """The preprocessor under a metadata policy, by default the one of the test phase."""
@@ -42,14 +42,14 @@ class Classifier(Protocol):
 
 
 def predict_tokens(classifier: Classifier, tokens: dict, batch_size: int = 32) -> np.ndarray:
-    """Class probabilities for the preprocessor's outputs, float32 [n, classes]."""
+    """Returns class probabilities for the preprocessor's outputs, float32 [n, classes]."""
     return predict_in_batches(classifier.core, tokens, batch_size)
 
 
 def predict_in_batches(model: keras.Model, tokens: dict, batch_size: int) -> np.ndarray:
-    """The model's outputs, [n, ...], for each of n inputs once, on however many devices.
+    """Returns the model's outputs for n inputs, [n, ...], computed on one device or on several.
 
-    Several devices get whole batches with equal shares, for which the last one is filled up.
+    Several devices get equal shares of each batch; the last batch is filled up for that.
 
     Args:
         tokens: input name to array [n, ...].

@@ -1,4 +1,4 @@
-"""A BERT with its masked-LM head, as it is pre-trained and as it is saved."""
+"""A BERT with its masked-LM head (paper, section 3.2), for pre-training and saving."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +14,9 @@ from covid_lm.backbones.weights.write import save_checkpoint
 
 
 class MaskedLanguageModel:
-    """Backbone, encoder and head.
+    """Backbone, encoder and head as one Keras model.
 
     Attributes:
-        config, vocabulary: what it was built from.
         backbone: the `BertBackbone` that owns the encoder's weights.
         head: the `MaskedLmHead`.
         model: keras Model, `token_ids`, `segment_ids`, `padding_mask`, int32 [batch, length], and
@@ -25,13 +24,13 @@ class MaskedLanguageModel:
             [batch, num_masked, words].
 
     Args:
-        config: the backbone's shape.
+        config: shape of the backbone.
         vocabulary: words, index = id.
-        word_ids: ids of the words that a masked position can hold.
-        length: of the sequences.
-        num_masked: masked positions of each.
+        word_ids: ids of the words that a masked position can have.
+        length: positions per sequence.
+        num_masked: masked positions per sequence.
         dtype_policy: Keras policy, float32 or mixed_bfloat16.
-        dropout: rate in the encoder; None takes the config's.
+        dropout: rate in the encoder; the config's by default.
     """
 
     def __init__(
@@ -67,10 +66,10 @@ class MaskedLanguageModel:
         self._has_pooler = False
 
     def load(self, directory: str) -> bool:
-        """Reads a checkpoint's weights, its masked-LM head among them if it has one.
+        """Loads a checkpoint's weights, including its masked-LM head if it has one.
 
         Returns:
-            Whether it had; if not, the head keeps its initial values.
+            True if it has one; otherwise the head keeps its initial values.
 
         Raises:
             InputError: as `load_weights`.
@@ -82,9 +81,9 @@ class MaskedLanguageModel:
         return loaded.masked_lm_head is not None
 
     def save(self, directory: str) -> None:
-        """Writes a directory for `--weights` and for Hugging Face, whole or not at all.
+        """Writes a directory for `--weights` and for Hugging Face, atomically.
 
-        A pooler is in it only if the checkpoint had one: pre-training doesn't touch it.
+        It has a pooler only if the loaded checkpoint had one, because pre-training has none.
         """
         save_checkpoint(
             directory,

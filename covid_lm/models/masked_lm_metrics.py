@@ -1,6 +1,6 @@
-"""The masked-token objective's loss, and its figures as sums over every masked token.
+"""Loss and metrics of the masked-token objective (paper, section 3.2, equation 1).
 
-Targets are those of `TokenMasking`: int [batch, masked, 2], a word's index and its kind.
+Targets are those of `TokenMasking`: int [batch, masked, 2], the word's index and its kind.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from covid_lm.layers.token_masking import IMAGE, NAME
 
 
 def masked_token_loss(targets, logits):
-    """Cross-entropy of every slot (paper, equation 1), in nats.
+    """Computes the cross-entropy of each slot, in nats.
 
-    Keras takes the mean over slots and devices, which is the mean over the masked tokens under the
-    weights that `MaskedTokens` gives beside the targets.
+    Keras averages it over slots and devices. With the sample weights of `MaskedTokens`, this is
+    the mean over the masked tokens.
 
     Args:
         targets: [batch, masked, 2], of any type.
@@ -29,7 +29,7 @@ def masked_token_loss(targets, logits):
 
 
 def masked_token_metrics() -> list[keras.metrics.Metric]:
-    """`cross_entropy` (the exact loss of an epoch), `accuracy`, and that of image and name tokens.
+    """Returns the metrics of an epoch: exact cross-entropy, and accuracy in all and by kind.
 
     A kind without tokens has an accuracy of 0.
     """
@@ -42,11 +42,11 @@ def masked_token_metrics() -> list[keras.metrics.Metric]:
 
 
 class MaskedTokenMean(keras.metrics.Mean):
-    """The mean of a function over the masked tokens of some kinds.
+    """Mean of a function over the masked tokens of certain kinds.
 
     Args:
         function: (targets, logits) to [batch, masked].
-        kinds: of the tokens that count.
+        kinds: kinds of the tokens that are averaged.
     """
 
     def __init__(self, function: Callable, kinds: tuple[int, ...], name: str):

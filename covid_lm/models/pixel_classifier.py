@@ -1,6 +1,6 @@
-"""A convolutional network from image bytes to class probabilities: what the paper compares with.
+"""Convolutional classifiers, with which the paper compares its own: image bytes to probabilities.
 
-The same halves as `TokenClassifier`, with pixels where that has tokens; it never sees a file name.
+The halves are those of `TokenClassifier`, with pixels instead of tokens and without file names.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from covid_lm.protocols import DTYPE_POLICIES
 
 @dataclasses.dataclass(frozen=True)
 class PixelClassifierConfig:
-    """All that is needed, with the weights, to rebuild a classifier."""
+    """Configuration from which, with the weights, a classifier can be rebuilt."""
 
     classes: tuple[str, ...]
     backbone_name: str
@@ -26,31 +26,26 @@ class PixelClassifierConfig:
     dtype: str = "float32"
     weights: str | None = None
 
-    # What the token classifier chooses and a network of pixels can't: see `protocols`.
+    # Choices of the token classifier that don't apply to pixels.
     protocol = training_policy = test_policy = "absent"
 
     @property
     def layout(self) -> str:
-        """Height and width in pixels, where the token classifier has a layout's name."""
+        """Height and width in pixels, in place of the name of a layout."""
         return f"{self.image_size}x{self.image_size}"
-
-    def to_dict(self) -> dict:
-        """What `from_dict` takes, ready for JSON."""
-        return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> "PixelClassifierConfig":
-        """The config from what `to_dict` gave; KeyError or TypeError for anything else."""
+        """Rebuilds a config from `dataclasses.asdict`; else KeyError or TypeError."""
         return cls(**{**values, "classes": tuple(values["classes"])})
 
 
 @keras.saving.register_keras_serializable("covid_lm")
 class PixelPreprocessor(keras.layers.Layer):
-    """Image bytes to pixels, by the same `ImageInput` as the token sequences.
+    """Converts image bytes to pixels, with the same `ImageInput` as the token sequences.
 
     Args:
-        image_size: height and width that images are resized to.
-        max_pixels: images that claim more are not valid, and not allocated.
+        image_size, max_pixels: see `ImageInput`.
     """
 
     reads_filename = False
@@ -84,17 +79,15 @@ class PixelPreprocessor(keras.layers.Layer):
 
 
 class PixelClassifier:
-    """One image classifier, live; its parts are named as `TokenClassifier`'s are.
+    """A convolutional image classifier with the parts of `Classifier`.
 
     Attributes:
-        config: what it was built from.
-        logits, core, embedding: keras Models over `pixels`, uint8 [batch, height, width, 3], to
-            float32 logits and probabilities [batch, classes] and to the averaged features.
+        logits, core, embedding: keras Models that map `pixels`, uint8 [batch, height, width, 3],
+            to float32 logits, float32 probabilities [batch, classes] and averaged features.
 
     Args:
-        dtype_policy: Keras policy of weights and arithmetic; the one of `config.dtype` unless
-            given.
-        weights: file of pretrained weights, read now; classifiers of finished runs need none.
+        dtype_policy: Keras policy of weights and arithmetic; that of `config.dtype` by default.
+        weights: file of pretrained weights; not needed for a finished run, which has its own.
 
     Raises:
         InputError: unusable weights.
@@ -127,12 +120,12 @@ class PixelClassifier:
         return self._preprocessor
 
     def serving_copy(self, dtype: str) -> "PixelClassifier":
-        """A copy with weights and arithmetic in `dtype`, "float32" or "bfloat16"."""
+        """Returns a copy with weights and arithmetic in `dtype`, "float32" or "bfloat16"."""
         copy = PixelClassifier(self.config, dtype_policy=dtype)
         for source, target in zip(self.logits.variables, copy.logits.variables, strict=True):
             target.assign(tf.cast(source, target.dtype))
         return copy
 
     def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What the models take, of what the preprocessor gives."""
+        """Selects the models' inputs from the preprocessor's outputs."""
         return {"pixels": preprocessed["pixels"]}

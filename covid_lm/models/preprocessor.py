@@ -1,4 +1,4 @@
-"""The preprocessor: functional layers 1 to 4 as one, from raw bytes to token ids."""
+"""The preprocessor: functional layers 1 to 4 (paper, section 3.1), from bytes to token ids."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -15,18 +15,15 @@ from covid_lm.layers.trim import Trim
 
 @keras.saving.register_keras_serializable("covid_lm")
 class Preprocessor(keras.layers.Layer):
-    """Image bytes and file name to one BERT sequence, in core TensorFlow ops only.
+    """Converts image bytes and a file name to one BERT sequence, with core TensorFlow ops only.
 
-    Runs on the host inside `Dataset.map` while training, and in the export's graph when serving.
+    Runs on the host: eagerly or in `Dataset.map` for training, in the export's graph for serving.
 
     Args:
         vocabulary: words, index = id.
-        policy: the metadata policy (`FileNameInput`).
-        image_size: height and width that images are resized to.
-        color: "rgb" or "luminance" (`ImageInput`).
-        head, tail: positions kept (`Trim`).
-        fixed_length: [MASK]s under the `fixed` policy.
-        max_pixels: images that claim more are not valid, and not allocated.
+        policy, fixed_length: see `FileNameInput`.
+        image_size, color, max_pixels: see `ImageInput`.
+        head, tail: see `Trim`.
     """
 
     def __init__(
@@ -50,22 +47,24 @@ class Preprocessor(keras.layers.Layer):
 
     @property
     def reads_filename(self) -> bool:
-        """Whether the sequence depends on the file name."""
+        """True if the sequence depends on the file name."""
         return self.file_name_input.reads_filename
 
     def call(
         self, image_bytes: tf.Tensor, filename: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
-        """Tokenizes.
+        """Decodes and tokenizes a batch.
 
         Args:
             image_bytes: string [batch], encoded images.
-            filename: string [batch]; may be left out where `reads_filename` is false.
+            filename: string [batch]; optional if `reads_filename` is false.
 
         Returns:
-            `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, head + tail];
-            `valid`, bool [batch]: whether the image could be decoded (a black one stands for it
-            if not).
+            `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, head + tail]; `valid`,
+            bool [batch], false for an image that can't be decoded and is replaced by a black one.
+
+        Raises:
+            ValueError: no file name under a policy that reads it.
         """
         image = self.decode(image_bytes)
         return {**self.tokenize(image["pixels"], filename), "valid": image["valid"]}

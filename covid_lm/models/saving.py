@@ -1,5 +1,6 @@
 """A classifier's files in a run's directory: `config.json`, `vocab.txt` and the weights."""
 
+import dataclasses
 import json
 import os
 
@@ -15,7 +16,7 @@ WEIGHTS_FILE = os.path.join("checkpoints", "best.weights.h5")
 
 
 def save_weights(classifier: Classifier, directory: str) -> None:
-    """Writes the weights below a run's directory, beside and then renamed."""
+    """Writes the weights into a run's directory, atomically."""
     path = os.path.join(directory, WEIGHTS_FILE)
     make_directories(os.path.dirname(path))
     with atomic_write(path, suffix=".weights.h5") as staged:
@@ -23,9 +24,9 @@ def save_weights(classifier: Classifier, directory: str) -> None:
 
 
 def save_config(classifier: Classifier, directory: str, run: dict) -> None:
-    """Writes `config.json`, the classifier's config and what `run` tells, and any vocabulary."""
+    """Writes `config.json`, with the classifier's config and `run`, and the vocabulary if any."""
     kind = "token" if classifier.reads_tokens else "pixel"
-    config = {"classifier": {"kind": kind, **classifier.config.to_dict()}, "run": run}
+    config = {"classifier": {"kind": kind, **dataclasses.asdict(classifier.config)}, "run": run}
     write_json(os.path.join(directory, "config.json"), config)
     if isinstance(classifier, TokenClassifier):
         write_vocabulary(classifier.vocabulary, os.path.join(directory, "vocab.txt"))
@@ -38,7 +39,7 @@ def load_classifier(directory: str) -> Classifier:
         directory: `saved_models/NAME/run`.
 
     Raises:
-        InputError: no run there, or one that is damaged.
+        InputError: no run there, a damaged one, or one with an option that was removed.
     """
     try:
         values = json.loads(read_bytes(os.path.join(directory, "config.json")))["classifier"]

@@ -1,4 +1,4 @@
-"""The layers composed: a preprocessor (bytes to ids) and a core (ids to probabilities)."""
+"""The paper's classifier (figure 1): a preprocessor (bytes to ids) and a core (ids to classes)."""
 
 import dataclasses
 from typing import Literal, cast
@@ -17,7 +17,7 @@ from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS, PROTOCOLS, Layout
 
 @dataclasses.dataclass(frozen=True)
 class TokenClassifierConfig:
-    """All that is needed, with the vocabulary and the weights, to rebuild a classifier."""
+    """Configuration from which, with vocabulary and weights, a classifier can be rebuilt."""
 
     classes: tuple[str, ...]
     backbone_name: str
@@ -41,35 +41,30 @@ class TokenClassifierConfig:
         """The metadata policy of the protocol's test phase."""
         return PROTOCOLS[self.protocol][1]
 
-    def to_dict(self) -> dict:
-        """What `from_dict` takes, ready for JSON."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict) -> "TokenClassifierConfig":
-        """The config from what `to_dict` gave; KeyError or TypeError for anything else."""
+        """Rebuilds a config from `dataclasses.asdict`; else KeyError or TypeError."""
         backbone = BackboneConfig(**values["backbone"])
         return cls(**{**values, "backbone": backbone, "classes": tuple(values["classes"])})
 
 
 class TokenClassifier:
-    """One image classifier, live.
+    """An image classifier that reads tokens.
 
     Attributes:
-        config, vocabulary: what it was built from.
         backbone: the `BertBackbone` that owns the encoder's weights.
-        logits: keras Model, token ids to float32 logits [batch, classes]: what is trained.
+        logits: keras Model, token ids to float32 logits [batch, classes]; this is what is trained.
         core: keras Model, token ids to float32 probabilities [batch, classes].
         embedding: keras Model, token ids to the [CLS] vector [batch, hidden_dim].
-        embedding_rows: int32 [vocabulary], from a token's id to its row of the embedding table,
-            where a `serving_copy` has fewer rows than words; None where they are the same.
+        embedding_rows: int32 [vocabulary], row of the embedding table for each token id in a
+            `serving_copy`, whose table is smaller; None in other classifiers.
 
     The three models take `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length],
-    and share every weight.
+    and share all weights.
 
     Args:
-        dtype_policy: Keras policy of weights and arithmetic; the one of `config.dtype`, in which
-            weights are float32, unless given.
+        vocabulary: words, index = id.
+        dtype_policy: Keras policy of weights and arithmetic; that of `config.dtype` by default.
     """
 
     input_keys = ("token_ids", "segment_ids", "padding_mask")
@@ -98,9 +93,7 @@ class TokenClassifier:
             len(config.classes), config.dropout, dtype=policy, name="feature_extraction"
         )
         length = config.head + config.tail
-        inputs = {
-            name: keras.Input((length,), dtype="int32", name=name) for name in self.input_keys
-        }
+        inputs = {key: keras.Input((length,), dtype="int32", name=key) for key in self.input_keys}
         embedding = encoder(inputs)
         logits = head(embedding)
         self.embedding = keras.Model(inputs, embedding, name="embedding")
@@ -123,10 +116,10 @@ class TokenClassifier:
         return self._preprocessors[policy]
 
     def serving_copy(self, dtype: str) -> "TokenClassifier":
-        """A copy that holds the embedding rows that tokens can reach, and nothing of the others.
+        """Returns a copy with only the embedding rows that tokens can reach.
 
         Args:
-            dtype: of the copy's weights and arithmetic, "float32" or "bfloat16".
+            dtype: weights and arithmetic of the copy, "float32" or "bfloat16".
         """
         reachable = self.preprocessor().token_encoder.reachable_token_ids
         backbone = dataclasses.replace(self.config.backbone, vocabulary_size=len(reachable))
@@ -141,7 +134,7 @@ class TokenClassifier:
         return copy
 
     def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What core and embedding take, of what the preprocessor gives."""
+        """Selects the inputs of core and embedding from the preprocessor's outputs."""
         inputs = {key: preprocessed[key] for key in self.input_keys}
         if self.embedding_rows is not None:
             rows = tf.constant(self.embedding_rows)

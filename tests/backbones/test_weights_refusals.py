@@ -78,12 +78,12 @@ def test_tf1_parts_missing(tmp_path, backbone):
     shard = index.replace(".index", ".data-00000-of-00001")
     os.rename(shard, f"{shard}.away")
     assert the_line(load_weights, tmp_path, backbone) == (
-        f"{shard}: missing; fetch it and put it beside {index}"
+        f"{shard}: missing; fetch it and put it next to {index}"
     )
     os.rename(f"{shard}.away", shard)
     os.remove(index)
     assert the_line(load_weights, tmp_path, backbone) == (
-        f"{index}: missing; fetch it and put it beside {os.path.basename(shard)}"
+        f"{index}: missing; fetch it and put it next to {os.path.basename(shard)}"
     )
 
 
@@ -93,7 +93,7 @@ def test_second_tf1_shard_missing(tmp_path, backbone):
     os.rename(shard, shard.replace("of-00001", "of-00002"))
     assert the_line(load_weights, tmp_path, backbone) == (
         f"{index.replace('.index', '.data-00001-of-00002')}: missing; "
-        f"fetch it and put it beside {index}"
+        f"fetch it and put it next to {index}"
     )
 
 

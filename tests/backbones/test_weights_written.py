@@ -12,7 +12,7 @@ from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.masked_lm_encoder import MaskedLmHead
 from covid_lm.backbones.vocabulary import built_in_vocabulary, read_vocabulary
-from covid_lm.backbones.weights import tensor_names as name_table
+from covid_lm.backbones.weights import tensor_names
 from covid_lm.backbones.weights.read import load_weights, read_config, vocabulary_file
 from covid_lm.backbones.weights.write import save_checkpoint
 from tests.backbones import generated_checkpoints as generated
@@ -83,14 +83,14 @@ def test_names_and_shapes_are_those_of_hugging_face(tmp_path):
 def test_every_name_leads_back_to_its_place():
     backbone = build_backbone(CONFIG)
     places = (
-        name_table.encoder_targets(backbone)
-        | name_table.pooler_targets(backbone)
-        | name_table.masked_lm_targets(backbone)
+        tensor_names.encoder_targets(backbone)
+        | tensor_names.pooler_targets(backbone)
+        | tensor_names.masked_lm_targets(backbone)
     )
     for place in places:
-        name = name_table.hugging_face_name(place)
-        assert name_table.canonical_name(name) == place
-        assert name_table.is_transposed(name) == place.endswith("/kernel")
+        name = tensor_names.hugging_face_name(place)
+        assert tensor_names.canonical_name(name) == place
+        assert tensor_names.is_transposed(name) == place.endswith("/kernel")
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_approximate", "relu"])

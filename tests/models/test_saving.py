@@ -1,5 +1,6 @@
 """A run's classifier, read again: by its kind, from older configs, and refused with one line."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_a_pixel_classifier_is_recognized(tmp_path, monkeypatch, section):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "best.weights.h5").touch()
     (tmp_path / "config.json").write_text(
-        json.dumps({"classifier": {**config.to_dict(), **section}, "run": {}})
+        json.dumps({"classifier": {**dataclasses.asdict(config), **section}, "run": {}})
     )
     loaded = load_classifier(str(tmp_path))
     assert isinstance(loaded, Untrained)

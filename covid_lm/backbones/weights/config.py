@@ -1,4 +1,4 @@
-"""What stands beside a checkpoint's weights: the config and the vocabulary of its directory."""
+"""Config and vocabulary of a checkpoint's directory."""
 
 import dataclasses
 import json
@@ -22,8 +22,8 @@ def read_config(directory: str | os.PathLike) -> BackboneConfig:
     """Reads `config.json` (Hugging Face) or `bert_config.json` (the original release).
 
     Raises:
-        InputError: no such file, a key that is missing or no number, a model that is not a BERT
-            or whose variant is not built here.
+        InputError: no such file, a missing or invalid value, or a model that isn't a BERT or is an
+            unsupported variant.
     """
     path = config_path(directory)
     refuse_git_lfs_pointer(path)
@@ -88,10 +88,10 @@ def write_config(config: BackboneConfig, padding_id: int, path: str | os.PathLik
 
 
 def vocabulary_file(directory: str | os.PathLike) -> str:
-    """The path of `vocab.txt`, which has as many lines as the config's `vocab_size`.
+    """Returns the path of `vocab.txt`, after checking its length against `vocab_size`.
 
     Raises:
-        InputError: no such file, a git-LFS pointer, another number of lines.
+        InputError: no such file, a git-LFS pointer, or a different number of lines.
     """
     path = os.path.join(directory, "vocab.txt")
     if not os.path.isfile(path):
@@ -109,10 +109,10 @@ def vocabulary_file(directory: str | os.PathLike) -> str:
 
 
 def config_path(directory: str | os.PathLike) -> str:
-    """The path of the directory's config.
+    """Returns the path of the directory's config.
 
     Raises:
-        InputError: no such directory, no config in it.
+        InputError: no such directory, or no config in it.
     """
     if not os.path.isdir(directory):
         raise InputError(f"{os.fspath(directory)}: no such directory; give one that holds a BERT")
@@ -158,16 +158,16 @@ def _fraction(path: str, values: dict, key: str, default: float) -> float:
 
 
 def select_backbone(name: str, weights: str | None) -> tuple[BackboneConfig, tuple[str, ...]]:
-    """Config and vocabulary of a named backbone, for random weights or those of a directory.
+    """Returns config and vocabulary of a named backbone with random or pretrained weights.
 
-    One with random weights needs no other words than the built-in ones.
+    With random weights, the vocabulary has the built-in words only.
 
     Args:
         name: `--backbone`.
         weights: `--weights`, a directory as `load_weights` takes it, or None.
 
     Raises:
-        InputError: unknown backbone, or weights that are not that backbone's.
+        InputError: unknown backbone, or weights of a different one.
     """
     backbone = backbone_config(name)
     if weights is None:

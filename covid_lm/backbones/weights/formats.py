@@ -1,6 +1,6 @@
-"""Three checkpoint formats, each opened as a `TensorFile`: names now, values one at a time.
+"""Readers of three checkpoint formats; each opens a `TensorFile` and reads one tensor at a time.
 
-A reader knows its file format and nothing of BERT; `name_table` knows the names.
+Readers are independent of BERT; `tensor_names` knows its names.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ _FETCH_AGAIN = "it is truncated or damaged: fetch it again"
 
 @dataclasses.dataclass(frozen=True)
 class TensorSpec:
-    """What is known of a tensor before its values are read."""
+    """Shape and type of a tensor whose values have not been read."""
 
     shape: tuple[int, ...]
     is_floating: bool
@@ -35,11 +35,10 @@ class TensorFile:
     """One opened checkpoint.
 
     Attributes:
-        path: the file to name in messages.
-        specs: the file's own tensor names, unchanged.
-        read: name -> float32 array of `specs[name].shape`, whatever float type the file holds.
-            It keeps nothing, so memory is one tensor's. Raises `InputError` where the file's
-            bytes turn out damaged.
+        path: the file, for messages.
+        specs: by the tensor names in the file.
+        read: name -> float32 array of `specs[name].shape`, for any float type in the file. Keeps
+            no tensor in memory. Raises `InputError` for damaged data.
     """
 
     path: str
@@ -48,7 +47,7 @@ class TensorFile:
 
 
 def refuse_git_lfs_pointer(path: str) -> None:
-    """Raises `InputError` if the file is the text that git-lfs leaves in place of a large file."""
+    """Raises `InputError` if the file is git-LFS's placeholder for a large file."""
     with open(path, "rb") as file:
         if file.read(26) == b"version https://git-lfs.gi":
             raise InputError(
@@ -74,7 +73,7 @@ def open_safetensors(path: str) -> TensorFile:
         raise InputError(f"{path}: not a whole safetensors file; {_FETCH_AGAIN}") from error
 
     def read(name: str) -> np.ndarray:
-        # The file is mapped, and its pages count as ours until it is closed: open it each time.
+        # Opened for each tensor, because the pages of a mapped file count as used memory.
         with safe_open(path, framework="numpy") as file:
             return np.asarray(file.get_tensor(name), np.float32)
 
@@ -82,10 +81,10 @@ def open_safetensors(path: str) -> TensorFile:
 
 
 def open_h5(path: str) -> TensorFile:
-    """Opens a `tf_model.h5` as Hugging Face's TensorFlow models wrote it.
+    """Opens a `tf_model.h5` of Hugging Face's TensorFlow models.
 
-    A tensor's name is its path in the file: the group of its top-level layer, then the variable's
-    own name (`bert/tf_bert_for_pre_training/bert/embeddings/LayerNorm/gamma:0`).
+    A tensor's name is its path in the file: the group of its top-level layer, then the name of the
+    variable (`bert/tf_bert_for_pre_training/bert/embeddings/LayerNorm/gamma:0`).
 
     Raises:
         InputError: a git-LFS pointer, a truncated file.
@@ -133,7 +132,7 @@ def open_tf1_checkpoint(index: str) -> TensorFile:
         name: TensorSpec(tuple(shape), dtypes[name].is_floating)
         for name, shape in reader.get_variable_to_shape_map().items()
     }
-    # The index opens without its data, so a short shard would show only half-way through.
+    # The index opens without its data, so a truncated shard would fail only while loading.
     needed = sum(
         math.prod(spec.shape) * dtypes[name].size
         for name, spec in specs.items()
@@ -155,9 +154,9 @@ def open_tf1_checkpoint(index: str) -> TensorFile:
 
 
 def _require_all_shards(prefix: str, shards: list[str]) -> None:
-    """Raises `InputError` naming the first of `prefix.data-00000-of-0000N` that is absent."""
+    """Raises `InputError` for the first of `prefix.data-00000-of-0000N` that is missing."""
     count = int(shards[0][-5:]) if shards else 1
     for number in range(count):
         shard = f"{prefix}.data-{number:05d}-of-{count:05d}"
         if shard not in shards:
-            raise InputError(f"{shard}: missing; fetch it and put it beside {prefix}.index")
+            raise InputError(f"{shard}: missing; fetch it and put it next to {prefix}.index")

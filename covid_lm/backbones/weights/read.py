@@ -1,10 +1,10 @@
-"""Real weights in: a directory with a BERT in one of three formats, read into a `BertBackbone`.
+"""Pretrained weights: a directory with a BERT in one of three formats, read into a `BertBackbone`.
 
     DIR/config.json or bert_config.json
     DIR/vocab.txt
     DIR/model.safetensors, or tf_model.h5, or bert_model.ckpt.index with its .data files
 
-Every tensor of the file has a place and every variable a tensor, or nothing is loaded.
+Nothing is loaded unless each tensor of the file has a variable, and each variable a tensor.
 """
 
 import dataclasses
@@ -14,8 +14,7 @@ import os
 import numpy as np
 
 from covid_lm.backbones.bert_encoder import BertBackbone
-from covid_lm.backbones.weights import formats as tensor_readers
-from covid_lm.backbones.weights import tensor_names as name_table
+from covid_lm.backbones.weights import formats, tensor_names
 from covid_lm.backbones.weights.config import config_path, read_config, vocabulary_file
 from covid_lm.backbones.weights.formats import TensorFile
 from covid_lm.backbones.weights.tensor_names import Target
@@ -31,11 +30,11 @@ _CONVERT = (
 
 @dataclasses.dataclass(frozen=True)
 class LoadedWeights:
-    """What a checkpoint held.
+    """Contents of a checkpoint.
 
     Attributes:
         path: the file that was read.
-        pooler: whether the file had the pooler; if not, the backbone's keeps its initial values.
+        pooler: true if the file has the pooler; if not, the backbone's keeps its initial values.
         masked_lm_head: None, or float32 arrays `transform_kernel` [hidden, hidden] (inputs
             first), `transform_bias`, `layer_norm_gamma`, `layer_norm_beta` [hidden] and
             `decoder_bias` [vocabulary]; the decoder's kernel is the token embedding.
@@ -47,24 +46,24 @@ class LoadedWeights:
 
 
 def load_weights(directory: str | os.PathLike, backbone: BertBackbone) -> LoadedWeights:
-    """Assigns a checkpoint's tensors to the backbone, of the shape that `read_config` gives.
+    """Assigns a checkpoint's tensors to the backbone, which was built from `read_config`.
 
-    Names, shapes and types are all checked before the first variable changes. Besides the
-    backbone itself it takes about twice the memory of the largest tensor.
+    All names, shapes and types are checked before any variable changes. The additional memory is
+    about twice that of the largest tensor.
 
     Raises:
-        InputError: no checkpoint, or one that is damaged or does not fit in every tensor.
+        InputError: no checkpoint, a damaged one, or one with a tensor that doesn't fit.
     """
     _require_same_sizes(directory, backbone)
     file = _open(os.fspath(directory))
     names = _names_by_place(file)
     _require_layers(file, names, backbone.num_layers, config_path(directory))
-    encoder = name_table.encoder_targets(backbone)
-    pooler = name_table.pooler_targets(backbone)
-    head = name_table.masked_lm_targets(backbone)
+    encoder = tensor_names.encoder_targets(backbone)
+    pooler = tensor_names.pooler_targets(backbone)
+    head = tensor_names.masked_lm_targets(backbone)
     known = encoder | pooler | head
     _require_known(file, names, known)
-    # Pooler and head may be absent, but not in part.
+    # Pooler and head may be absent, but not incomplete.
     has_pooler = not names.keys().isdisjoint(pooler)
     has_head = not names.keys().isdisjoint(head)
     assigned = encoder | pooler if has_pooler else encoder
@@ -73,19 +72,19 @@ def load_weights(directory: str | os.PathLike, backbone: BertBackbone) -> Loaded
         _require_fit(file, own_names, known[place])
     _require_agreement(file, names)
     for place, target in assigned.items():
-        assert target.variable is not None  # as it is outside the masked-LM head
+        assert target.variable is not None  # true for all but the masked-LM head
         target.variable.assign(_read(file, names[place][0], target))
     masked_lm_head = None
     if has_head:
         masked_lm_head = {
             key: _read(file, names[place][0], head[place])
-            for key, place in name_table.MASKED_LM_HEAD.items()
+            for key, place in tensor_names.MASKED_LM_HEAD.items()
         }
     return LoadedWeights(file.path, has_pooler, masked_lm_head)
 
 
 def _require_same_sizes(directory: str | os.PathLike, backbone: BertBackbone) -> None:
-    # Tensor shapes alone would not tell: they are the same for any number of heads.
+    # Tensor shapes don't suffice: they are the same for any number of heads.
     config = read_config(directory)
     for field in dataclasses.fields(config):
         expected, found = getattr(config, field.name), getattr(backbone, field.name, None)
@@ -103,20 +102,20 @@ def _open(directory: str) -> TensorFile:
         return sorted(glob.glob(os.path.join(glob.escape(directory), pattern)))
 
     for name, opener in (
-        ("model.safetensors", tensor_readers.open_safetensors),
-        ("tf_model.h5", tensor_readers.open_h5),
+        ("model.safetensors", formats.open_safetensors),
+        ("tf_model.h5", formats.open_h5),
     ):
         for path in inside(name):
             return opener(path)
     indices = inside("bert_model.ckpt.index") or inside("*.index")
     if len(indices) == 1:
-        return tensor_readers.open_tf1_checkpoint(indices[0])
+        return formats.open_tf1_checkpoint(indices[0])
     if indices:
         found = ", ".join(os.path.basename(path) for path in indices)
         raise InputError(f"{directory}: several checkpoints ({found}); leave one of them there")
     for path in inside("*.data-?????-of-?????"):
         index = path[: path.rindex(".data-")] + ".index"
-        raise InputError(f"{index}: missing; fetch it and put it beside {os.path.basename(path)}")
+        raise InputError(f"{index}: missing; fetch it and put it next to {os.path.basename(path)}")
     if inside("pytorch_model.bin"):
         raise InputError(
             f"{directory}: holds pytorch_model.bin only; convert it to model.safetensors there "
@@ -129,10 +128,10 @@ def _open(directory: str) -> TensorFile:
 
 
 def _names_by_place(file: TensorFile) -> dict[str, list[str]]:
-    """Canonical name -> the file's own names for it: several where weights are tied."""
+    """Canonical name -> names in the file, several of them for tied weights."""
     names: dict[str, list[str]] = {}
     for name in sorted(file.specs):
-        place = name_table.canonical_name(name)
+        place = tensor_names.canonical_name(name)
         if place is not None:
             names.setdefault(place, []).append(name)
     return names
@@ -141,8 +140,8 @@ def _names_by_place(file: TensorFile) -> dict[str, list[str]]:
 def _require_layers(
     file: TensorFile, names: dict[str, list[str]], expected: int, config: str
 ) -> None:
-    # Without any layer the file is something else: its first unknown tensor says more.
-    held = name_table.layer_count(names.keys())
+    # A file without layers is something else; the message on its unknown tensors is clearer.
+    held = tensor_names.layer_count(names.keys())
     if held not in (0, expected):
         raise InputError(
             f"{file.path}: {held} layers, but {config} says num_hidden_layers {expected}; "
@@ -177,7 +176,7 @@ def _and_more(names: list[str]) -> str:
 def _require_fit(file: TensorFile, own_names: list[str], target: Target) -> None:
     for name in own_names:
         spec = file.specs[name]
-        transposed = name_table.is_transposed(name)
+        transposed = tensor_names.is_transposed(name)
         if not target.accepts(spec.shape, transposed):
             expected = target.shape[::-1] if transposed else target.shape
             raise InputError(
@@ -192,7 +191,7 @@ def _require_fit(file: TensorFile, own_names: list[str], target: Target) -> None
 
 
 def _require_agreement(file: TensorFile, names: dict[str, list[str]]) -> None:
-    """Tied weights that a file holds twice must be the same."""
+    """Raises InputError if tied weights, stored twice, differ."""
     for first, *others in names.values():
         for other in others:
             if not np.array_equal(file.read(first), file.read(other)):
@@ -203,4 +202,4 @@ def _require_agreement(file: TensorFile, names: dict[str, list[str]]) -> None:
 
 
 def _read(file: TensorFile, name: str, target: Target) -> np.ndarray:
-    return target.arrange(file.read(name), name_table.is_transposed(name))
+    return target.arrange(file.read(name), tensor_names.is_transposed(name))

@@ -1,10 +1,12 @@
-"""BERT's tensor names, as every format spells them, and where each goes in a `BertBackbone`.
+"""BERT's tensor names in the three formats, and the variables of a `BertBackbone` they belong to.
 
-The canonical name is the original release's without its scopes `bert/` and `cls/`:
+The canonical name is that of the original release without its scopes `bert/` and `cls/`:
 `encoder/layer_0/attention/self/query/kernel`, `predictions/output_bias`.
 """
 
 import dataclasses
+import math
+import operator
 import re
 from collections.abc import Collection
 
@@ -13,12 +15,12 @@ import numpy as np
 
 from covid_lm.backbones.bert_encoder import BertBackbone
 
-# The scopes that may stand before a tensor's place in the model: those of the original release,
-# of Hugging Face's models, and of the layer groups in their HDF5 files.
+# Scopes before the canonical name: those of the original release, of Hugging Face's models and of
+# the layer groups in their HDF5 files.
 _SCOPES = re.compile(r"^(?:(?:bert|cls|tf_bert\w*|mlm___cls|nsp___cls)/)+")
 _IGNORED = re.compile(
     r"global_step$"
-    r"|.*/adam_[mv]$"  # the optimizer's memory
+    r"|.*/adam_[mv]$"  # the optimizer's state
     r"|embeddings/position_ids$"  # the constant 0..511
     r"|seq_relationship/"  # the next-sentence head: these sequences have no next sentence
 )
@@ -34,24 +36,36 @@ MASKED_LM_HEAD = {
     "decoder_bias": "predictions/output_bias",
 }
 
+# Scope within a transformer layer -> attribute of the backbone's layer.
+_BLOCK = {
+    "attention/self/query": "_self_attention_layer.query_dense",
+    "attention/self/key": "_self_attention_layer.key_dense",
+    "attention/self/value": "_self_attention_layer.value_dense",
+    "attention/output/dense": "_self_attention_layer.output_dense",
+    "attention/output/LayerNorm": "_self_attention_layer_norm",
+    "intermediate/dense": "_feedforward_intermediate_dense",
+    "output/dense": "_feedforward_output_dense",
+    "output/LayerNorm": "_feedforward_layer_norm",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Where a tensor goes.
+    """Destination of a tensor.
 
     Attributes:
         shape: as a matrix or vector, kernels [inputs, outputs].
-        variable: the backbone's variable, which holds attention kernels with heads and head
-            width apart; None for the masked-LM head, which is no part of the backbone.
+        variable: the backbone's variable, in which attention kernels have separate axes for heads
+            and head width; None for the masked-LM head, which is not part of the backbone.
     """
 
     shape: tuple[int, ...]
     variable: keras.Variable | None = None
 
     def accepts(self, shape: tuple[int, ...], transposed: bool) -> bool:
-        """Whether a tensor of this shape fits, heads apart or not.
+        """Returns true if a tensor of this shape fits, with or without separate head axes.
 
-        Hugging Face's TensorFlow models of late 2020 kept heads and head width apart too.
+        Hugging Face's TensorFlow models of late 2020 have separate axes, too.
         """
         if transposed:
             return shape == self.shape[::-1]
@@ -60,15 +74,15 @@ class Target:
         )
 
     def arrange(self, array: np.ndarray, transposed: bool) -> np.ndarray:
-        """The array in the variable's layout (a matrix or vector where there is none)."""
+        """Returns the array in the variable's layout, or as a matrix or vector without one."""
         shape = self.shape if self.variable is None else self.variable.shape
         return (array.T if transposed else array).reshape(shape)
 
 
 def canonical_name(name: str) -> str | None:
-    """The canonical name of a tensor; None for one that is knowingly left out.
+    """Returns the canonical name of a tensor; None for one that is deliberately ignored.
 
-    A name that is no BERT's comes back in some form that is in no table.
+    A name that isn't a BERT's gives a string that is in no table.
     """
     name = re.sub(r":0$", "", name)
     name = re.sub(r"\blayer[._/]+(\d+)", r"layer_\1", name)  # layer.0, layer_._0
@@ -90,15 +104,15 @@ def canonical_name(name: str) -> str | None:
 
 
 def is_transposed(name: str) -> bool:
-    """Whether the file's tensor of this name is [outputs, inputs], as PyTorch's Linear keeps it.
+    """Returns true for a tensor that is [outputs, inputs], as in PyTorch's Linear.
 
-    The name alone tells, and must: most kernels of a BERT are square.
+    Only the name decides, because most kernels of a BERT are square.
     """
     return name.endswith(".weight") and (canonical_name(name) or "").endswith("/kernel")
 
 
 def hugging_face_name(place: str) -> str:
-    """The name of a canonical name's tensor in Hugging Face's `BertForMaskedLM`."""
+    """Returns the name in Hugging Face's `BertForMaskedLM` for a canonical name."""
     scope = "cls" if place.startswith("predictions/") else "bert"
     name = re.sub(r"/layer_(\d+)/", r"/layer/\1/", place)
     if name == MASKED_LM_HEAD["decoder_bias"]:
@@ -111,81 +125,49 @@ def hugging_face_name(place: str) -> str:
 
 
 def encoder_targets(backbone: BertBackbone) -> dict[str, Target]:
-    """Embeddings and transformer layers: every variable of the backbone but the pooler's."""
-    width = backbone.hidden_dim
-    tokens = (backbone.vocabulary_size, width)
-    positions = (backbone.max_sequence_length, width)
-    segments = (backbone.num_segments, width)
+    """Embeddings and transformer layers: all variables of the backbone except the pooler's."""
     targets = {
-        WORD_EMBEDDINGS: Target(tokens, backbone.token_embedding.embeddings),
-        "embeddings/position_embeddings": Target(
-            positions, backbone.position_embedding.position_embeddings
-        ),
-        "embeddings/token_type_embeddings": Target(segments, backbone.segment_embedding.embeddings),
-        **_layer_norm("embeddings/LayerNorm", backbone.embeddings_layer_norm, width),
+        WORD_EMBEDDINGS: _target(backbone.token_embedding.embeddings),
+        "embeddings/position_embeddings": _target(backbone.position_embedding.position_embeddings),
+        "embeddings/token_type_embeddings": _target(backbone.segment_embedding.embeddings),
+        **_layer_targets("embeddings/LayerNorm", backbone.embeddings_layer_norm),
     }
     for index, block in enumerate(backbone.transformer_layers):
-        targets |= _block(f"encoder/layer_{index}", block, width, backbone.intermediate_dim)
+        for scope, attribute in _BLOCK.items():
+            layer = operator.attrgetter(attribute)(block)
+            targets |= _layer_targets(f"encoder/layer_{index}/{scope}", layer)
     return targets
 
 
 def pooler_targets(backbone: BertBackbone) -> dict[str, Target]:
     """The dense layer after [CLS], which a file may lack."""
-    return _dense("pooler/dense", backbone.pooled_dense, backbone.hidden_dim, backbone.hidden_dim)
+    return _layer_targets("pooler/dense", backbone.pooled_dense)
 
 
 def masked_lm_targets(backbone: BertBackbone) -> dict[str, Target]:
     """The masked-LM head, which a file may lack."""
     width = backbone.hidden_dim
+    shapes = {"transform_kernel": (width, width), "decoder_bias": (backbone.vocabulary_size,)}
+    return {place: Target(shapes.get(key, (width,))) for key, place in MASKED_LM_HEAD.items()}
+
+
+def _target(variable: keras.Variable, outputs: int | None = None) -> Target:
+    """The target of a variable; `outputs` makes a matrix of a kernel with separate heads."""
+    shape = tuple(variable.shape)
+    return Target(shape if outputs is None else (math.prod(shape) // outputs, outputs), variable)
+
+
+def _layer_targets(scope: str, layer: keras.layers.Layer) -> dict[str, Target]:
+    if isinstance(layer, keras.layers.LayerNormalization):
+        return {f"{scope}/gamma": _target(layer.gamma), f"{scope}/beta": _target(layer.beta)}
+    outputs = math.prod(layer.bias.shape)
     return {
-        MASKED_LM_HEAD["transform_kernel"]: Target((width, width)),
-        MASKED_LM_HEAD["transform_bias"]: Target((width,)),
-        MASKED_LM_HEAD["layer_norm_gamma"]: Target((width,)),
-        MASKED_LM_HEAD["layer_norm_beta"]: Target((width,)),
-        MASKED_LM_HEAD["decoder_bias"]: Target((backbone.vocabulary_size,)),
-    }
-
-
-def layer_count(canonical_names: Collection[str]) -> int:
-    """How many transformer layers the names speak of: the highest index plus one."""
-    found = (re.match(r"encoder/layer_(\d+)/", name) for name in canonical_names)
-    return max((int(match[1]) + 1 for match in found if match), default=0)
-
-
-def _block(
-    scope: str, block: keras.layers.Layer, width: int, intermediate: int
-) -> dict[str, Target]:
-    attention = block._self_attention_layer
-    return {
-        **_dense(f"{scope}/attention/self/query", attention.query_dense, width, width),
-        **_dense(f"{scope}/attention/self/key", attention.key_dense, width, width),
-        **_dense(f"{scope}/attention/self/value", attention.value_dense, width, width),
-        **_dense(f"{scope}/attention/output/dense", attention.output_dense, width, width),
-        **_layer_norm(
-            f"{scope}/attention/output/LayerNorm", block._self_attention_layer_norm, width
-        ),
-        **_dense(
-            f"{scope}/intermediate/dense",
-            block._feedforward_intermediate_dense,
-            width,
-            intermediate,
-        ),
-        **_dense(f"{scope}/output/dense", block._feedforward_output_dense, intermediate, width),
-        **_layer_norm(f"{scope}/output/LayerNorm", block._feedforward_layer_norm, width),
-    }
-
-
-def _dense(scope: str, layer: keras.layers.Layer, inputs: int, outputs: int) -> dict[str, Target]:
-    return {
-        f"{scope}/kernel": Target((inputs, outputs), layer.kernel),
+        f"{scope}/kernel": _target(layer.kernel, outputs),
         f"{scope}/bias": Target((outputs,), layer.bias),
     }
 
 
-def _layer_norm(
-    scope: str, layer: keras.layers.LayerNormalization, width: int
-) -> dict[str, Target]:
-    return {
-        f"{scope}/gamma": Target((width,), layer.gamma),
-        f"{scope}/beta": Target((width,), layer.beta),
-    }
+def layer_count(canonical_names: Collection[str]) -> int:
+    """Number of transformer layers in the names: the highest index plus one."""
+    found = (re.match(r"encoder/layer_(\d+)/", name) for name in canonical_names)
+    return max((int(match[1]) + 1 for match in found if match), default=0)

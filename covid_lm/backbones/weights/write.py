@@ -1,4 +1,4 @@
-"""Weights out: a Hugging Face directory, which `load_weights` and `transformers` both read.
+"""Export of weights as a Hugging Face directory, for `load_weights` and for `transformers`.
 
 DIR/config.json
 DIR/vocab.txt
@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from covid_lm.backbones.bert_encoder import BertBackbone
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.vocabulary import write_vocabulary
-from covid_lm.backbones.weights import tensor_names as name_table
+from covid_lm.backbones.weights import tensor_names
 from covid_lm.backbones.weights.config import write_config
 
 
@@ -29,15 +29,14 @@ def save_checkpoint(
     masked_lm_head: Mapping[str, keras.Variable] | None,
     pooler: bool,
 ) -> None:
-    """Writes the directory beside its place, then renames; one that is there is replaced.
+    """Writes a directory atomically; an existing one is replaced.
 
     Args:
-        directory: what appears.
-        backbone: the encoder's weights.
-        config: what the backbone was built from.
+        backbone: the encoder.
+        config: configuration of the backbone.
         vocabulary: words, index = id.
-        masked_lm_head: variables by the keys of `LoadedWeights.masked_lm_head`; None without.
-        pooler: whether the backbone's pooler is worth keeping: one that was never trained isn't.
+        masked_lm_head: variables by the keys of `LoadedWeights.masked_lm_head`; None omits it.
+        pooler: true to save the backbone's pooler, which is useless unless trained.
 
     Raises:
         OSError: the directory can't be written.
@@ -54,7 +53,7 @@ def save_checkpoint(
             os.path.join(staged, "model.safetensors"),
             metadata={"format": "pt"},  # transformers refuses a file without it
         )
-        # safetensors writes files that only their owner may read.
+        # safetensors creates files that only the owner can read.
         shutil.copymode(
             os.path.join(staged, "vocab.txt"), os.path.join(staged, "model.safetensors")
         )
@@ -66,20 +65,20 @@ def save_checkpoint(
 def _tensors(
     backbone: BertBackbone, masked_lm_head: Mapping[str, keras.Variable] | None, pooler: bool
 ) -> dict[str, np.ndarray]:
-    targets = name_table.encoder_targets(backbone)
+    targets = tensor_names.encoder_targets(backbone)
     if pooler:
-        targets |= name_table.pooler_targets(backbone)
+        targets |= tensor_names.pooler_targets(backbone)
     variables = {place: target.variable for place, target in targets.items()}
     if masked_lm_head is not None:
-        targets |= name_table.masked_lm_targets(backbone)
+        targets |= tensor_names.masked_lm_targets(backbone)
         variables |= {
-            place: masked_lm_head[key] for key, place in name_table.MASKED_LM_HEAD.items()
+            place: masked_lm_head[key] for key, place in tensor_names.MASKED_LM_HEAD.items()
         }
     tensors = {}
     for place, target in targets.items():
-        name = name_table.hugging_face_name(place)
+        name = tensor_names.hugging_face_name(place)
         array = keras.ops.convert_to_numpy(variables[place]).reshape(target.shape)
-        if name_table.is_transposed(name):
+        if tensor_names.is_transposed(name):
             array = array.T
         tensors[name] = np.ascontiguousarray(array, np.float32)
     return tensors
