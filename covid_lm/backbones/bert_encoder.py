@@ -99,7 +99,7 @@ class BertEncoder(keras.layers.Layer):
         self.built = True
 
     def _before_last_layer(self, inputs, training):
-        """Returns the input of the last layer, [batch * length, hidden], and mask [batch, length]."""
+        """Returns the last layer's input, [batch * length, hidden], and mask, [batch, length]."""
         x = self.embedding(inputs["token_ids"], inputs["segment_ids"])  # [batch * length, hidden]
         x = ops.cast(x, self.compute_dtype)
         return self._all_but_last_layer(x, inputs["padding_mask"], training)

@@ -1,4 +1,4 @@
-"""Convolutional networks of `keras.applications`, for comparison (paper, section 4)."""
+"""Convolutional networks of `keras.applications`, for comparison (paper, section 3.4)."""
 
 import contextlib
 import os
