@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from covid_lm.evaluation.statistics import WILSON
+
 MORE_FIGURES = {
     "balanced accuracy": "balanced_accuracy",
     "sensitivity": "sensitivity",
@@ -20,12 +22,12 @@ MORE_FIGURES = {
     "not decodable": "invalid",
 }
 POLICY_MEANINGS = {
-    "visible": "the characters of the file name",
+    "visible": "its characters",
     "masked": "one [MASK] per character",
     "fixed": "24 [MASK]s for any name",
-    "absent": "no token",
+    "absent": "none",
 }
-PROTOCOL_HEADER = ("row", "accuracy", "AUC", "correct", "trained on", "tested on")
+PROTOCOL_HEADER = ("row", "accuracy", "AUC", "correct", "names in training", "names in tests")
 TABLE_CLASSES = 12  # with more classes the confusion matrix is a picture
 LISTED_PAIRS = 10
 RIGHT = (33, 130, 200)
@@ -61,7 +63,7 @@ def counts_text(row: dict) -> str:
 def interval_method(row: dict) -> str:
     """Method of the 95% interval of a row's accuracy."""
     method = row.get("ci95_method") or "unknown method"
-    method = "Wilson, over images" if method == "wilson" else method
+    method = "Wilson interval over images" if method == WILSON else method
     patients = row.get("num_patients")
     return f"{method}, {patients} patients" if patients else method
 
@@ -93,8 +95,8 @@ def caveats(metrics: dict) -> list[str]:
     alone = metrics.get("name_alone")
     if alone:
         lines.append(
-            f"A classifier of the file name alone, without the image, gets {counts_text(alone)} "
-            f"right (AUC {figure_text(alone.get('auc'))})."
+            f"The length of the file name alone, without the image, gives {counts_text(alone)} "
+            f"(AUC {figure_text(alone.get('auc'))})."
         )
     if metrics.get("weights", "random") == "random":
         lines.append("Training started from random weights, not from a pre-trained model.")
@@ -105,7 +107,7 @@ def protocol_rows(metrics: dict) -> list[tuple[str, dict]]:
     """Names and metrics of all rows: the run's own protocol, other policies, then baselines."""
     rows = list(metrics["protocols"].items())
     if metrics.get("name_alone"):
-        rows.append(("file name alone", metrics["name_alone"]))
+        rows.append(("name length alone", metrics["name_alone"]))
     return [*rows, *(metrics.get("floors") or {}).items()]
 
 
@@ -125,10 +127,10 @@ def protocol_table(metrics: dict) -> list[list[str]]:
 
 
 def policy_meanings(metrics: dict) -> str:
-    """Meanings of the metadata policies in the table, "" if it names none."""
+    """Tokens that the policies in the table put in place of the file name; "" without a policy."""
     keys = ("training_policy", "test_policy")
     used = {row.get(key) for _, row in protocol_rows(metrics) for key in keys}
-    return "; ".join(f"{name}: {text}" for name, text in POLICY_MEANINGS.items() if name in used)
+    return ", ".join(f"{text} ({name})" for name, text in POLICY_MEANINGS.items() if name in used)
 
 
 def more_figures(protocols: dict[str, dict]) -> tuple[list[list[str]], list[str]]:

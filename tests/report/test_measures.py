@@ -27,7 +27,7 @@ def test_counts():
 
 
 def test_methods():
-    assert interval_method({"ci95_method": "wilson"}) == "Wilson, over images"
+    assert interval_method({"ci95_method": "wilson"}) == "Wilson interval over images"
     row = {"ci95_method": "patient bootstrap", "num_patients": 95}
     assert interval_method(row) == "patient bootstrap, 95 patients"
     assert interval_method({}) == "unknown method"

@@ -40,7 +40,7 @@ def test_figures_with_intervals(card, two_classes):
     assert (
         f"| paper | {accuracy} | 0.500 [0.200, 0.800] | {row['correct']}/12 | visible | masked |"
     ) in card
-    assert "| file name alone | 1.000 [0.760, 1.000] | 1.000 | 12/12 | - | - |" in card
+    assert "| name length alone | 1.000 [0.760, 1.000] | 1.000 | 12/12 | - | - |" in card
     assert "- 95% intervals: patient bootstrap, 4 patients." in card
 
 

@@ -79,7 +79,7 @@ def test_the_page_of_two_classes(page):
     root = check_page(page)
     text = text_of(root)
     assert "Early stopping used the test split" in text
-    assert "A classifier of the file name alone, without the image, gets 12/12 right" in text
+    assert "The length of the file name alone, without the image, gives 12/12" in text
     assert "patient bootstrap, 4 patients" in text
     assert "Not a medical device" in text
     assert "Integrated gradients over token embeddings" in text
