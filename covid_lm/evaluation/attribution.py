@@ -1,11 +1,11 @@
 """Integrated gradients over token embeddings (Sundararajan, Taly and Yan 2017).
 
-What each token adds to a prediction: the way from a baseline, on which every token but [CLS] is
-[PAD] and every segment the first, to the sequence is walked in the space of embeddings, and a
-token is given the integral of the gradient along its own way. All of them add up to what the walk
-changed (completeness), which `Attribution.error` checks. The second segment starts where the name
-does and so tells its length: it is part of the walk, and counts for the tokens that lie in it.
-Positions and the padding mask are part of the baseline.
+Each token gets the integral of its gradient along the straight line from a baseline to the
+sequence, in the space of embeddings. On the baseline every token except [CLS] is [PAD] and belongs
+to the first segment; positions and the padding mask are those of the sequence. The attributions
+add up to the change of the margin (completeness), which `Attribution.error` checks. The second
+segment begins where the name does, so it depends on the name's length; segment embeddings are part
+of the path and count for the tokens in that segment.
 """
 
 import dataclasses
@@ -19,22 +19,22 @@ from covid_lm.models.token_classifier import TokenClassifier
 TOLERANCE = 0.01
 SMALL_CHANGE = 0.1
 POINTS, MOST_POINTS = 8, 72
-BATCH = 4  # points at once: the gradient of a 24-layer model takes gigabytes for each
+BATCH = 4  # points at a time: the gradient of a 24-layer model takes gigabytes for each
 
 
 @dataclasses.dataclass(frozen=True)
 class Attribution:
-    """What the tokens of one image add to the margin of a class.
+    """Contribution of each token of one image to the margin of a class.
 
-    The margin is the class's logit less the mean of the other classes' logits: for two classes
-    the log odds.
+    The margin is the class's logit minus the mean of the other classes' logits; for two classes
+    these are the log odds.
 
     Attributes:
         tokens: float64 [length].
-        target: the class, an index.
-        margin: at the sequence.
-        baseline_margin: where every token but [CLS] is [PAD].
-        points: at how many points the gradient was taken.
+        target: index of the class.
+        margin: of the sequence.
+        baseline_margin: of the baseline.
+        points: number of points at which the gradient was computed.
     """
 
     tokens: np.ndarray
@@ -45,7 +45,7 @@ class Attribution:
 
     @property
     def error(self) -> float:
-        """By how much the tokens' sum misses the change of the margin; 0 for exact integrals."""
+        """Absolute difference between the tokens' sum and the change of the margin."""
         return abs(float(self.tokens.sum()) - (self.margin - self.baseline_margin))
 
 
@@ -55,16 +55,16 @@ def integrated_gradients(
     target: int,
     tolerance: float = TOLERANCE,
 ) -> Attribution:
-    """Attributes one image's margin to its tokens, in float32 whatever the policy.
+    """Attribute one image's margin to its tokens, in float32 under any dtype policy.
 
-    The way is cut where it is rough: of each part of it the change of the margin is known exactly,
-    and the part whose Gauss-Legendre sum misses it most is halved, until all of them together are
-    exact to `tolerance` or the gradient was taken at `MOST_POINTS` points.
+    The path is halved where it needs more points. The change of the margin over each part is known
+    exactly, so the part with the largest error of its Gauss-Legendre sum is halved, until the
+    total error is within `tolerance` or the gradient was computed at `MOST_POINTS` points.
 
     Args:
         tokens: `token_ids`, `segment_ids` and `padding_mask`, int32 [1, length].
         target: index of the class.
-        tolerance: share of the margin's change (at least of a change of 0.1).
+        tolerance: allowed error relative to the margin's change, or to 0.1 if that is larger.
     """
     classes = len(classifier.config.classes)
     direction = np.full([classes, 1], -1 / (classes - 1), np.float32)
@@ -101,7 +101,7 @@ def integrated_gradients(
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """A part of the way, the margins at its ends, and what it gives to each token."""
+    """A part of the path, the margins at its ends, and the tokens' shares of the difference."""
 
     low: float
     high: float
@@ -115,11 +115,7 @@ class _Part:
 
 
 def _ends(classifier: TokenClassifier, tokens: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of token and segment embeddings, of the baseline and of the sequence itself.
-
-    Returns:
-        Two of float32 [1, length, hidden].
-    """
+    """Embeddings of baseline and sequence, token plus segment: float32 [1, length, hidden]."""
     backbone = classifier.backbone
     words, segments = (
         np.asarray(keras.ops.convert_to_tensor(layer.embeddings), np.float32)
@@ -137,7 +133,7 @@ def _margins(
     padding_mask: np.ndarray,
     direction: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Margins [batch] of vectors [batch, length, hidden], and their gradients by those."""
+    """Margins [batch] of vectors [batch, length, hidden], and their gradients [as the vectors]."""
     encoder = classifier.logits.get_layer("cls_encoder")
     head = classifier.logits.get_layer("feature_extraction").dense
     mask = tf.tile(padding_mask, [len(vectors), 1])

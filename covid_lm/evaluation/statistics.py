@@ -171,7 +171,7 @@ def resampled_counts(
     seed: int | np.random.Generator = 0,
     resamples: int = RESAMPLES,
 ) -> Iterator[np.ndarray]:
-    """How often each group is drawn if `num_groups` groups are drawn with replacement.
+    """Count how often each group is drawn, with `num_groups` draws with replacement.
 
     Comes in chunks, so that memory does not grow with the number of resamples.
 

@@ -1,4 +1,4 @@
-"""Where each token of a sequence comes from: which pixel, or which place of the file name."""
+"""The origin of each token of a sequence: a pixel, or a character of the file name."""
 
 import dataclasses
 
@@ -14,12 +14,12 @@ class TokenPositions:
     """The origin of every token of one sequence.
 
     Attributes:
-        pixels: int32 [length, 3], the plane, row and column of a channel value; -1 elsewhere.
-        name: int32 [length], the index, from 0, of what stands for the name between the two
-            [SEP]; -1 elsewhere. An index of n counts from the last 1024 bytes of a longer name.
-        special: bool [length], true at [CLS] and [SEP].
+        pixels: plane, row and column of a channel value, int32 [length, 3]; -1 elsewhere.
+        name: index from 0 among the tokens for the name, which are between the two [SEP], int32
+            [length]; -1 elsewhere. For a name of more than 1024 bytes it counts in the last 1024.
+        special: true at [CLS] and [SEP], bool [length].
         planes: (planes, height, width) of the picture.
-        name_length: how many positions stand for the name before the trim.
+        name_length: number of tokens for the name before the trim.
     """
 
     pixels: np.ndarray
@@ -29,18 +29,18 @@ class TokenPositions:
     name_length: int
 
     def kept(self) -> np.ndarray:
-        """Which channel values the sequence holds: bool [planes, height, width]."""
+        """True for the channel values in the sequence, bool [planes, height, width]."""
         return self.on_planes(np.ones(len(self.name))) > 0
 
     def on_planes(self, values: np.ndarray) -> np.ndarray:
-        """Puts a value per token, float [length], where its pixel is: [planes, height, width]."""
+        """Put one value per token, float [length], at its pixel: [planes, height, width]."""
         picture = np.zeros(self.planes, np.float64)
         inside = self.pixels[:, 0] >= 0
         picture[tuple(self.pixels[inside].T)] = values[inside]
         return picture
 
     def on_name(self, values: np.ndarray) -> np.ndarray:
-        """Puts a value per token where its name character is: [name_length], NaN if trimmed."""
+        """Put one value per token at its name character: [name_length], NaN if trimmed."""
         characters = np.full(self.name_length, np.nan)
         inside = self.name >= 0
         characters[self.name[inside]] = values[inside]
@@ -48,9 +48,10 @@ class TokenPositions:
 
 
 def token_positions(preprocessor: Preprocessor, filename: bytes) -> TokenPositions:
-    """Asks the preprocessor's own concatenation and trim: they get places instead of values.
+    """Trace every token by sending indices through the preprocessor's concatenation and trim.
 
-    Every place is a number above all symbols, so that what comes out below is a special token.
+    The indices replace channel values and characters. They begin above all symbols, so every
+    smaller number in the sequence is a special token.
 
     Args:
         filename: the name's bytes; only its length matters, and only if the policy reads it.
@@ -58,23 +59,24 @@ def token_positions(preprocessor: Preprocessor, filename: bytes) -> TokenPositio
     height, width = preprocessor.image_input.image_size
     channels = 3 if preprocessor.image_input.color == "rgb" else 1
     size = channels * height * width
-    places = np.arange(size, dtype=np.int32).reshape(channels, height, width)
-    pixels = (NUM_SYMBOLS + places).transpose(1, 2, 0)[np.newaxis]  # [1, height, width, channels]
+    planes = (channels, height, width)
+    indices = NUM_SYMBOLS + np.arange(size, dtype=np.int32).reshape(planes)
+    pixels = indices.transpose(1, 2, 0)[np.newaxis]  # [1, height, width, channels]
 
     name = preprocessor.file_name_input(tf.constant([filename]))
     name_length = int(name["lengths"][0])
-    name_places = tf.range(tf.shape(name["symbols"])[1])[tf.newaxis] + NUM_SYMBOLS + size
-    name = {"symbols": name_places, "lengths": name["lengths"]}
+    characters = tf.range(tf.shape(name["symbols"])[1])[tf.newaxis] + NUM_SYMBOLS + size
+    name = {"symbols": characters, "lengths": name["lengths"]}
 
     sequence = preprocessor.trim(preprocessor.concatenation(tf.constant(pixels), name))
     symbols = sequence["symbols"].numpy()[0]
     source = symbols - NUM_SYMBOLS
     from_image = (source >= 0) & (source < size)
-    coordinates = np.stack(np.unravel_index(np.where(from_image, source, 0), places.shape), axis=1)
+    coordinates = np.stack(np.unravel_index(np.where(from_image, source, 0), planes), axis=1)
     return TokenPositions(
         pixels=np.where(from_image[:, np.newaxis], coordinates, -1).astype(np.int32),
         name=np.where(source >= size, source - size, -1).astype(np.int32),
         special=(source < 0) & (symbols != PAD),
-        planes=(channels, height, width),
+        planes=planes,
         name_length=name_length,
     )

@@ -60,14 +60,14 @@ def test_attributions_add_up_to_the_change_of_the_margin(classifier, tokens):
     assert attribution.error < 0.01 * abs(end - start)
 
 
-def test_the_way_is_cut_until_the_sum_is_exact(classifier, tokens):
+def test_the_path_is_halved_until_the_sum_is_exact(classifier, tokens):
     rough = integrated_gradients(classifier, tokens, TARGET, tolerance=1e9)
     exact = integrated_gradients(classifier, tokens, TARGET, tolerance=1e-9)
     assert (rough.points, exact.points) == (8, 72)
     assert exact.error < 1e-3 * abs(exact.margin - exact.baseline_margin)
 
 
-def test_what_does_not_differ_from_the_baseline_gets_nothing(classifier, tokens):
+def test_tokens_equal_to_the_baseline_have_no_attribution(classifier, tokens):
     attribution = integrated_gradients(classifier, tokens, TARGET)
     assert attribution.tokens[0] == 0  # [CLS]
     same = integrated_gradients(classifier, baseline_of(classifier, tokens), TARGET)
@@ -76,7 +76,7 @@ def test_what_does_not_differ_from_the_baseline_gets_nothing(classifier, tokens)
 
 
 def test_the_second_segment_counts_for_the_name(classifier, tokens):
-    """Sequences that differ in their segments alone have one baseline, and other attributions."""
+    """Sequences that differ only in their segments share a baseline, but not attributions."""
     first = {**tokens, "segment_ids": tf.zeros_like(tokens["segment_ids"])}
     one, other = (integrated_gradients(classifier, t, TARGET) for t in (tokens, first))
     assert one.baseline_margin == other.baseline_margin
@@ -84,7 +84,7 @@ def test_the_second_segment_counts_for_the_name(classifier, tokens):
     assert abs(one.tokens[511] - other.tokens[511]) > 1e-3
 
 
-def test_each_token_gets_the_integral_along_its_own_way(classifier, tokens):
+def test_each_token_has_the_integral_of_its_gradient(classifier, tokens):
     """Central differences of the forward pass alone, at the middles of 50 steps."""
     attribution = integrated_gradients(classifier, tokens, TARGET)
     encoder = classifier.logits.get_layer("cls_encoder")
@@ -101,9 +101,9 @@ def test_each_token_gets_the_integral_along_its_own_way(classifier, tokens):
 
     largest = int(np.argmax(np.abs(attribution.tokens)))
     for position in (largest, 1, 505):
-        way = np.zeros_like(end)
-        way[:, position] = 0.05 * (end - start)[:, position]
-        slope = (mean_margin(path + way) - mean_margin(path - way)) / 0.1
+        step = np.zeros_like(end)
+        step[:, position] = 0.05 * (end - start)[:, position]
+        slope = (mean_margin(path + step) - mean_margin(path - step)) / 0.1
         scale = np.abs(attribution.tokens[largest])
         assert attribution.tokens[position] == pytest.approx(slope, abs=0.02 * scale)
 
@@ -116,7 +116,7 @@ def test_a_mixed_policy_is_attributed_in_float32(classifier, tokens):
 
 
 def test_margins_of_two_targets_of_two_classes_are_opposite():
-    """The margin of two classes is the log odds."""
+    """The margin of two classes is their log odds."""
     three = tiny_classifier()
     two = TokenClassifier(dataclasses.replace(three.config, classes=("a", "b")), three.vocabulary)
     pixels = tf.constant(random_picture(32, 32)[np.newaxis])

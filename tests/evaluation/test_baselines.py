@@ -11,7 +11,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 KINDS = ("logistic_regression", "random_forest")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-# The numbers stand in another order than their values, so that ids alone are no order.
+# Ids are not in the order of the values, so a classifier on ids alone finds no order.
 NUMBERS = tuple(str(value * 77 % 256) for value in range(256))
 VOCABULARY = (*SPECIAL, *"abcdefgh", *NUMBERS)
 IDS = {word: token_id for token_id, word in enumerate(VOCABULARY)}

@@ -1,4 +1,4 @@
-"""The map of tokens to pixels and name characters, exact and against what the tokens hold."""
+"""The map of tokens to pixels and characters, by hand and against the tokens' own values."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def preprocessor(**settings) -> Preprocessor:
     return Preprocessor(**{"vocabulary": VOCABULARY, **settings})
 
 
-def test_a_sequence_that_fits_is_mapped_whole():
+def test_a_sequence_that_fits_is_mapped_completely():
     small = preprocessor(policy="visible", image_size=(1, 2), head=6, tail=6)
     positions = token_positions(small, b"ab")
     planes = [[plane, 0, column] for plane in range(3) for column in range(2)]
@@ -67,7 +67,7 @@ def test_a_long_name_pushes_out_the_picture_and_its_own_start():
 
 
 @pytest.mark.parametrize("length", [0, 1, 24, 254])
-def test_the_papers_layout_keeps_the_top_of_red_and_the_bottom_of_blue(length):
+def test_the_paper_s_layout_keeps_the_top_of_red_and_the_bottom_of_blue(length):
     kept = token_positions(preprocessor(policy="masked"), b"n" * length).kept().reshape(3, -1)
     assert np.flatnonzero(kept[0]).tolist() == list(range(255))
     assert not kept[1].any()
@@ -102,7 +102,7 @@ def test_tokens_hold_the_pixel_and_character_that_they_are_mapped_to(color):
     assert [words[k] for k in np.flatnonzero(positions.special)] == ["[CLS]", "[SEP]", "[SEP]"]
 
 
-def test_of_a_name_beyond_the_bound_the_last_bytes_count():
+def test_a_name_beyond_the_bound_keeps_its_last_bytes():
     positions = token_positions(preprocessor(policy="visible"), b"n" * 2000)
     assert positions.name_length == 1024
     assert positions.name[-2] == 1023
