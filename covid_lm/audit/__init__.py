@@ -1,6 +1,4 @@
-"""What could tell the label besides the picture: checks on a data set, and on a model.
+"""Audit: checks a data set, and a model, for ways to predict the label without the image content.
 
-    audit_dataset(dataset) -> AuditReport: findings by severity, probes, splits, duplicates
-
-Reads files with Pillow and never imports TensorFlow; only `model_checks` does.
+`audit_dataset(dataset)` returns an `AuditReport`. Only `audit.model` imports TensorFlow.
 """

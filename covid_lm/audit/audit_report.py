@@ -1,5 +1,6 @@
 """Text of an audit for a terminal, tables for its page, and the content of `audit.json`."""
 
+import collections
 import dataclasses
 import statistics
 
@@ -16,10 +17,8 @@ MAX_LISTED = 20
 
 def count_line(report: AuditReport) -> str:
     """Number of findings by severity, and number of probes."""
-    counts = [sum(f.severity == severity for f in report.findings) for severity in SEVERITIES]
-    by_severity = ", ".join(
-        f"{count} {name}" for count, name in zip(counts, SEVERITIES, strict=True) if count
-    )
+    counts = collections.Counter(finding.severity for finding in report.findings)
+    by_severity = ", ".join(f"{counts[name]} {name}" for name in SEVERITIES if counts[name])
     constant = [row.check.title for row in report.probes if row.result is None]
     line = f"findings: {by_severity or 'none'}; {report.probes_run} probes were run"
     if report.probes_run:
@@ -66,23 +65,19 @@ def split_lines(report: AuditReport) -> list[str]:
 
 def probe_table(report: AuditReport) -> pd.DataFrame:
     """Scores of the probes as text, a row for each probe that was run."""
-    rows = []
-    for row in report.probes:
-        if row.result is None:
-            continue
-        score, test = row.result.score, row.result.test
-        rows.append(
-            {
-                "probe": row.check.title,
-                "AUC [95% CI]": interval_text(score.auc, list(score.auc_interval)),
-                "accuracy": f"{score.accuracy:.3f}",
-                "p": f"{row.result.p_value:.3f}",
-                "corrected p": f"{row.adjusted_p_value:.3f}",
-                "test split": f"{test.correct}/{test.n}" if test else "-",
-                "its AUC": f"{test.auc:.3f}" if test else "-",
-            }
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            "probe": row.check.title,
+            "AUC [95% CI]": interval_text(result.score.auc, list(result.score.auc_interval)),
+            "accuracy": f"{result.score.accuracy:.3f}",
+            "p": f"{result.p_value:.3f}",
+            "corrected p": f"{row.adjusted_p_value:.3f}",
+            "test split": f"{result.test.correct}/{result.test.n}" if result.test else "-",
+            "its AUC": f"{result.test.auc:.3f}" if result.test else "-",
+        }
+        for row in report.probes
+        if (result := row.result)
+    )
 
 
 def model_table(results: dict) -> pd.DataFrame:

@@ -63,17 +63,12 @@ def _extension(seen: Sequence[Observation]) -> Features:
 
 
 def _mode(seen: Sequence[Observation]) -> Features:
-    return Features(
-        facts=[
-            (
-                f"format is {o.format}",
-                f"mode is {o.mode}",
-                f"{o.bit_depth} bits per channel",
-                f"{o.format} of mode {o.mode} with {o.bit_depth} bits per channel",
-            )
-            for o in seen
-        ]
-    )
+    facts = []
+    for o in seen:
+        depth = f"{o.bit_depth} bits per channel"
+        combined = f"{o.format} of mode {o.mode} with {depth}"
+        facts.append((f"format is {o.format}", f"mode is {o.mode}", depth, combined))
+    return Features(facts=facts)
 
 
 def _metadata(seen: Sequence[Observation]) -> Features:

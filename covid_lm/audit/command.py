@@ -37,7 +37,12 @@ def run_audit(
         InputError: the data, the model or the output folder can't be used.
     """
     if output is not None:
-        _make_folder(output)
+        try:
+            os.makedirs(output, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"--output={output}: can't create this folder ({error.strerror}); choose another"
+            ) from None
     dataset = load_dataset(dataset_name, data_dir)
     progress = sys.stderr.isatty()
     report = audit_dataset(dataset, seed, progress=progress)
@@ -47,18 +52,9 @@ def run_audit(
         report = report.with_model(*check_model(model, dataset, report.observations, progress))
     print(text_summary(report))
     if output is not None:
-        write_json(os.path.join(output, "audit.json"), json_report(report))
-        page = os.path.join(output, "audit.html")
+        data, page = (os.path.join(output, name) for name in ("audit.json", "audit.html"))
+        write_json(data, json_report(report))
         write_text(page, html_report(report))
-        print(f"\nwritten: {os.path.join(output, 'audit.json')}, {page}")
+        print(f"\nwritten: {data}, {page}")
     high = any(finding.severity == "high" for finding in report.findings)
     return HIGH_FINDING if fail_on == "high" and high else 0
-
-
-def _make_folder(path: str) -> None:
-    try:
-        os.makedirs(path, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--output={path}: can't create this folder ({error.strerror}); choose another"
-        ) from None

@@ -16,7 +16,7 @@ from covid_lm.audit.features.observations import Observation, Unreadable, observ
 from covid_lm.audit.findings import Finding, probe_findings, ranked
 from covid_lm.audit.probes import PERMUTATIONS, Labels, ProbeResult, run_probe
 from covid_lm.data.records import ImageDataset, ImageRecord
-from covid_lm.data.splits import SplitSummary, split_summaries
+from covid_lm.data.splits import SplitSummary, class_groups, split_summaries
 from covid_lm.errors import InputError
 
 MIN_GROUPS = 8
@@ -88,26 +88,24 @@ def audit_dataset(
     Raises:
         InputError: fewer than two classes, or no file that can be decoded.
     """
-    if len(dataset.classes) < 2:
+    classes = dataset.classes
+    if len(classes) < 2:
         raise InputError(f"{dataset.name}: has one class only; an audit needs two")
     seen, unreadable = observe_all(dataset.records, progress)
     if not seen:
-        raise InputError(
-            f"{unreadable[0].record.path}: can't be decoded ({unreadable[0].reason}), "
-            "nor can any other file"
-        )
+        path, reason = unreadable[0].record.path, unreadable[0].reason
+        raise InputError(f"{path}: can't be decoded ({reason}), nor can any other file")
     pairs = find_duplicates(seen)
     groups = independent_groups([o.record.patient for o in seen], pairs)
-    probed, not_probed = _choose_probed(seen, groups, dataset.classes)
-    rows, findings = _probe(
-        [seen[i] for i in probed], groups[probed], dataset.classes, seed, permutations, progress
-    )
-    summaries = split_summaries([o.record for o in seen], len(dataset.classes))
+    probed, not_probed = _choose_probed(seen, groups, classes)
+    files = [seen[i] for i in probed]
+    rows, findings = _probe(files, groups[probed], classes, seed, permutations, progress)
+    summaries = split_summaries([o.record for o in seen], len(classes))
     own_test = has_own_test_split(dataset.name, dataset.records)
-    structure = structure_findings(seen, unreadable, pairs, summaries, dataset.classes, own_test)
+    structure = structure_findings(seen, unreadable, pairs, summaries, classes, own_test)
     return AuditReport(
         dataset=dataset.name,
-        classes=dataset.classes,
+        classes=classes,
         observations=tuple(seen),
         unreadable=tuple(unreadable),
         splits=tuple(summaries),
@@ -131,7 +129,7 @@ def _choose_probed(
 ) -> tuple[np.ndarray, str]:
     """Indices of the files to probe, and the reason why others are left out."""
     labels = np.array([o.record.label for o in seen])
-    counts = [len(np.unique(groups[labels == k])) for k in range(len(classes))]
+    counts = class_groups(labels, groups, len(classes))
     small = [k for k, count in enumerate(counts) if count < MIN_GROUPS]
     if not small:
         return np.arange(len(seen)), ""

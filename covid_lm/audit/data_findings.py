@@ -1,7 +1,8 @@
 """Findings that need no probe: duplicates, shared patients, class balance and unusable files."""
 
 import collections
-from collections.abc import Collection, Sequence
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from scipy import stats
@@ -11,6 +12,7 @@ from covid_lm.audit.features.container import extension_mismatch
 from covid_lm.audit.features.names import shared_name_sources, shared_patients
 from covid_lm.audit.features.observations import Observation, Unreadable
 from covid_lm.audit.findings import MAX_EXAMPLES, Finding, share_severity, short_path
+from covid_lm.data.records import ImageRecord
 from covid_lm.data.splits import SplitSummary
 from covid_lm.evaluation.statistics import wilson_interval
 
@@ -29,19 +31,18 @@ def structure_findings(
     """Findings on the structure of a data set, the most specific first.
 
     Args:
-        seen: the readable files.
-        unreadable: the other files.
+        seen, unreadable: the files that could be decoded, and the others.
         pairs: duplicates, as indices into `seen`.
-        summaries: counts of each split.
-        classes: names of the classes.
+        summaries, classes: counts of each split, and names of the classes.
         own_test: whether the data set comes with a test split.
     """
+    across, opposite, within = _duplicate_findings(seen, pairs)
     found = [
         _patients_across_splits(seen),
-        _duplicates_across_splits(seen, pairs),
-        _opposite_labels(seen, pairs),
+        across,
+        opposite,
         _name_stems_across_splits(seen),
-        _duplicates_within_split(seen, pairs),
+        within,
         _extension_mismatches(seen),
         _unreadable_files(unreadable, len(seen), classes),
         _class_balance(summaries, classes),
@@ -68,34 +69,38 @@ def _finding_on_files(
     seen: Sequence[Observation],
     files: Collection[int],
     pairs: Sequence[DuplicatePair] = (),
-    test_files: Collection[int] | None = None,
     **fields: str,
 ) -> Finding | None:
-    """A finding on some of the files, or on `test_files` among the test images; None without files.
-
-    `fields` are the finding's other attributes.
-    """
+    """A finding on some of the files, with the other `fields`; None if there are no files."""
     if not files:
         return None
-    if test_files is None:
-        effect = _share_effect("share of the images", len(files), len(seen))
-    else:
-        total = max(len(_test_files(seen)), 1)
-        effect = _share_effect("share of the test images", len(test_files), total)
     return Finding(
-        effect=effect,
+        effect=_share_effect("share of the images", len(files), len(seen)),
         examples=tuple(seen[i].record.path for i in sorted(files)[:MAX_EXAMPLES]),
         pairs=tuple((p.first, p.second) for p in pairs[:MAX_PAIRS]),
         **fields,
     )
 
 
-def _test_files(seen: Sequence[Observation]) -> set[int]:
-    return {i for i, observation in enumerate(seen) if observation.record.split == "test"}
+def _overlap_finding(
+    seen: Sequence[Observation],
+    files: Collection[int],
+    before: str,
+    after: str,
+    pairs: Sequence[DuplicatePair] = (),
+    **fields: str,
+) -> Finding | None:
+    """A finding on files that link several splits, with the test images among them as its effect.
 
-
-def _overlap_severity(affected: Collection[int], test: Collection[int]) -> str:
-    return share_severity(len(affected) / len(test)) if affected else "low"
+    `before` and `after` surround "3 of 20 test images" in the summary.
+    """
+    test = {i for i, observation in enumerate(seen) if observation.record.split == "test"}
+    affected = len(test.intersection(files))
+    severity = share_severity(affected / len(test)) if affected else "low"
+    summary = f"{before}{affected} of {len(test)} test images{after}"
+    finding = _finding_on_files(seen, files, pairs, severity=severity, summary=summary, **fields)
+    effect = _share_effect("share of the test images", affected, max(len(test), 1))
+    return finding and dataclasses.replace(finding, effect=effect)
 
 
 def _listed(texts: Sequence[str], shown: int) -> str:
@@ -105,112 +110,96 @@ def _listed(texts: Sequence[str], shown: int) -> str:
 
 def _patients_across_splits(seen: Sequence[Observation]) -> Finding | None:
     shared = shared_patients([observation.record for observation in seen])
-    files, test = {i for source in shared for i in source.files}, _test_files(seen)
     names = [f"{source.name} ({' and '.join(source.splits)})" for source in shared]
-    return _finding_on_files(
+    return _overlap_finding(
         seen,
-        files,
-        test_files=files & test,
+        {i for source in shared for i in source.files},
         check="patients_across_splits",
         title="patients in several splits",
-        severity=_overlap_severity(files & test, test),
         leakage_class="L3.2",
-        summary=f"{len(shared)} patient(s) have images in several splits; {len(files & test)} of "
-        f"{len(test)} test images are theirs: {_listed(names, 5)}.",
+        before=f"{len(shared)} patient(s) have images in several splits; ",
+        after=f" are theirs: {_listed(names, 5)}.",
         advice="Split by patient: move all images of a patient into one split.",
     )
 
 
 def _name_stems_across_splits(seen: Sequence[Observation]) -> Finding | None:
     shared = shared_name_sources([observation.record for observation in seen])
-    files, test = {i for source in shared for i in source.files}, _test_files(seen)
     names = [
         f"{source.name} ({' and '.join(source.splits)}, {len(source.patients)} patients by the "
         "metadata)"
         for source in shared
     ]
-    severity = _overlap_severity(files & test, test)
-    return _finding_on_files(
+    finding = _overlap_finding(
         seen,
-        files,
-        test_files=files & test,
+        {i for source in shared for i in source.files},
         check="name_stems_across_splits",
         title="file names that suggest one source in several splits",
-        severity="medium" if severity == "high" else severity,  # a name is no proof
         leakage_class="L3.2",
-        summary=f"{len(shared)} name stem(s) occur in several splits; {len(files & test)} of "
-        f"{len(test)} test images have such a name: {_listed(names, 5)}.",
+        before=f"{len(shared)} name stem(s) occur in several splits; ",
+        after=f" have such a name: {_listed(names, 5)}.",
         advice="Check whether these files show one patient; if so, move them into one split.",
     )
+    if finding and finding.severity == "high":  # a name is no proof
+        return dataclasses.replace(finding, severity="medium")
+    return finding
 
 
-def _describe_pairs(seen: Sequence[Observation], pairs: Sequence[DuplicatePair]) -> str:
-    texts = [
-        f"{short_path(seen[p.first].record.path)} = {short_path(seen[p.second].record.path)} "
-        f"(r = {p.correlation:.3f})"
-        for p in pairs
+def _duplicate_findings(
+    seen: Sequence[Observation], pairs: Sequence[DuplicatePair]
+) -> list[Finding | None]:
+    """Findings on duplicates across splits, with different labels, and within a split."""
+
+    def chosen(condition: Callable[[ImageRecord, ImageRecord], bool]) -> tuple:
+        """The pairs that meet a condition, their files, and a description."""
+        found = [p for p in pairs if condition(seen[p.first].record, seen[p.second].record)]
+        texts = [
+            f"{short_path(seen[p.first].record.path)} = {short_path(seen[p.second].record.path)} "
+            f"(r = {p.correlation:.3f})"
+            for p in found
+        ]
+        return found, {i for p in found for i in (p.first, p.second)}, _listed(texts, 4)
+
+    across, across_files, across_text = chosen(lambda a, b: a.split != b.split)
+    opposite, opposite_files, opposite_text = chosen(lambda a, b: a.label != b.label)
+    within, within_files, within_text = chosen(lambda a, b: a.split == b.split)
+    return [
+        _overlap_finding(
+            seen,
+            across_files,
+            pairs=across,
+            check="duplicates_across_splits",
+            title="duplicates across splits",
+            leakage_class="L1.4",
+            before="",
+            after=f" have a copy in another split ({len(across)} pair(s) across splits, "
+            f"{sum(p.exact for p in across)} of them exact): {across_text}.",
+            advice="Remove these images from the test split, and evaluate again.",
+        ),
+        _finding_on_files(
+            seen,
+            opposite_files,
+            opposite,
+            check="duplicates_opposite_labels",
+            title="duplicates with different labels",
+            severity="high" if len(opposite_files) / len(seen) >= 0.01 else "medium",
+            leakage_class="L1.4",
+            summary=f"{len(opposite)} pair(s) of one image with two labels: {opposite_text}.",
+            advice="Find out which label is correct, or remove both files.",
+        ),
+        _finding_on_files(
+            seen,
+            within_files,
+            within,
+            check="duplicates_within_split",
+            title="duplicates within a split",
+            severity="low",
+            leakage_class="L1.4",
+            summary=f"{len(within)} pair(s) within one split: {within_text}.",
+            advice="Keep one image of each pair, or treat a pair as one when you compute "
+            "intervals; neighbouring slices of one scan are found here, too.",
+        ),
     ]
-    return _listed(texts, 4)
-
-
-def _files_of(pairs: Sequence[DuplicatePair]) -> set[int]:
-    return {i for pair in pairs for i in (pair.first, pair.second)}
-
-
-def _duplicates_across_splits(
-    seen: Sequence[Observation], pairs: Sequence[DuplicatePair]
-) -> Finding | None:
-    across = [p for p in pairs if seen[p.first].record.split != seen[p.second].record.split]
-    files, test = _files_of(across), _test_files(seen)
-    return _finding_on_files(
-        seen,
-        files,
-        across,
-        test_files=files & test,
-        check="duplicates_across_splits",
-        title="duplicates across splits",
-        severity=_overlap_severity(files & test, test),
-        leakage_class="L1.4",
-        summary=f"{len(files & test)} of {len(test)} test images have a copy in another split "
-        f"({len(across)} pair(s) across splits, {sum(p.exact for p in across)} of them exact): "
-        f"{_describe_pairs(seen, across)}.",
-        advice="Remove these images from the test split, and evaluate again.",
-    )
-
-
-def _opposite_labels(seen: Sequence[Observation], pairs: Sequence[DuplicatePair]) -> Finding | None:
-    opposite = [p for p in pairs if seen[p.first].record.label != seen[p.second].record.label]
-    files = _files_of(opposite)
-    return _finding_on_files(
-        seen,
-        files,
-        opposite,
-        check="duplicates_opposite_labels",
-        title="duplicates with different labels",
-        severity="high" if len(files) / len(seen) >= 0.01 else "medium",
-        leakage_class="L1.4",
-        summary=f"{len(opposite)} pair(s) of one image under different labels: "
-        f"{_describe_pairs(seen, opposite)}.",
-        advice="Find out which label is correct, or remove both files.",
-    )
-
-
-def _duplicates_within_split(
-    seen: Sequence[Observation], pairs: Sequence[DuplicatePair]
-) -> Finding | None:
-    within = [p for p in pairs if seen[p.first].record.split == seen[p.second].record.split]
-    return _finding_on_files(
-        seen,
-        _files_of(within),
-        within,
-        check="duplicates_within_split",
-        title="duplicates within a split",
-        severity="low",
-        leakage_class="L1.4",
-        summary=f"{len(within)} pair(s) within one split: {_describe_pairs(seen, within)}.",
-        advice="Keep one image of each pair, or treat a pair as one when you compute intervals; "
-        "neighbouring slices of one scan are found here, too.",
-    )
 
 
 def _extension_mismatches(seen: Sequence[Observation]) -> Finding | None:

@@ -27,7 +27,7 @@ class Features:
 
 @dataclasses.dataclass(frozen=True)
 class DesignMatrix:
-    """Columns of zeros and ones, float32 [n, columns], and the statement that each stands for."""
+    """Columns of zeros and ones, float32 [n, columns], and the statement that each represents."""
 
     columns: np.ndarray
     names: tuple[str, ...]

@@ -96,8 +96,7 @@ def probe_findings(
 
     Args:
         probed: checks with their results, without constant features.
-        classes: names of the classes.
-        paths: paths of the probed files.
+        classes, paths: names of the classes, and paths of the probed files.
 
     Returns:
         The findings, and the adjusted p-value of every probe.
@@ -149,8 +148,5 @@ def _probe_finding(
 def _describe_marker(marker: Marker, classes: Sequence[str]) -> str:
     """Names the two classes in which the marker is most and least frequent."""
     order = sorted(range(len(classes)), key=lambda k: -marker.class_shares[k])
-    most, least = order[0], order[-1]
-    return (
-        f'"{marker.text}" holds for {marker.class_shares[most]:.0%} of {classes[most]} and '
-        f"{marker.class_shares[least]:.0%} of {classes[least]}"
-    )
+    most, least = (f"{marker.class_shares[k]:.0%} of {classes[k]}" for k in (order[0], order[-1]))
+    return f'"{marker.text}" holds for {most} and {least}'

@@ -2,15 +2,7 @@
 
 from collections.abc import Sequence
 
-from covid_lm.audit.audit_report import (
-    attribution_lines,
-    count_line,
-    dependence_line,
-    model_line,
-    model_table,
-    probe_table,
-    split_lines,
-)
+from covid_lm.audit import audit_report as text
 from covid_lm.audit.data_audit import AuditReport
 from covid_lm.audit.findings import LEAKAGE_CLASSES
 from covid_lm.audit.probes import FOLDS
@@ -23,24 +15,24 @@ THUMBNAIL_SIDE = 160
 
 def html_report(report: AuditReport) -> str:
     """Renders the page; it is well-formed XML, too."""
-    line = count_line(report)
+    line = text.count_line(report)
     scores = [row.result.score for row in report.probes if row.result]
     return render(
         "audit.html",
         title=f"Audit of {report.dataset}",
-        lines=[*split_lines(report), dependence_line(report), report.not_probed],
+        lines=[*text.split_lines(report), text.dependence_line(report), report.not_probed],
         count_line=line[:1].upper() + line[1:],
         findings=[
             (finding, [_pair(report, pair) for pair in finding.pairs])
             for finding in report.findings
         ],
         leakage_classes=LEAKAGE_CLASSES,
-        probes=probe_table(report),
+        probes=text.probe_table(report),
         intervals=[(score.auc, *score.auc_interval) for score in scores],
         folds=FOLDS,
-        model_line=model_line(report.model) if report.model else "",
-        model=model_table(report.model) if report.model else None,
-        attribution=attribution_lines(report.model) if report.model else [],
+        model_line=text.model_line(report.model) if report.model else "",
+        model=text.model_table(report.model) if report.model else None,
+        attribution=text.attribution_lines(report.model) if report.model else [],
         unreadable=[f"{item.record.path}: {item.reason}" for item in report.unreadable],
     )
 

@@ -3,8 +3,7 @@
 A probe is a ridge regression of the class indicators on binned features. It is scored out of fold
 on all the data, with no patient in both parts of a fold, and on the data set's own test split.
 Least squares fits any number of permuted labels in one matrix product, so every permutation is a
-complete cross-validation. (A test that permutes finished scores only would treat cross-validated
-predictions as independent, which they are not.)
+complete cross-validation: a permutation of finished scores would take these as independent.
 """
 
 import dataclasses
@@ -56,7 +55,7 @@ class Marker:
     """A column of the design matrix that correlates with the label.
 
     Attributes:
-        text: the statement that the column stands for.
+        text: the statement that the column represents.
         class_shares: for each class, the share of its files for which the statement holds.
         files: indices of the files for which it holds.
     """
@@ -124,17 +123,12 @@ def run_probe(
     num_groups = int(target.groups.max()) + 1
     folds = (rng.permutation(num_groups) % min(FOLDS, num_groups))[target.groups]
     model = FoldRidge(matrix.columns, folds)
-    truth = target.indicators(target.labels)
-    predictions, scores = model.predict(truth.astype(np.float32))
+    truth = target.indicators(target.labels).astype(np.float32)
+    predictions, scores = model.predict(truth)
     score = _score(predictions, scores, target, np.arange(len(truth)), rng)
     p_value, drawn = _permutation_test(matrix, target, model, scores, permutations, rng)
-    return ProbeResult(
-        score=score,
-        test=_test_score(matrix.columns, truth, target, rng),
-        p_value=p_value,
-        permutations=drawn,
-        markers=_markers(matrix, target),
-    )
+    test = _test_score(matrix.columns, truth, target, rng)
+    return ProbeResult(score, test, p_value, drawn, _markers(matrix, target))
 
 
 def _score(
@@ -145,21 +139,19 @@ def _score(
     rng: np.random.Generator,
 ) -> Score:
     labels = target.labels[files]
-    _, groups = np.unique(target.groups[files], return_inverse=True)
-    if target.num_classes == 2:
-        correct = (predictions[:, 0] > 0.5) == labels
-    else:
-        correct = predictions.argmax(axis=1) == labels
+    groups = np.unique(target.groups[files], return_inverse=True)[1]
+    binary = target.num_classes == 2
+    correct = (predictions[:, 0] > 0.5 if binary else predictions.argmax(axis=1)) == labels
     truth = target.indicators(labels)
-    rounded = np.round(scores.astype(float), 6)  # equal columns give equal scores
+    scores = np.round(scores.astype(float), 6)  # equal columns give equal scores
     return Score(
         n=len(labels),
         correct=int(correct.sum()),
         accuracy=float(correct.mean()),
         accuracy_interval=design_effect_interval(correct, groups),
         majority=float(np.bincount(labels).max() / len(labels)),
-        auc=float(areas_under_curve(rounded, truth)[0]),
-        auc_interval=bounded_area_interval(rounded, truth, groups, rng),
+        auc=float(areas_under_curve(scores, truth)[0]),
+        auc_interval=bounded_area_interval(scores, truth, groups, rng),
         design_effect=design_effect(correct, groups),
     )
 
@@ -170,9 +162,8 @@ def _test_score(
     test, train = np.flatnonzero(target.is_test), np.flatnonzero(~target.is_test)
     if len(np.unique(target.labels[test])) < target.num_classes or not len(train):
         return None
-    targets = truth[train].astype(np.float32)
-    scores = RidgeFit(columns[train]).predict(targets, columns[test])
-    return _score(scores + targets.mean(axis=0), scores, target, test, rng)
+    scores = RidgeFit(columns[train]).predict(truth[train], columns[test])
+    return _score(scores + truth[train].mean(axis=0), scores, target, test, rng)
 
 
 def permuted_labels(
@@ -184,15 +175,14 @@ def permuted_labels(
     """
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(groups[order]) > 0])
-    first = labels[order][starts]
-    pure = np.minimum.reduceat(labels[order], starts) == np.maximum.reduceat(labels[order], starts)
-    by_group = np.repeat(first[:, None], count, axis=1)
+    ordered = labels[order]
+    pure = np.minimum.reduceat(ordered, starts) == np.maximum.reduceat(ordered, starts)
+    by_group = np.tile(ordered[starts, None], count)
     by_group[pure] = rng.permuted(by_group[pure], axis=0)
     permuted = by_group[groups]
     for group in np.flatnonzero(~pure):
         members = np.flatnonzero(groups == group)
-        repeated = np.repeat(labels[members][:, None], count, axis=1)
-        permuted[members] = rng.permuted(repeated, axis=0)
+        permuted[members] = rng.permuted(np.tile(labels[members, None], count), axis=0)
     return permuted
 
 
@@ -239,8 +229,7 @@ def _mean_correlation(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 def _strongest(columns: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Largest absolute correlation of any column [n, d] with any class, float [permutations]."""
-    flat = standardized(truth).reshape(len(truth), -1)
-    largest = np.abs(columns.T @ flat).max(axis=0)
+    largest = np.abs(columns.T @ standardized(truth).reshape(len(truth), -1)).max(axis=0)
     return largest.reshape(truth.shape[1:]).max(axis=-1)
 
 
@@ -250,7 +239,7 @@ def _markers(matrix: DesignMatrix, target: Labels) -> tuple[Marker, ...]:
     markers = []
     for index in np.argsort(-strength, kind="stable")[:NUM_MARKERS]:
         column = matrix.columns[:, index] > 0
-        shares = [column[target.labels == k].mean() for k in range(target.num_classes)]
-        files = tuple(int(i) for i in np.flatnonzero(column))
-        markers.append(Marker(matrix.names[index], tuple(map(float, shares)), files))
+        shares = [float(column[target.labels == k].mean()) for k in range(target.num_classes)]
+        files = tuple(np.flatnonzero(column).tolist())
+        markers.append(Marker(matrix.names[index], tuple(shares), files))
     return tuple(markers)

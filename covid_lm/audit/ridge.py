@@ -29,15 +29,7 @@ class RidgeFit:
         self.factor = linalg.cho_factor(gram, overwrite_a=True)
 
     def predict(self, targets: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Fits the targets and predicts their difference from their means for new files.
-
-        Args:
-            targets: float32 [n, t].
-            columns: float32 [m, d], of the new files.
-
-        Returns:
-            float32 [m, t].
-        """
+        """Fits targets [n, t] and predicts them, minus their means, for columns [m, d]: [m, t]."""
         centred = targets - targets.mean(axis=0)
         if self.dual:
             weights = self.centred.T @ linalg.cho_solve(self.factor, centred)
@@ -66,11 +58,8 @@ class FoldRidge:
         these folds is negatively correlated with the label and would bias AUCs pooled over folds
         below 0.5. Scores are therefore predictions minus that mean.
 
-        Args:
-            targets: float32 [n, t].
-
         Returns:
-            Predictions and scores, float32 [n, t] each.
+            Predictions and scores, float32 [n, t] each, like the targets.
         """
         predictions, scores = np.empty_like(targets), np.empty_like(targets)
         for inside, fit in zip(self.insides, self.fits, strict=True):

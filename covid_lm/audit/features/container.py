@@ -9,19 +9,8 @@ from PIL import ExifTags, Image
 
 NUM_FIRST_BYTES = 64
 MAX_VALUE_LENGTH = 64
-EXTENSIONS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".jfif": "JPEG",
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
 _BITS = {"1": 1, "I": 32, "F": 32}
+_FORMATS = {"MPO": "JPEG"}  # a JPEG file of several images
 
 
 def extension(filename: str) -> str:
@@ -31,7 +20,8 @@ def extension(filename: str) -> str:
 
 def extension_mismatch(filename: str, image_format: str) -> bool:
     """True if the extension belongs to another format; an unknown extension matches any."""
-    return EXTENSIONS.get(extension(filename), image_format) != image_format
+    known = Image.registered_extensions().get(extension(filename), image_format)
+    return _FORMATS.get(known, known) != image_format
 
 
 def first_bytes(payload: bytes) -> tuple[str, ...]:
@@ -48,8 +38,8 @@ def first_bytes(payload: bytes) -> tuple[str, ...]:
 
 
 def image_format(image: Image.Image) -> str:
-    """Pillow's name of the format, with "JPEG" for JPEG files of several images, too."""
-    return "JPEG" if image.format == "MPO" else str(image.format)
+    """Pillow's name of the format; "JPEG" for JPEG files of several images, too."""
+    return _FORMATS.get(str(image.format), str(image.format))
 
 
 def bit_depth(payload: bytes, mode: str) -> int:

@@ -1,11 +1,11 @@
 """Features of the file's name and directory, and sources that several splits share."""
 
 import collections
-import dataclasses
 import functools
 import os
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def name_facts(filename: str) -> tuple[str, ...]:
     return tuple(sorted(facts))
 
 
-def natural_key(filename: str) -> tuple[tuple[bool, int, str], ...]:
+def _natural_key(filename: str) -> tuple[tuple[bool, int, str], ...]:
     """A sort key that puts "scan-9" before "scan-10"."""
     parts = re.findall(r"\d+|\D+", filename)
     return tuple((not p[0].isdigit(), int(p) if p.isdecimal() else 0, p) for p in parts)
@@ -47,7 +47,7 @@ def order_features(filenames: Sequence[str]) -> dict[str, np.ndarray]:
     The rank among all names in natural order, and the first and the last number in the stem (its
     last nine digits; -1 if there is none).
     """
-    keys = [natural_key(name) for name in filenames]
+    keys = [_natural_key(name) for name in filenames]
     ranks = {key: rank for rank, key in enumerate(sorted(set(keys)))}
     numbers = [re.findall(r"\d+", stem(name)) or ["-1"] for name in filenames]
     return {
@@ -68,16 +68,15 @@ def relative_directories(records: Sequence[ImageRecord]) -> list[str]:
     members = collections.defaultdict(list)
     for key, directory in zip(keys, directories, strict=True):
         members[key].append(directory)
-    roots = {key: functools.reduce(_common_path, found) for key, found in members.items()}
+    roots = {
+        key: functools.reduce(lambda a, b: os.path.commonpath([a, b]) if a and b else "", found)
+        for key, found in members.items()
+    }
     relative = [
         os.path.relpath(directory or ".", roots[key] or ".")
         for key, directory in zip(keys, directories, strict=True)
     ]
     return ["" if path == "." else path for path in relative]
-
-
-def _common_path(first: str, second: str) -> str:
-    return os.path.commonpath([first, second]) if first and second else ""
 
 
 def directory_features(records: Sequence[ImageRecord]) -> dict[str, np.ndarray]:
@@ -94,15 +93,10 @@ def directory_features(records: Sequence[ImageRecord]) -> dict[str, np.ndarray]:
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class SharedSource:
+class SharedSource(NamedTuple):
     """A patient, or a name stem, with files in several splits.
 
-    Attributes:
-        name: the patient's identifier, or the stem.
-        files: indices of its files.
-        splits: the splits of these files.
-        patients: identifiers of the patients of these files, where known.
+    `files` are indices; `patients` are the identifiers of these files' patients, where known.
     """
 
     name: str

@@ -106,14 +106,10 @@ def _observe_payload(record: ImageRecord, payload: bytes) -> Observation | Unrea
 def observe_all(
     records: Sequence[ImageRecord], progress: bool = False
 ) -> tuple[list[Observation], list[Unreadable]]:
-    """Reads all files, in parallel; results are in the order of the records.
-
-    Args:
-        records: the files.
-        progress: whether to show a progress bar on standard error.
+    """Reads all files in parallel, with a progress bar on standard error if wanted.
 
     Returns:
-        Observations of the readable files, and the unreadable files.
+        Observations of the readable files, and the unreadable files, in the order of the records.
     """
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         bar = {"desc": "reading images", "unit": "image", "disable": not progress}

@@ -6,6 +6,7 @@ mistaken for a property of the interior, or the reverse.
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 RING = 6
 BLOCK = 8
@@ -102,7 +103,4 @@ def _blockiness(steps: np.ndarray, offset: int) -> float:
 def _laplacian_energy(inner: np.ndarray) -> float:
     if min(inner.shape) < 3:
         return 0.0
-    laplacian = (
-        4 * inner[1:-1, 1:-1] - inner[:-2, 1:-1] - inner[2:, 1:-1] - inner[1:-1, :-2]
-    ) - inner[1:-1, 2:]
-    return float(np.mean(laplacian**2))
+    return float(np.mean(ndimage.laplace(inner)[1:-1, 1:-1] ** 2))

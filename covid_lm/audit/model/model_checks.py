@@ -1,6 +1,6 @@
 """Checks on a trained model: its predictions before and after edits of its input."""
 
-import dataclasses
+import collections
 import os
 from collections.abc import Callable, Sequence
 
@@ -38,35 +38,18 @@ MAX_ATTRIBUTED = 8
 BATCH_SIZE = 32
 
 
-def _same(payload: bytes) -> bytes:
-    return payload
-
-
-@dataclasses.dataclass(frozen=True)
-class Edit:
-    """An edit of the input, of the image file or of its name.
-
-    Attributes:
-        name: identifies the edit.
-        image: the edit of the image file.
-        rename: "keep", "exchange" (each file gets another file's name) or "blank".
-    """
-
-    name: str
-    image: Callable[[bytes], bytes] = _same
-    rename: str = "keep"
-
-
-EDITS = (
-    Edit(UNCHANGED),
-    Edit("names exchanged between files", rename="exchange"),
-    Edit("name blanked", rename="blank"),
-    Edit("metadata stripped", image_edits.without_metadata),
-    Edit(REENCODED, image_edits.reencoded),
-    Edit(BLANKED, image_edits.blanked),
-    Edit(BORDER, image_edits.only_border),
-    Edit("centre only", image_edits.only_centre),
-)
+# Edits by name: the edit of the image file, and that of its name ("keep" it, "exchange" it for
+# the name of another file, or "blank" it).
+EDITS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    UNCHANGED: (bytes, "keep"),
+    "names exchanged between files": (bytes, "exchange"),
+    "name blanked": (bytes, "blank"),
+    "metadata stripped": (image_edits.without_metadata, "keep"),
+    REENCODED: (image_edits.reencoded, "keep"),
+    BLANKED: (image_edits.blanked, "keep"),
+    BORDER: (image_edits.only_border, "keep"),
+    "centre only": (image_edits.only_centre, "keep"),
+}
 
 
 def check_model(
@@ -157,25 +140,23 @@ def _predict_edits(
     preprocessors = {policy: classifier.preprocessor(policy) for policy in policies}
     decode = preprocessors[policies[0]].decode  # the same for all policies
     names = [encoded_filename(record) for record in records]
-    renamed = {edit.name: edited_names(names, edit.rename, seed) for edit in EDITS}
-    parts: dict[str, dict[str, list]] = {
-        policy: {edit.name: [] for edit in EDITS} for policy in policies
-    }
+    renamed = {edit: edited_names(names, rename, seed) for edit, (_, rename) in EDITS.items()}
+    parts: dict = {policy: collections.defaultdict(list) for policy in policies}
     starts = range(0, len(records), BATCH_SIZE)
     for start in tqdm.tqdm(starts, desc="checking the model", disable=not progress):
         batch = slice(start, start + BATCH_SIZE)
         payloads = [record.read() for record in records[batch]]
         decoded = {
             image: decode(tf.constant([image(payload) for payload in payloads]))["pixels"]
-            for image in {edit.image for edit in EDITS}
+            for image in {image for image, _ in EDITS.values()}
         }
-        for edit in EDITS:
+        for edit, (image, _) in EDITS.items():
+            edited = (decoded[image], tf.constant(renamed[edit][batch]))
             for policy in policies:
-                names_of_batch = tf.constant(renamed[edit.name][batch])
-                tokens = preprocessors[policy].tokenize(decoded[edit.image], names_of_batch)
-                parts[policy][edit.name].append(predict_tokens(classifier, tokens, BATCH_SIZE))
+                tokens = preprocessors[policy].tokenize(*edited)
+                parts[policy][edit].append(predict_tokens(classifier, tokens, BATCH_SIZE))
     return {
-        policy: {name: np.concatenate(part) for name, part in edits.items()}
+        policy: {edit: np.concatenate(batches) for edit, batches in edits.items()}
         for policy, edits in parts.items()
     }
 
