@@ -1,6 +1,6 @@
-"""Cross-validation by patient over the training and validation images; test images have no part.
+"""Cross-validation by patient over the training and validation images.
 
-What it is for: to choose a recipe, and its number of epochs, without a look at the test split.
+It serves to choose a recipe, and its number of epochs, without using the test split.
 """
 
 import dataclasses
@@ -20,9 +20,10 @@ from covid_lm.models.classifier import predict_tokens
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
-from covid_lm.training.callbacks import StopOnNonFiniteLoss
-from covid_lm.training.inputs import training_decode, training_set
-from covid_lm.training.loop import compile_for_run
+from covid_lm.training.checkpoints import Progress
+from covid_lm.training.fine_tuning import compile_for_run
+from covid_lm.training.inputs import print_skipped, training_decode, training_set
+from covid_lm.training.loop import run_epochs
 from covid_lm.training.options import TrainingOptions
 
 
@@ -31,8 +32,8 @@ class FoldImages:
     """All images of the folds, decoded once, in one order.
 
     Attributes:
-        held_out: as the sequences take them.
-        training: as the training takes them; the same unless they are augmented.
+        held_out: in the size of the sequences.
+        training: in the size that training needs: larger if they are augmented.
     """
 
     held_out: DecodedRecords
@@ -45,20 +46,20 @@ def cross_validate(
     max_folds: int | None = None,
     output: str | None = None,
 ) -> dict:
-    """Trains a model for every fold, for all epochs, and asks it of the fold after each.
+    """Trains a model for every fold and evaluates it on the fold after each epoch.
 
     Args:
-        options: as for `training.train`; nothing stops a fold early.
-        num_folds: into how many parts patients are divided.
-        max_folds: how many of the folds are run, the first ones; all unless given.
-        output: file that receives what is returned, as JSON, after every fold anew.
+        options: as for `train`; no fold is stopped early.
+        num_folds: number of parts that the patients are divided into.
+        max_folds: number of folds to run, the first ones; all unless given.
+        output: file for the returned dict, as JSON, rewritten after every fold.
 
     Returns:
         `dataset`, `command`, `run` (the options), `machine`, `classes`, `images`, `patients`
         (known ones), `folds`, `folds_done`, and the keys of `fold_figures`.
 
     Raises:
-        InputError: options or data that can't be used.
+        InputError: unusable options or data.
         RunError: the loss became non-finite.
     """
     if output is not None and not os.path.isdir(os.path.dirname(output) or "."):
@@ -96,8 +97,7 @@ def _decode(options: TrainingOptions, dataset: ImageDataset) -> FoldImages:
     records = dataset.split("train", "val")
     classifier = build_classifier(options, dataset.classes)
     held_out = decode_records(records, classifier.preprocessor().decode, options.skip_invalid)
-    for record in held_out.skipped:
-        print(f"skipped, can't be decoded: {record.path}")
+    print_skipped(held_out)
     if options.augment == "none":
         return FoldImages(held_out, held_out)
     decode = training_decode(classifier, options)
@@ -107,32 +107,39 @@ def _decode(options: TrainingOptions, dataset: ImageDataset) -> FoldImages:
 def _run_fold(
     options: TrainingOptions, classes: tuple[str, ...], images: FoldImages, held_out: np.ndarray
 ) -> FoldResult:
-    """As `training.train` begins and `fitting.fit` trains, on the images of the other folds."""
+    """Trains on the images of the other folds, as `train` does, and predicts after each epoch."""
     keras.utils.set_random_seed(options.seed)
     classifier = build_classifier(options, classes)
     rest = np.setdiff1d(np.arange(len(images.training.records)), held_out)
-    training = training_set(classifier, images.training.rows(rest), options)
-    asked = images.held_out.rows(held_out).tokenize(classifier.preprocessor())
-    length = asked.tokens["token_ids"].shape[1] if classifier.reads_tokens else 0
+    source = training_set(classifier, images.training.rows(rest), options)
+    test = images.held_out.rows(held_out).tokenize(classifier.preprocessor())
+    length = test.tokens["token_ids"].shape[1] if classifier.reads_tokens else 0
     batch_size = global_batch_size(
         options.backbone, options.batch_size, len(rest), num_replicas=1, length=length
     )
-    compile_for_run(classifier.logits, options, training.steps(batch_size))
-    probabilities, losses = [], []
-    for epoch in range(options.epochs):
-        history = classifier.logits.fit(
-            training.epoch(batch_size, options.seed, epoch),
-            initial_epoch=epoch,
-            epochs=epoch + 1,
-            callbacks=[StopOnNonFiniteLoss()],
-            shuffle=False,  # they are in the epoch's order already
-            verbose=0,
-        ).history
-        losses.append(float(history["loss"][-1]))
-        probabilities.append(predict_tokens(classifier, asked.tokens))
-        correct = np.mean(probabilities[-1].argmax(axis=1) == asked.labels)
+    compile_for_run(classifier.logits, options, source.steps(batch_size))
+    probabilities: list[np.ndarray] = []
+
+    def validate() -> dict[str, float]:
+        probabilities.append(predict_tokens(classifier, test.tokens))
+        return {"held_out": float(np.mean(probabilities[-1].argmax(axis=1) == test.labels))}
+
+    def print_epoch(progress: Progress) -> None:
+        metrics = progress.history[-1]
         print(
-            f"epoch {epoch + 1}/{options.epochs}: loss {losses[-1]:.4f}, held out {correct:.4f}",
+            f"epoch {progress.epoch}/{options.epochs}: loss {metrics['loss']:.4f}, "
+            f"held out {metrics['held_out']:.4f}",
             flush=True,
         )
+
+    progress = run_epochs(
+        classifier.logits,
+        source,
+        batch_size,
+        options.epochs,
+        options.seed,
+        validate,
+        print_epoch,
+    )
+    losses = [metrics["loss"] for metrics in progress.history]
     return FoldResult(held_out, np.stack(probabilities), losses)

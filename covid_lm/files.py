@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 
 def is_remote(path: str) -> bool:
@@ -137,9 +137,14 @@ def remove_tree(path: str) -> None:
             gfile.rmtree(path)
 
 
-def copy_tree_to_store(source: str, target: str, last: str) -> None:
-    """Copies a local or remote directory to a store, the file named `last` after all others."""
-    paths = sorted(files_below(source), key=lambda path: os.path.basename(path) == last)
+def copy_tree_to_store(source: str, target: str, last: str, left_out: Collection[str] = ()) -> None:
+    """Copies a local or remote directory to a store, the file named `last` after all others.
+
+    Args:
+        left_out: paths in `source` that are not copied.
+    """
+    paths = [path for path in files_below(source) if path not in left_out]
+    paths.sort(key=lambda path: os.path.basename(path) == last)
     for path in paths:
         copy = os.path.join(target, os.path.relpath(path, source))
         make_directories(os.path.dirname(copy))

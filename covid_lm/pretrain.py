@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import os
-import sys
 import time
 
 import keras
@@ -13,31 +12,35 @@ import tensorflow as tf
 from covid_lm.backbones.vocabulary import SPECIAL_TOKENS
 from covid_lm.backbones.weights.config import select_backbone
 from covid_lm.data import load_dataset
-from covid_lm.data.unlabelled import unlabelled_images
+from covid_lm.data.unlabelled import held_out_digests, unlabelled_records
 from covid_lm.environment import commit, machine, machine_line
 from covid_lm.errors import InputError
 from covid_lm.evaluation.token_baselines import trivial_figures
-from covid_lm.files import write_json
+from covid_lm.files import write_json, write_json_lines
 from covid_lm.layers.token_masking import TokenMasking, masked_count
 from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.models.masked_lm_metrics import masked_token_loss, masked_token_metrics
 from covid_lm.models.preprocessor import Preprocessor
-from covid_lm.pipeline.decoded import decode_records
+from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.pipeline.masked import MaskedTokens
 from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS
-from covid_lm.training.callbacks import DropoutByEpoch, EpochEnd, StopOnNonFiniteLoss
+from covid_lm.training.batch_size import global_batch_size
+from covid_lm.training.checkpoints import Progress, resume
 from covid_lm.training.devices import choose_strategy, describe
-from covid_lm.training.optimizer import SummedAdamW, paper_optimizer
+from covid_lm.training.loop import run_epochs
+from covid_lm.training.optimizer import paper_optimizer
 from covid_lm.training.options import PretrainingOptions
-from covid_lm.training.pretraining_checkpoint import restore_epoch, resumable_run
-from covid_lm.training.pretraining_config import settle_config
+from covid_lm.training.pretraining_log import epoch_line, epoch_table
+from covid_lm.training.run_directory import resumed_config, staged_run
+from covid_lm.training.termination import Termination
 
+RESOLVED = ("batch_size", "training_images", "validation_images")  # that a resumed run must match
 Tokens = dict[str, np.ndarray]  # int32 [images, length] by name
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainingResult:
-    """A finished run: the directory for `--weights`, and what `metrics.json` holds."""
+    """A finished run: the directory for `--weights`, and the content of `metrics.json`."""
 
     weights_dir: str
     metrics: dict
@@ -47,54 +50,61 @@ class PretrainingResult:
 def pretrain(
     options: PretrainingOptions, strategy: tf.distribute.Strategy | None = None
 ) -> PretrainingResult:
-    """Pre-trains, or goes on where a run of the same name was interrupted.
+    """Pre-trains, and writes the weights after the last epoch.
 
-    A run that goes on gives what it would have given at once. Its weights are those of the last
-    epoch; the validation images are only measured on, and test images are not used at all.
+    Resumes an unfinished run of the same name, if there is one. Validation images are only
+    measured on, and test images are not used.
 
     Args:
-        options: what to train, on what, and where.
-        strategy: where instead, whatever the options say.
+        strategy: overrides the devices that `options` name.
 
     Raises:
-        InputError: options or data that can't be used, or not those of the run that is there.
-        RunError: no such device, or the loss became non-finite.
+        InputError: unusable options or data, or an unfinished run with other ones.
+        RunError: no such device, the loss became non-finite, or a file can't be written.
+        Terminated: SIGTERM arrived, and the state was saved.
     """
     started = time.monotonic()
-    weights_dir = os.path.join(options.model_dir, "weights")
     if strategy is None:
         strategy = choose_strategy(
             options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout
         )
-    with resumable_run(options.model_dir) as run_dir, strategy.scope():
+    weights_dir = os.path.join(options.model_dir, "weights")
+    with (
+        Termination() as termination,
+        staged_run(options.model_dir, "pretraining") as staged,
+        strategy.scope(),
+    ):
         keras.utils.set_random_seed(options.seed)
         backbone, vocabulary = select_backbone(options.backbone, options.weights)
         preprocessor = Preprocessor(
             vocabulary=vocabulary, policy=options.policy, **LAYOUTS[options.layout]
         )
-        sequences = read_sequences(options, preprocessor)
-        batch_size = settle_config(options, sequences, run_dir, strategy.num_replicas_in_sync)
+        images = decode_images(options, preprocessor)
+        sequences = {split: x.tokenize(preprocessor).tokens for split, x in images.items()}
         masking = build_masking(sequences["train"], preprocessor, options.mask_rate)
+        length = sequences["train"]["token_ids"].shape[1]
+        run = _run_config(options, images, length, strategy)
+        run = resumed_config(staged, run, options, RESOLVED, "pretraining")
+        write_json(os.path.join(staged, "config.json"), {"pretraining": run})
         language_model = MaskedLanguageModel(
             backbone,
             vocabulary,
             masking.word_ids,
-            length=sequences["train"]["token_ids"].shape[1],
+            length=length,
             num_masked=masking.num_masked,
             dtype_policy=DTYPE_POLICIES[options.dtype],
         )
         has_head = options.weights is not None and language_model.load(options.weights)
-        _print_plan(options, language_model, masking, has_head, batch_size, describe(strategy))
+        _print_plan(options, language_model, masking, has_head, run)
         trivial = trivial_figures(sequences, masking.word_ids)
-        masked = {
-            split: MaskedTokens(tokens, masking, options.seed)
-            for split, tokens in sequences.items()
-        }
-        history = fit(language_model, masked, trivial, batch_size, options, run_dir)
+        masked = {split: MaskedTokens(tokens, masking) for split, tokens in sequences.items()}
+        history = fit(
+            language_model, masked, trivial, run["batch_size"], options, staged, termination
+        )
         language_model.save(weights_dir)
         metrics = {
             "datasets": list(options.datasets),
-            "images": {split: len(tokens["token_ids"]) for split, tokens in sequences.items()},
+            "images": {split: len(decoded.records) for split, decoded in images.items()},
             "words": len(masking.word_ids),
             "trivial_predictors": trivial,
             "epochs": history,
@@ -103,37 +113,41 @@ def pretrain(
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "machine": machine_line(machine()),
         }
-        write_json(os.path.join(run_dir, "metrics.json"), metrics)
+        write_json(os.path.join(staged, "metrics.json"), metrics)
     return PretrainingResult(weights_dir, metrics, time.monotonic() - started)
 
 
-def read_sequences(options: PretrainingOptions, preprocessor: Preprocessor) -> dict[str, Tokens]:
-    """The sequences of all data sets' training images ("train") and, if any, validation ("val").
+def decode_images(
+    options: PretrainingOptions, preprocessor: Preprocessor
+) -> dict[str, DecodedRecords]:
+    """All data sets' training images ("train") and, if any, validation images ("val").
 
     Raises:
         InputError: no training images, or one that can't be decoded.
     """
     datasets = [load_dataset(name, directory) for name, directory in options.sources]
-    images = unlabelled_images(datasets, options.max_images)
-    if not images.train:
-        raise InputError("--dataset: no training images that aren't test images too; add some")
-    for record in images.left_out:
-        print(f"left out, it is a test image too: {record.path}")
-    sequences = {}
+    held_out = held_out_digests(datasets)
+    images = {}
     for split in ("train", "val"):
-        records = getattr(images, split)
-        if records:
-            decoded = decode_records(records, preprocessor.decode, options.skip_invalid)
-            for record in decoded.skipped:
-                print(f"skipped, can't be decoded: {record.path}")
-            sequences[split] = decoded.tokenize(preprocessor).tokens
-    counts = ", ".join(f"{len(x['token_ids'])} {split}" for split, x in sequences.items())
+        records = unlabelled_records(datasets, split, options.max_images)
+        if not records:
+            continue
+        decoded = decode_records(records, preprocessor.decode, options.skip_invalid, held_out)
+        for record in decoded.left_out:
+            print(f"left out, it is a test image too: {record.path}")
+        for record in decoded.skipped:
+            print(f"skipped, can't be decoded: {record.path}")
+        if decoded.records:
+            images[split] = decoded
+    if "train" not in images:
+        raise InputError("--dataset: no training images that aren't test images too; add some")
+    counts = ", ".join(f"{len(x.records)} {split}" for split, x in images.items())
     print(f"{' + '.join(options.datasets)}: images {counts}; none of a test split")
-    return sequences
+    return images
 
 
 def build_masking(tokens: Tokens, preprocessor: Preprocessor, rate: float) -> TokenMasking:
-    """A `TokenMasking` of all words that images and names can hold but the special tokens.
+    """A `TokenMasking` of all words that images and names can hold, without special tokens.
 
     It has as many slots as the sequence with the most such words needs.
     """
@@ -157,46 +171,71 @@ def fit(
     batch_size: int,
     options: PretrainingOptions,
     run_dir: str,
+    termination: Termination,
 ) -> list[dict]:
-    """Trains the epochs that the run still lacks.
+    """Trains the remaining epochs of the run in `run_dir`; raises as `run_epochs`.
 
     Returns:
-        One entry per epoch, those of earlier calls first.
-
-    Raises:
-        InputError: the run's checkpoint can't be loaded.
-        RunError: the loss became non-finite.
+        One `epoch_line` for each epoch.
     """
     model = language_model.model
     model.compile(
-        # Of a tied embedding, devices have sums of their own: only the squares of all of them
-        # summed up don't depend on the number of devices.
-        optimizer=paper_optimizer(options.learning_rate, kind=SummedAdamW),
+        optimizer=paper_optimizer(options.learning_rate),
         loss=masked_token_loss,
         metrics=masked_token_metrics(),
         jit_compile=False,
     )
-    history = restore_epoch(run_dir, model)
-    first = len(history)
-    if first:
-        print(f"goes on after epoch {first}")
-    training = sequences["train"]
-    if first < options.epochs:
-        model.fit(
-            training.epochs(batch_size, first, options.epochs),
-            steps_per_epoch=training.steps(batch_size),
-            initial_epoch=first,
-            epochs=options.epochs,
-            validation_data=sequences["val"].batches(batch_size) if "val" in sequences else None,
-            callbacks=[
-                StopOnNonFiniteLoss(),
-                DropoutByEpoch(language_model.encoder, options.seed),
-                EpochEnd(run_dir, history, trivial),
-            ],
-            shuffle=False,  # the batches are shuffled already
-            verbose=1 if sys.stdout.isatty() else 0,
-        )
-    return history
+    checkpoints, progress = resume(run_dir, model)
+
+    def validate() -> dict[str, float]:
+        # Without a `val_loss`, which would stop the training early.
+        if "val" not in sequences:
+            return {}
+        batches = sequences["val"].once(batch_size, options.seed)
+        metrics = model.evaluate(batches, verbose=0, return_dict=True)
+        return {f"val_{name}": float(value) for name, value in metrics.items() if name != "loss"}
+
+    def on_epoch_end(progress: Progress) -> None:
+        lines = [epoch_line(metrics, trivial) for metrics in progress.history]
+        write_json_lines(os.path.join(run_dir, "metrics.jsonl"), lines)
+        print(epoch_table(lines[-1], trivial), flush=True)
+
+    progress = run_epochs(
+        model,
+        sequences["train"],
+        batch_size,
+        options.epochs,
+        options.seed,
+        validate,
+        on_epoch_end,
+        checkpoints,
+        progress,
+        termination,
+    )
+    return [epoch_line(metrics, trivial) for metrics in progress.history]
+
+
+def _run_config(
+    options: PretrainingOptions,
+    images: dict[str, DecodedRecords],
+    length: int,
+    strategy: tf.distribute.Strategy,
+) -> dict:
+    """The section `pretraining` of `config.json`."""
+    batch_size = global_batch_size(
+        options.backbone,
+        options.batch_size,
+        len(images["train"].records),
+        strategy.num_replicas_in_sync,
+        length=length,
+    )
+    return {
+        **dataclasses.asdict(options),
+        "batch_size": batch_size,
+        "training_images": images["train"].summary,
+        "validation_images": images["val"].summary if "val" in images else None,
+        "devices": describe(strategy),
+    }
 
 
 def _print_plan(
@@ -204,16 +243,15 @@ def _print_plan(
     language_model: MaskedLanguageModel,
     masking: TokenMasking,
     has_head: bool,
-    batch_size: int,
-    devices: str,
+    run: dict,
 ) -> None:
     weights = options.weights or "random weights"
     head = f"masked-LM head {'from there' if has_head else 'from random weights'}"
     parameters = language_model.model.count_params()
     print(f"{options.backbone}: {parameters:,} parameters, {weights}, {head}")
     print(
-        f"names {options.policy}, layout {options.layout}, batch size {batch_size} on "
-        f"{devices}; "
+        f"names {options.policy}, layout {options.layout}, "
+        f"batch size {run['batch_size']} on {run['devices']}; "
         f"{options.mask_rate:.0%} of each sequence's words masked (at most {masking.num_masked}), "
         f"exact softmax over the {len(masking.word_ids)} words that images and names can hold"
     )

@@ -1,4 +1,4 @@
-"""A training run from flags to a verified export."""
+"""Training runs: from options to a verified export."""
 
 import dataclasses
 import datetime
@@ -30,9 +30,9 @@ from covid_lm.serving.saved_model import export_classifier
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
 from covid_lm.training.devices import choose_strategy, describe
+from covid_lm.training.fine_tuning import fit_classifier
 from covid_lm.training.inputs import decode_splits
 from covid_lm.training.jax.launcher import fit_in_jax
-from covid_lm.training.loop import fit
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.run_directory import read_run, resumed_config, staged_run, write_samples
 from covid_lm.training.termination import Termination
@@ -40,7 +40,16 @@ from covid_lm.training.termination import Termination
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """A finished run: where it is, the content of its `metrics.json`, the proof of its export."""
+    """A finished run.
+
+    Attributes:
+        model_dir: `saved_models/NAME`.
+        version_dir: of the export.
+        metrics: the content of `metrics.json`.
+        export_difference: the largest absolute difference between a probability of the export and
+            the model's.
+        seconds: of the run, since this process started it.
+    """
 
     model_dir: str
     version_dir: str
@@ -49,47 +58,21 @@ class TrainingResult:
     seconds: float
 
 
-# What a run's result depends on, and so what the flags that resume it must repeat. Where it runs is
-# not among it; what the data directory holds is.
-DECISIVE = (
-    "backend",
-    "dataset",
-    "max_images",
-    "training_images",
-    "backbone",
-    "weights",
-    "protocol",
-    "layout",
-    "image_size",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "schedule",
-    "weight_decay",
-    "label_smoothing",
-    "augment",
-    "dtype",
-    "early_stopping",
-    "seed",
-)
-
-
 def train(
     options: TrainingOptions, strategy: tf.distribute.Strategy | None = None
 ) -> TrainingResult:
-    """Trains, evaluates on the whole test split, exports and verifies the export.
+    """Trains, evaluates on the test split, exports, and verifies the export.
 
-    Goes on with an unfinished run of the same name, if there is one.
+    Resumes an unfinished run of the same name, if there is one.
 
     Args:
-        options: what to train, on what, and where.
-        strategy: where instead, whatever the options say.
+        strategy: overrides the devices that `options` name.
 
     Raises:
-        InputError: options or data that can't be used.
+        InputError: unusable options or data.
         RunError: no such device, the loss became non-finite, or the export can't be written or
             verified.
-        Terminated: SIGTERM came, and the run is saved.
+        Terminated: SIGTERM arrived, and the state was saved.
     """
     started = time.monotonic()
     if strategy is None:
@@ -98,15 +81,17 @@ def train(
         with strategy.scope():
             dataset, classifier, images = _prepare(options)
             run = _run_config(options, strategy, images["train"])
-            run = resumed_config(staged, run, DECISIVE)
+            run = resumed_config(staged, run, options, ("batch_size", "training_images"))
             save_config(classifier, staged, run)
             _print_plan(classifier, dataset, images, options, run)
             if options.backend == "jax":
                 fit_in_jax(classifier, images, run["batch_size"], options, staged)
             else:
-                fit(classifier, images, run["batch_size"], options, staged, termination)
+                fit_classifier(classifier, images, run["batch_size"], options, staged, termination)
             save_weights(classifier, staged)
-            evaluation = evaluate_protocols(classifier, dataset.split("test"), options.skip_invalid)
+            evaluation = evaluate_protocols(
+                classifier, dataset.split("test"), options.skip_invalid, images.get("test")
+            )
         metrics = {
             **split_metrics(classifier, dataset, "test", evaluation),
             "early_stopping": options.early_stopping,
@@ -120,7 +105,7 @@ def train(
 
 
 def train_worker(options: TrainingOptions) -> None:
-    """The part of every process but process 0: its share of each batch. It leaves no file.
+    """Runs a non-primary process of a job of several processes. Writes no files.
 
     Raises:
         InputError, RunError: as `train`.
@@ -133,7 +118,7 @@ def train_worker(options: TrainingOptions) -> None:
 def _strategy(options: TrainingOptions) -> tf.distribute.Strategy:
     if options.backend == "jax":
         for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)  # its memory is for JAX
+            tf.config.experimental.set_memory_growth(gpu, True)  # leaves its memory to JAX
         return tf.distribute.get_strategy()
     return choose_strategy(options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout)
 
@@ -141,7 +126,7 @@ def _strategy(options: TrainingOptions) -> tf.distribute.Strategy:
 def _prepare(
     options: TrainingOptions,
 ) -> tuple[ImageDataset, Classifier, dict[str, DecodedRecords]]:
-    """The data set, the classifier to begin with, and the images that it is trained on."""
+    """The data set, the untrained classifier, and the decoded images of each split."""
     dataset = limit_images(load_dataset(options.dataset, options.data_dir), options.max_images)
     keras.utils.set_random_seed(options.seed)
     classifier = build_classifier(options, dataset.classes)
@@ -151,14 +136,14 @@ def _prepare(
 def _run_config(
     options: TrainingOptions, strategy: tf.distribute.Strategy, training: DecodedRecords
 ) -> dict:
-    """What the run is told, and what came of it."""
+    """The section `run` of `config.json`."""
     devices = describe(strategy)
     if options.backend == "jax":
         devices = f"{options.num_processes} process{'es' * (options.num_processes > 1)} of JAX"
     return {
         **dataclasses.asdict(options),
         "batch_size": _batch_size(options, training, strategy.num_replicas_in_sync),
-        "training_images": f"{len(training.records)}, {training.digest}",
+        "training_images": training.summary,
         "command": options.command,
         "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -188,10 +173,9 @@ def _print_plan(
     config = classifier.config
     weights = config.weights or "random weights, not pretrained"
     print(f"{config.backbone_name}: {classifier.logits.count_params():,} parameters, {weights}")
-    counts = {split: len(decoded.records) for split, decoded in images.items()}
-    held_out = f"{counts['val']} validation, " if "val" in counts else ""
+    held_out = f"{len(images['val'].records)} validation, " if "val" in images else ""
     print(
-        f"{dataset.name}: {counts['train']} training images, {held_out}"
+        f"{dataset.name}: {len(images['train'].records)} training images, {held_out}"
         f"{len(dataset.split('test'))} test; "
         f"protocol {config.protocol} (trained {config.training_policy}, "
         f"tested {config.test_policy}), layout {config.layout}, "
@@ -208,17 +192,17 @@ def finish_run(
     run_dir: str,
     model_dir: str,
 ) -> tuple[str, float]:
-    """Writes what was found and its pages to `run_dir`, and exports the next version.
+    """Writes metrics, predictions, samples, report and model card, and exports the next version.
 
-    The run is not yet named as done, so that one that is broken off here is gone on with, too.
+    The run directory gets its final name afterwards, so that a run interrupted here is resumed.
 
     Args:
-        metrics: what `metrics.json` is to hold.
-        run_dir: of the run in progress, with its `config.json` and `metrics.jsonl`.
+        metrics: the content of `metrics.json`.
+        run_dir: of the unfinished run, with its `config.json` and `metrics.jsonl`.
         model_dir: `saved_models/NAME`.
 
     Returns:
-        The version's path and the proof, as `export_classifier`.
+        The version's path and the largest difference, as `export_classifier`.
 
     Raises:
         RunError: the export can't be written or verified.

@@ -15,8 +15,8 @@ from covid_lm.errors import InputError
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.pipeline.decoded import decode_records
 from covid_lm.training.build import build_classifier
+from covid_lm.training.fine_tuning import fit_classifier
 from covid_lm.training.inputs import training_decode
-from covid_lm.training.loop import fit
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.termination import Termination
 
@@ -85,7 +85,7 @@ def test_a_fold_is_a_fit_on_the_other_images(finished, image_folder, tmp_path):
     classifier = build_classifier(chosen, dataset.classes)
     images = {"train": decode_records(others, training_decode(classifier, chosen))}
     with Termination() as termination:
-        fit(classifier, images, 6, chosen, str(tmp_path), termination)
+        fit_classifier(classifier, images, 6, chosen, str(tmp_path), termination)
     preprocessor = classifier.preprocessor()
     asked = decode_records([records[row] for row in held_out], preprocessor.decode)
     expected = predict_tokens(classifier, asked.tokenize(preprocessor).tokens)

@@ -1,4 +1,4 @@
-"""The same answers for local files and for a store; TensorFlow's `ram://` stands for gs://."""
+"""Files on disk and in a store; TensorFlow's `ram://` stands for gs://."""
 
 import contextlib
 import os
@@ -18,28 +18,15 @@ from covid_lm.export import export_run
 from covid_lm.models.saving import load_classifier
 from covid_lm.serving.versions import publish_version, versions
 from covid_lm.train import train
-from covid_lm.training import loop as fitting
+from covid_lm.training import checkpoints
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.run_directory import staged_run
+from tests.ram_store import replace_on_copy
 
 
 @pytest.fixture(autouse=True)
 def replacing(monkeypatch):
-    """Copies to `ram://` as a store does it: that file system appends to a file which is there,
-    and takes `metrics.json` for a directory where there is a `metrics.jsonl`."""
-    copy = tf.io.gfile.copy
-
-    def replacing_copy(source, target, overwrite=False):
-        if not target.startswith("ram://"):
-            return copy(source, target, overwrite)
-        with tf.io.gfile.GFile(source, "rb") as file:
-            content = file.read()
-        with contextlib.suppress(tf.errors.NotFoundError):
-            tf.io.gfile.remove(target)
-        with tf.io.gfile.GFile(target, "wb") as file:
-            file.write(content)
-
-    monkeypatch.setattr(tf.io.gfile, "copy", replacing_copy)
+    replace_on_copy(monkeypatch)
 
 
 @pytest.fixture(params=["local", "ram"])
@@ -179,7 +166,7 @@ def test_covid_ct(covid_ct_dir):
 
 
 @pytest.mark.slow
-def test_a_whole_run_in_a_store_broken_off_and_resumed(image_folder, monkeypatch, capsys):
+def test_a_run_in_a_store_is_interrupted_and_resumed(image_folder, monkeypatch, capsys):
     options = TrainingOptions(
         dataset="folder",
         data_dir=upload(image_folder, "run-data"),
@@ -188,15 +175,16 @@ def test_a_whole_run_in_a_store_broken_off_and_resumed(image_folder, monkeypatch
         output_dir="ram://runs",
         name="run-1",
     )
-    kept = fitting.print_epoch
+    save = checkpoints.Checkpoints.save
 
-    def break_off(*_):
+    def save_and_interrupt(*arguments):
+        save(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fitting, "print_epoch", break_off)
-    with pytest.raises(KeyboardInterrupt):
-        train(options)
-    monkeypatch.setattr(fitting, "print_epoch", kept)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "save", save_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(options)
     result = train(options)
     assert "resumed after epoch 1, step 0\n" in capsys.readouterr().out
     assert result.version_dir == "ram://runs/run-1/1"

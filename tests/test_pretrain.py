@@ -1,27 +1,35 @@
-"""The whole line on a small folder: pre-train, continue, fine-tune, export, refuse."""
+"""Pre-training on a small folder: results, interruption, stores, refusals."""
 
+import collections
+import contextlib
+import dataclasses
+import fcntl
 import functools
 import json
 import os
 import pathlib
-import re
 import shutil
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
+from covid_lm import pretrain as pretraining
 from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.data.folder import folder
 from covid_lm.errors import InputError
+from covid_lm.files import list_names, read_bytes
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.decoded import decode_records
-from covid_lm.pretrain import build_masking, pretrain, read_sequences, settle_config
+from covid_lm.pretrain import build_masking, decode_images, pretrain
 from covid_lm.protocols import LAYOUTS
-from covid_lm.train import train
-from covid_lm.training.batch_size import default_batch_size
-from covid_lm.training.callbacks import epoch_table
+from covid_lm.training.build import build_classifier
 from covid_lm.training.options import PretrainingOptions, TrainingOptions
+from covid_lm.training.pretraining_log import epoch_table
+from covid_lm.training.run_directory import UNFINISHED
+from covid_lm.training.termination import Terminated
 from tests.conftest import encode, random_picture
+from tests.ram_store import replace_on_copy
 
 WEIGHTS = ["config.json", "model.safetensors", "vocab.txt"]
 
@@ -57,13 +65,9 @@ def test_a_run_leaves_its_files(finished):
     assert sorted(os.listdir(directory / "run-1")) == ["run", "weights"]
     assert result.weights_dir == str(directory / "run-1" / "weights")
     assert sorted(os.listdir(result.weights_dir)) == WEIGHTS
-    assert sorted(os.listdir(run)) == [
-        "checkpoints",
-        "config.json",
-        "metrics.json",
-        "metrics.jsonl",
-    ]
-    assert os.listdir(run / "checkpoints") == ["epoch-0002"]
+    assert sorted(os.listdir(run)) == ["config.json", "metrics.json", "metrics.jsonl"]
+    config = json.loads((run / "config.json").read_text())["pretraining"]
+    assert (config["epochs"], config["batch_size"]) == (2, 8)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
     assert lines == result.metrics["epochs"]
@@ -78,122 +82,146 @@ def test_a_run_leaves_its_files(finished):
     assert lines[1]["train"]["loss"] < lines[0]["train"]["loss"]
 
 
+class SigtermInStep:
+    """A stand-in for `Termination` whose signal arrives in the given step."""
+
+    def __init__(self, step: int):
+        self.remaining = step
+
+    def __enter__(self) -> "SigtermInStep":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    @property
+    def requested(self) -> bool:
+        self.remaining -= 1
+        return self.remaining <= 0
+
+    def deferred(self):
+        return contextlib.nullcontext()
+
+
 @pytest.fixture(scope="module")
 def interrupted(image_folder, tmp_path_factory):
-    """The same run in two calls, with other test images, of which half can't be decoded.
+    """The finished run again, written to ram:// and terminated within its second epoch.
 
-    Returns the result, its directory, and the weights after the first call.
+    TensorFlow's in-memory file system stands for gs://. The test images are others, of which half
+    can't be decoded.
+
+    Returns the result and the output directory.
     """
-    directory = tmp_path_factory.mktemp("interrupted")
-    data = directory / "data"
+    data = tmp_path_factory.mktemp("interrupted") / "data"
     shutil.copytree(image_folder, data)
     for number, path in enumerate(sorted((data / "test").rglob("*.*"))):
         path.write_bytes(b"no image" if number % 2 else encode(random_picture(20, 30, number)))
-    pretrain(options(data, directory, epochs=1))
-    halfway = weights_file(directory)
-    return pretrain(options(data, directory)), directory, halfway
+    chosen = options(data, "ram://pretrained")
+    with pytest.MonkeyPatch.context() as patch:
+        replace_on_copy(patch)
+        with patch.context() as inner:
+            inner.setattr(pretraining, "Termination", lambda: SigtermInStep(4))
+            with pytest.raises(Terminated) as error:
+                pretrain(chosen)
+        assert list_names("ram://pretrained/run-1") == [UNFINISHED]
+        result = pretrain(chosen)
+    assert str(error.value) == "SIGTERM: saved after epoch 1, step 1; the same command resumes"
+    assert error.value.exit_status == 143
+    return result, "ram://pretrained"
 
 
-def test_a_run_that_goes_on_gives_what_it_gives_at_once(finished, interrupted):
-    result, directory, halfway = interrupted
-    assert halfway != weights_file(directory) == weights_file(finished[1])
+def test_a_resumed_run_gives_what_an_uninterrupted_one_gives(finished, interrupted):
+    """Bit for bit, in the weights and in every figure; test images have no influence on either."""
+    weights = read_bytes(f"{interrupted[1]}/run-1/weights/model.safetensors")
+    assert weights == weights_file(finished[1])
+    (result, _), (expected, _) = interrupted, finished
     histories = [
-        [{**line, "seconds": 0} for line in run.metrics["epochs"]] for run in (result, finished[0])
+        [{**line, "seconds": 0} for line in run.metrics["epochs"]] for run in (result, expected)
     ]
     assert histories[0] == histories[1]
+    for name in ("images", "trivial_predictors"):
+        assert result.metrics[name] == expected.metrics[name]
 
 
-def test_test_images_have_no_influence(finished, interrupted):
-    """Bit for bit, in the weights and in every figure."""
-    assert weights_file(interrupted[1]) == weights_file(finished[1])
-    assert interrupted[0].metrics["images"] == finished[0].metrics["images"]
-    trivial = [run.metrics["trivial_predictors"] for run in (interrupted[0], finished[0])]
-    assert trivial[0] == trivial[1]
+def test_output_to_a_store(interrupted):
+    run_dir = f"{interrupted[1]}/run-1/run"
+    assert list_names(f"{interrupted[1]}/run-1") == ["run", "weights"]
+    assert list_names(f"{interrupted[1]}/run-1/weights") == WEIGHTS
+    assert list_names(run_dir) == ["config.json", "metrics.json", "metrics.jsonl"]
+    lines = read_bytes(f"{run_dir}/metrics.jsonl").decode().splitlines()
+    assert [json.loads(line) for line in lines] == interrupted[0].metrics["epochs"]
+    assert not os.path.exists("ram:")
 
 
-def test_a_finished_run_repeats_its_result_without_training(finished, image_folder, tmp_path):
-    _, directory = finished
-    shutil.copytree(directory / "run-1", tmp_path / "run-1")
-    shutil.rmtree(tmp_path / "run-1" / "weights")
-    result = pretrain(options(image_folder, tmp_path))
-    assert weights_file(tmp_path) == weights_file(directory)
-    assert len(result.metrics["epochs"]) == 2
+def test_a_second_process_is_refused(image_folder, tmp_path):
+    staged = tmp_path / "run-1" / UNFINISHED
+    staged.mkdir(parents=True)
+    descriptor = os.open(staged, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(InputError) as error:
+            pretrain(options(image_folder, tmp_path))
+    finally:
+        os.close(descriptor)
+    assert str(error.value) == (
+        f"{tmp_path}/run-1: another process is training there; wait for it, or give another --name"
+    )
 
 
-@pytest.fixture(scope="module")
-def sequences(image_folder):
-    preprocessor = Preprocessor(built_in_vocabulary(), policy="visible", **LAYOUTS["gray22"])
-    return read_sequences(options(image_folder, "unused"), preprocessor)
-
-
-def settle(finished, sequences, **changes) -> int:
-    chosen = options("moved", "elsewhere", **changes)
-    run_dir = str(finished[1] / "run-1" / "run")
-    return settle_config(chosen, sequences, run_dir)
-
-
-def test_a_new_run_gets_the_default_batch_size(tmp_path, sequences):
-    chosen = options("moved", "elsewhere", batch_size=None)
-    fitting = settle_config(chosen, sequences, str(tmp_path))
-    assert fitting == default_batch_size(chosen.backbone, 24) == 1
-
-
-def test_the_batch_size_of_the_run_is_kept(finished, sequences):
-    assert settle(finished, sequences, batch_size=None, epochs=7) == 8
-
-
-def test_a_batch_size_that_fits_the_images_and_the_devices(sequences, tmp_path):
-    chosen = options("moved", tmp_path, batch_size=None)
-    for devices in (1, 3):
-        assert settle_config(chosen, sequences, str(tmp_path), devices) == devices
-    with pytest.raises(InputError) as error:
-        settle_config(options("moved", tmp_path), sequences, str(tmp_path), num_replicas=3)
-    assert str(error.value) == "--batch_size=8: must be a multiple of 3, the number of devices"
+@pytest.fixture
+def unfinished(finished, tmp_path) -> pathlib.Path:
+    """A directory with an unfinished run, whose checkpoint can't be read."""
+    staged = tmp_path / "run-1" / UNFINISHED
+    (staged / "checkpoints").mkdir(parents=True)
+    shutil.copy(finished[1] / "run-1" / "run" / "config.json", staged)
+    (staged / "checkpoints" / "step-000000003.npz").touch()
+    return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "change"),
     [
-        ({"seed": 1}, "the run there has seed 0, now it is 1; give the same, or another --name"),
-        ({"batch_size": 4}, "the run there has batch_size 8, now it is 4; give the same"),
-        ({"layout": "paper"}, "the run there has layout 'gray22', now it is 'paper'; give"),
-        ({"epochs": 1}, "has 2 already; give more, or another --name"),
+        ({"seed": 1}, "seed 0 (now 1)"),
+        (
+            {"learning_rate": 0.1, "mask_rate": 0.2},
+            "mask_rate 0.15 (now 0.2), learning_rate 0.001 (now 0.1)",
+        ),
     ],
 )
-def test_a_run_does_not_go_on_under_other_options(finished, sequences, changes, message):
-    before = (finished[1] / "run-1" / "run" / "config.json").read_text()
-    with pytest.raises(InputError, match=re.escape(message)):
-        settle(finished, sequences, **changes)
-    assert (finished[1] / "run-1" / "run" / "config.json").read_text() == before
-
-
-def test_a_run_does_not_go_on_with_other_images(finished, sequences):
-    token_ids = sequences["train"]["token_ids"].copy()
-    token_ids[0, 7] += 1
-    other = {**sequences, "train": {**sequences["train"], "token_ids": token_ids}}
-    with pytest.raises(InputError, match=r"the run there has train '[0-9a-f]{64}', now it is"):
-        settle(finished, other)
-
-
-def test_fine_tuning_starts_from_the_weights_and_exports(finished, image_folder, tmp_path):
-    result, _ = finished
-    tuned = train(
-        TrainingOptions(
-            dataset="folder",
-            data_dir=image_folder,
-            backbone="1x64",
-            weights=result.weights_dir,
-            layout="gray22",
-            epochs=1,
-            batch_size=8,
-            learning_rate=1e-9,
-            output_dir=str(tmp_path),
-            name="tuned",
-        )
+def test_a_run_is_not_resumed_with_other_options(image_folder, unfinished, changes, change):
+    with pytest.raises(InputError) as error:
+        pretrain(options(image_folder, unfinished, **changes))
+    assert str(error.value) == (
+        f"{unfinished}/run-1/{UNFINISHED}: holds a run with {change}; repeat its flags "
+        "to resume it, give another --name, or remove the directory"
     )
-    assert tuned.export_difference < 1e-6
-    vocabulary = (pathlib.Path(tuned.version_dir) / "assets" / "vocab.txt").read_text()
-    assert vocabulary == (pathlib.Path(result.weights_dir) / "vocab.txt").read_text()
+
+
+def test_a_run_is_not_resumed_with_other_images(image_folder, unfinished):
+    data = unfinished / "data"
+    shutil.copytree(image_folder, data)
+    (data / "val" / "dark" / "d000.png").write_bytes(encode(random_picture(20, 30)))
+    message = r"holds a run with validation_images 8, \w{16} \(now 8, \w{16}\); repeat its flags"
+    with pytest.raises(InputError, match=message):
+        pretrain(options(data, unfinished))
+
+
+def test_the_same_options_resume_although_the_data_moved(image_folder, unfinished):
+    data = unfinished / "moved"
+    shutil.copytree(image_folder, data)
+    with pytest.raises(InputError, match="all checkpoints are damaged"):
+        pretrain(options(data, unfinished))
+
+
+def test_fine_tuning_starts_from_the_weights(finished, image_folder):
+    result, _ = finished
+    chosen = TrainingOptions(backbone="1x64", weights=result.weights_dir, layout="gray22")
+    classifier = build_classifier(chosen, ("bright", "dark"))
+    vocabulary = (pathlib.Path(result.weights_dir) / "vocab.txt").read_text().splitlines()
+    assert list(classifier.vocabulary) == vocabulary
+    with safe_open(f"{result.weights_dir}/model.safetensors", "numpy") as file:
+        expected = file.get_tensor("bert.embeddings.word_embeddings.weight")
+    np.testing.assert_array_equal(classifier.backbone.token_embedding.embeddings.numpy(), expected)
 
 
 def test_no_test_image_is_among_the_sequences(image_folder, tmp_path, capsys):
@@ -203,14 +231,37 @@ def test_no_test_image_is_among_the_sequences(image_folder, tmp_path, capsys):
     shutil.copy(data / "test" / "bright" / "b000.png", copied)
     chosen = options(data, tmp_path, datasets=("folder", "folder"), data_dirs=(str(data),) * 2)
     preprocessor = Preprocessor(built_in_vocabulary(), policy="absent", **LAYOUTS["gray22"])
-    sequences = read_sequences(chosen, preprocessor)
-    assert [len(sequences[split]["token_ids"]) for split in ("train", "val")] == [48, 16]
-    test = decode_records(folder(str(data)).split("test"), preprocessor.image_input)
-    test_rows = {row.tobytes() for row in test.tokenize(preprocessor).tokens["token_ids"]}
-    assert len(test_rows) == 10
-    for tokens in sequences.values():
-        assert test_rows.isdisjoint(row.tobytes() for row in tokens["token_ids"])
+    images = decode_images(chosen, preprocessor)
+    assert [len(images[split].records) for split in ("train", "val")] == [48, 16]
+    test = decode_records(folder(str(data)).split("test"), preprocessor.decode)
+    test_pixels = {row.tobytes() for row in test.pixels}
+    assert len(test_pixels) == 10
+    for decoded in images.values():
+        assert test_pixels.isdisjoint(row.tobytes() for row in decoded.pixels)
     assert f"left out, it is a test image too: {copied}" in capsys.readouterr().out
+
+
+def test_every_file_is_read_once(image_folder, monkeypatch):
+    reads: collections.Counter = collections.Counter()
+
+    def counted(name, directory):
+        dataset = folder(directory)
+
+        def read(record):
+            reads[record.path] += 1
+            return record.read()
+
+        records = [
+            dataclasses.replace(record, read=functools.partial(read, record))
+            for record in dataset.records
+        ]
+        return dataclasses.replace(dataset, records=tuple(records))
+
+    monkeypatch.setattr(pretraining, "load_dataset", counted)
+    preprocessor = Preprocessor(built_in_vocabulary(), policy="absent", **LAYOUTS["gray22"])
+    decode_images(options(image_folder, "unused"), preprocessor)
+    assert set(reads.values()) == {1}
+    assert len(reads) == 42
 
 
 @functools.cache
@@ -240,7 +291,7 @@ def test_slots_and_words_of_real_sequences(policy, most_words):
     assert vocabulary.index("[MASK]") not in chosen[used]
 
 
-def test_the_table_shows_the_model_beside_the_trivial_predictors(finished):
+def test_the_table_compares_the_model_with_the_trivial_predictors(finished):
     result, _ = finished
     text = epoch_table(result.metrics["epochs"][-1], result.metrics["trivial_predictors"])
     lines = text.splitlines()

@@ -9,7 +9,7 @@ from covid_lm.layers.token_masking import UNUSED
 from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.masked import MaskedTokens
-from covid_lm.pretrain import build_masking, pretrain, read_sequences
+from covid_lm.pretrain import build_masking, decode_images, pretrain
 from covid_lm.protocols import LAYOUTS
 from covid_lm.training.options import PretrainingOptions
 
@@ -34,16 +34,18 @@ def pretrained(image_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sequences(pretrained):
-    """The validation sequences as the run masked them, and the ids of the words asked for."""
+    """Inputs and targets of the run's validation, and the ids of the words that can be masked."""
     options, result = pretrained
     vocabulary = read_vocabulary(vocabulary_file(result.weights_dir))
     preprocessor = Preprocessor(vocabulary, policy="visible", **LAYOUTS["gray22"])
-    tokens = read_sequences(options, preprocessor)
+    images = decode_images(options, preprocessor)
+    tokens = {split: decoded.tokenize(preprocessor).tokens for split, decoded in images.items()}
     masking = build_masking(tokens["train"], preprocessor, options.mask_rate)
-    masked = MaskedTokens(tokens["val"], masking, options.seed)
-    batches = list(masked.batches(options.batch_size).as_numpy_iterator())
-    inputs = {name: np.concatenate([batch[name] for batch, _ in batches]) for name in batches[0][0]}
-    return inputs, np.concatenate([targets for _, targets in batches]), masking.word_ids
+    masked = MaskedTokens(tokens["val"], masking)
+    batches = masked.once(options.batch_size, options.seed).as_numpy_iterator()
+    all_inputs, targets, _ = zip(*batches, strict=True)
+    inputs = {name: np.concatenate([batch[name] for batch in all_inputs]) for name in all_inputs[0]}
+    return inputs, np.concatenate(targets), masking.word_ids
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def theirs(pretrained, sequences):
 
 @pytest.fixture(scope="module")
 def ours(pretrained, sequences):
-    """The saved weights in a model that is asked for all positions."""
+    """Hidden states and logits of our model with the saved weights, at all positions."""
     inputs, _, word_ids = sequences
     directory = pretrained[1].weights_dir
     vocabulary = read_vocabulary(vocabulary_file(directory))

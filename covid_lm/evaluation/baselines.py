@@ -22,7 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from covid_lm.data.records import ImageRecord, encoded_filename
 from covid_lm.data.splits import class_groups, patient_groups, stratified_folds
-from covid_lm.pipeline.decoded import TokenizedRecords
+from covid_lm.pipeline.tokenized import TokenizedRecords
 
 Baseline = Literal["logistic_regression", "random_forest"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)

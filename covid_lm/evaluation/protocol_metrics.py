@@ -63,8 +63,12 @@ def evaluate_protocols(
     classifier: Classifier,
     records: Sequence[ImageRecord],
     skip_invalid: bool = False,
+    decoded: DecodedRecords | None = None,
 ) -> Evaluation:
     """Evaluate a model under every test policy; memory grows only with the probabilities.
+
+    Args:
+        decoded: the records' images, if the test preprocessor has decoded them before.
 
     Raises:
         InputError: no images, or one that can't be decoded while `skip_invalid` is false.
@@ -73,7 +77,9 @@ def evaluate_protocols(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in policies}
     kept: list[ImageRecord] = []
     skipped: list[ImageRecord] = []
-    for images in decoded_chunks(records, classifier.preprocessor().decode, skip_invalid):
+    decode = classifier.preprocessor().decode
+    chunks = decoded.chunks() if decoded else decoded_chunks(records, decode, skip_invalid)
+    for images in chunks:
         skipped += images.skipped
         if not images.records:
             continue

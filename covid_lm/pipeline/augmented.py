@@ -11,7 +11,8 @@ from covid_lm.layers.augmentation import Augmentation
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.pixel_classifier import PixelPreprocessor
 from covid_lm.models.preprocessor import Preprocessor
-from covid_lm.pipeline.decoded import DecodedRecords, epoch_order, steps_an_epoch
+from covid_lm.pipeline.decoded import DecodedRecords
+from covid_lm.pipeline.tokenized import epoch_order, steps_per_epoch
 
 # Sides of up to this many pixels are decoded at three times their size for the augmentation, so
 # that a crop moves in steps of a third of an output pixel; larger ones at a quarter more.
@@ -37,7 +38,7 @@ class AugmentedRecords:
 
     def steps(self, batch_size: int) -> int:
         """Batches in an epoch."""
-        return steps_an_epoch(len(self.images.records), batch_size)
+        return steps_per_epoch(len(self.images.records), batch_size)
 
     def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
         """As `TokenizedRecords.epoch`: what is left of it, as batches of (inputs, labels)."""

@@ -1,128 +1,47 @@
-"""Records to token ids, once: images are decoded a single time, not once an epoch."""
+"""Records decoded to pixels, once and in memory, to be tokenized under any metadata policy."""
 
 import dataclasses
 import hashlib
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from covid_lm.data.records import ImageRecord, encoded_filename, read_image
+from covid_lm.data.unlabelled import content_digest
 from covid_lm.errors import InputError
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.preprocessor import Preprocessor
+from covid_lm.pipeline.tokenized import TokenizedRecords
 
 Decode = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # of a preprocessor, or an `ImageInput`
+CHUNK_SIZE = 512  # images decoded or tokenized at a time, of splits of any size
 FORMATS = "PNG, JPEG, BMP, GIF or WebP"
-
-
-def steps_an_epoch(count: int, batch_size: int) -> int:
-    """Batches in an epoch of `count` images."""
-    return math.ceil(count / batch_size)
-
-
-def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """The images of each batch of an epoch, int [steps, batch_size], drawn from seed and epoch.
-
-    The last batch is filled up with the images that the epoch began with: each image comes once,
-    and fewer than `batch_size` come twice. One size is one compilation, and equal shares on every
-    device.
-    """
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    return np.resize(order, (steps_an_epoch(count, batch_size), batch_size))
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenizedRecords:
-    """Token ids of a split, in memory.
-
-    Attributes:
-        tokens: `token_ids`, `segment_ids` and `padding_mask`, int32 [images, length].
-        labels: int32 [images].
-    """
-
-    tokens: dict[str, np.ndarray]
-    labels: np.ndarray
-
-    def steps(self, batch_size: int) -> int:
-        """Batches in an epoch."""
-        return steps_an_epoch(len(self.labels), batch_size)
-
-    def epoch(
-        self,
-        batch_size: int,
-        seed: int,
-        epoch: int,
-        first_step: int = 0,
-        process_id: int = 0,
-        num_processes: int = 1,
-    ) -> tf.data.Dataset:
-        """What is left of an epoch, as batches of (tokens, labels), all of one size.
-
-        The order is that of `epoch_order`, so that any step can be gone back to.
-
-        Of several processes, each gets its own share of every batch; put side by side, the shares
-        are the batch that one process gets. `batch_size`, of all of them, is a multiple of
-        `num_processes`.
-        """
-        order = epoch_order(len(self.labels), batch_size, seed, epoch)[first_step:]
-        order = np.split(order, num_processes, axis=1)[process_id]
-        return self._gathered(order).prefetch(tf.data.AUTOTUNE)
-
-    def once(self, batch_size: int, process_id: int = 0, num_processes: int = 1) -> tf.data.Dataset:
-        """The whole split in its order, as batches of (tokens, labels, weights), all of one size.
-
-        The weights, float32 [batch], are 1, and 0 for the images that fill up the last batch.
-        Shares of several processes are those of `epoch`.
-        """
-        count = len(self.labels)
-        shape = (self.steps(batch_size), batch_size)
-        all_rows = np.resize(np.arange(count), shape)
-        counted = (np.arange(all_rows.size) < count).astype(np.float32).reshape(shape)
-        rows, weights = (
-            np.split(array, num_processes, axis=1)[process_id] for array in (all_rows, counted)
-        )
-        batches = tf.data.Dataset.zip(
-            self._gathered(rows), tf.data.Dataset.from_tensor_slices(weights)
-        )
-        return batches.map(lambda batch, weight: (*batch, weight)).prefetch(tf.data.AUTOTUNE)
-
-    def _gathered(self, order: np.ndarray) -> tf.data.Dataset:
-        """Batches of (tokens, labels) with the images of each row of `order` [steps, batch]."""
-        with tf.device("CPU"):
-            tokens = {key: tf.constant(value) for key, value in self.tokens.items()}
-            labels = tf.constant(self.labels)
-        return tf.data.Dataset.from_tensor_slices(order).map(
-            lambda rows: (
-                {key: tf.gather(value, rows) for key, value in tokens.items()},
-                tf.gather(labels, rows),
-            ),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodedRecords:
-    """The resized pixels of a split, in memory, to be tokenized under any metadata policy.
+    """The resized pixels of a split.
 
     Attributes:
-        pixels: uint8 [images, height, width, channels]; `PixelsOnDemand` where few are looked at.
+        pixels: uint8 [images, height, width, channels]; `PixelsOnDemand` where few are read.
         records: the images' records, in the same order.
-        skipped: records whose image could not be decoded, left out of the above.
+        skipped: records whose image could not be decoded, not among the above.
+        left_out: records of held-out files, not among the above.
     """
 
     pixels: "np.ndarray | PixelsOnDemand"
     records: tuple[ImageRecord, ...]
     skipped: tuple[ImageRecord, ...] = ()
+    left_out: tuple[ImageRecord, ...] = ()
 
     @property
-    def digest(self) -> str:
-        """The same for the same pixels, names and labels in the same order, else another."""
+    def summary(self) -> str:
+        """Number of images and a digest of pixels, names and labels, as "24, 0123456789abcdef"."""
         digest = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
         for record in self.records:
             digest.update(b"%d %s\0" % (record.label, encoded_filename(record)))
-        return digest.hexdigest()[:16]
+        return f"{len(self.records)}, {digest.hexdigest()[:16]}"
 
     @property
     def labels(self) -> np.ndarray:
@@ -135,10 +54,17 @@ class DecodedRecords:
         return np.array([encoded_filename(record) for record in self.records], object)
 
     def rows(self, indices: np.ndarray) -> "DecodedRecords":
-        """The images at these places, int [n], in their order."""
+        """The images with these indices, int [n], in their order."""
         return DecodedRecords(
             np.asarray(self.pixels)[indices], tuple(self.records[i] for i in indices)
         )
+
+    def chunks(self) -> "Iterator[DecodedRecords]":
+        """The images in parts, as from `decoded_chunks`; the first has all `skipped` records."""
+        indices = np.arange(len(self.records))
+        yield dataclasses.replace(self.rows(indices[:CHUNK_SIZE]), skipped=self.skipped)
+        for start in range(CHUNK_SIZE, len(indices), CHUNK_SIZE):
+            yield self.rows(indices[start : start + CHUNK_SIZE])
 
     def tokenize(self, preprocessor: Preprocessor, batch_size: int = 256) -> TokenizedRecords:
         """Token ids under the preprocessor's policy."""
@@ -153,12 +79,7 @@ class DecodedRecords:
 
 
 class PixelsOnDemand:
-    """The pixels of records that can be decoded, each read when it is asked for.
-
-    Args:
-        records: of the images.
-        image_input: decodes and resizes them.
-    """
+    """The pixels of records that can be decoded, each decoded when it is indexed."""
 
     def __init__(self, records: Sequence[ImageRecord], image_input: ImageInput):
         self.records = records
@@ -183,18 +104,24 @@ def raw_batches(records: Sequence[ImageRecord], batch_size: int) -> tf.data.Data
 
 
 def decode_records(
-    records: Sequence[ImageRecord], decode: Decode, skip_invalid: bool = False
+    records: Sequence[ImageRecord],
+    decode: Decode,
+    skip_invalid: bool = False,
+    held_out: Collection[bytes] = (),
 ) -> DecodedRecords:
     """Reads and decodes every image.
+
+    Args:
+        held_out: `content_digest` of the files to leave out.
 
     Raises:
         InputError: no images, or one that can't be decoded while `skip_invalid` is false.
     """
     if not records:
         raise InputError("no images in this split")
-    decoded = _decode(records, decode)
+    decoded = _decode(records, decode, held_out)
     _check_skipped(decoded.skipped, skip_invalid)
-    if not decoded.records:
+    if decoded.skipped and not decoded.records:
         raise InputError(f"{records[0].path}: can't be decoded, nor can any other image")
     return decoded
 
@@ -203,11 +130,11 @@ def decoded_chunks(
     records: Sequence[ImageRecord],
     decode: Decode,
     skip_invalid: bool = False,
-    chunk_size: int = 512,
+    chunk_size: int = CHUNK_SIZE,
 ) -> Iterator[DecodedRecords]:
     """As `decode_records`, at most `chunk_size` images at a time, for splits of any size.
 
-    A chunk may have no image left.
+    A chunk may be empty.
     """
     for start in range(0, len(records), chunk_size):
         decoded = _decode(records[start : start + chunk_size], decode)
@@ -215,18 +142,44 @@ def decoded_chunks(
         yield decoded
 
 
-def _decode(records: Sequence[ImageRecord], decode: Decode, batch_size: int = 32) -> DecodedRecords:
-    # Called batch by batch: a mapped data set would optimize the layer's graph anew each time.
+def concatenated(parts: Sequence[DecodedRecords]) -> DecodedRecords:
+    """The images of all parts, at least one, in their order."""
+    return DecodedRecords(
+        np.concatenate([np.asarray(part.pixels) for part in parts]),
+        tuple(record for part in parts for record in part.records),
+        tuple(record for part in parts for record in part.skipped),
+    )
+
+
+def _decode(
+    records: Sequence[ImageRecord],
+    decode: Decode,
+    held_out: Collection[bytes] = (),
+    batch_size: int = 32,
+) -> DecodedRecords:
+    # Called batch by batch: a mapped data set would optimize the layer's graph again each time.
+    kept: list[ImageRecord] = []
+    skipped: list[ImageRecord] = []
+    left_out: list[ImageRecord] = []
     parts = []
     for start in range(0, len(records), batch_size):
-        encoded = [read_image(record) for record in records[start : start + batch_size]]
-        parts.append(decode(tf.constant(encoded)))
-    valid = np.concatenate([part["valid"] for part in parts])
-    return DecodedRecords(
-        pixels=np.concatenate([part["pixels"] for part in parts])[valid],
-        records=tuple(record for record, ok in zip(records, valid, strict=True) if ok),
-        skipped=tuple(record for record, ok in zip(records, valid, strict=True) if not ok),
-    )
+        batch, contents = [], []
+        for record in records[start : start + batch_size]:
+            content = read_image(record)
+            if held_out and content_digest(content) in held_out:
+                left_out.append(record)
+            else:
+                batch.append(record)
+                contents.append(content)
+        if not batch:
+            continue
+        image = decode(tf.constant(contents))
+        valid = image["valid"].numpy()
+        parts.append(image["pixels"].numpy()[valid])
+        for record, ok in zip(batch, valid, strict=True):
+            (kept if ok else skipped).append(record)
+    pixels = np.concatenate(parts) if parts else np.empty(0, np.uint8)
+    return DecodedRecords(pixels, tuple(kept), tuple(skipped), tuple(left_out))
 
 
 def _check_skipped(skipped: Sequence[ImageRecord], skip_invalid: bool) -> None:

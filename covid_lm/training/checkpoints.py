@@ -1,9 +1,9 @@
-"""Checkpoints of a training run: each one file, whole or not there, the last two kept.
+"""Checkpoints of a run: one file each, written atomically, of which the last two are kept.
 
 A file `step-NNNNNNNNN.npz` holds every variable of model and optimizer (weights, moments, step
-count, the states of the random generators), the weights of the best epoch so far, and the
-`Progress` as JSON. Nothing is pickled, and each array carries a checksum (zip's CRC-32). The order
-of the data follows from the seed and the epoch, so it needs no room.
+count, states of the random generators), the weights of the best epoch so far, the metrics of an
+epoch in progress, and the `Progress` as JSON. Nothing is pickled, and each array has a checksum
+(zip's CRC-32). The order of the data follows from the seed and the epoch, so it is not stored.
 """
 
 import dataclasses
@@ -18,17 +18,20 @@ from covid_lm.errors import InputError, RunError
 from covid_lm.files import atomic_write, list_names, local_copy, make_directories, remove
 from covid_lm.training.run_directory import checkpoint_files
 
+KEPT = 2  # checkpoints
+PATIENCE = 3  # epochs without a lower validation loss
+PROGRESS = "progress.json"
+
 
 @dataclasses.dataclass
 class Progress:
-    """The finished epochs and the part of the one that is running.
+    """Finished epochs, and the position within the current one.
 
     Attributes:
-        history: of each finished epoch its metrics, `val_loss` among them where one is monitored,
-            and its seconds.
-        step: steps done of the next epoch.
-        means: metrics so far, averaged over those steps, which are of one size.
-        seconds: spent on them.
+        history: one dict for each finished epoch: `epoch` (from 1), its metrics and `seconds`.
+        step: steps done in the current epoch.
+        means: training metrics over those steps.
+        seconds: spent on those steps.
     """
 
     history: list[dict] = dataclasses.field(default_factory=list)
@@ -43,143 +46,174 @@ class Progress:
 
     @property
     def best_epoch(self) -> int | None:
-        """The first epoch, counted from 1, of the lowest validation loss; None before any."""
+        """The first epoch, from 1, with the lowest finite `val_loss`; None without one."""
         losses = [metrics.get("val_loss", math.nan) for metrics in self.history]
         finite = [loss for loss in losses if math.isfinite(loss)]
         return losses.index(min(finite)) + 1 if finite else None
 
     @property
     def stopped(self) -> bool:
-        """Whether the validation loss has not fallen for PATIENCE epochs."""
+        """True if the validation loss has not fallen for PATIENCE epochs."""
         return self.best_epoch is not None and self.epoch - self.best_epoch >= PATIENCE
 
-    def after(self, steps: int, means: dict, seconds: float) -> "Progress":
-        """With `steps` more of this epoch, whose metrics average to `means`."""
-        total = self.step + steps
-        merged = {
-            name: (self.step * self.means.get(name, 0.0) + steps * value) / total
-            for name, value in means.items()
-        }
-        return Progress(self.history, total, merged, self.seconds + seconds)
+    def within_epoch(self, steps: int, means: dict, seconds: float) -> "Progress":
+        """The progress `steps` steps later in the same epoch.
+
+        Args:
+            means: training metrics over all steps of the epoch so far.
+            seconds: spent on the new steps.
+        """
+        return Progress(self.history, self.step + steps, means, self.seconds + seconds)
 
     def epoch_finished(self, validation: dict) -> "Progress":
-        """With this epoch among the finished ones."""
+        """The progress with the current epoch finished."""
         metrics = {"epoch": self.epoch + 1, **self.means, **validation}
         return Progress([*self.history, {**metrics, "seconds": round(self.seconds, 3)}])
-
-
-KEPT = 2
-PROGRESS = "progress.json"
 
 
 class Checkpoints:
     """The checkpoints of one model in one directory.
 
     Attributes:
-        best_weights: of the best epoch, as `model.get_weights()` gives them; None before any.
+        best_weights: `model.get_weights()` of the best epoch; None before there is one.
 
     Args:
         directory: made if absent.
-        model: a compiled keras Model.
+        model: a compiled Keras model.
     """
 
     def __init__(self, directory: str, model: keras.Model):
         self.directory = directory
         self.model = model
         self.best_weights: list[np.ndarray] | None = None
+        self._metrics: list[np.ndarray] = []
         self._damaged: set[str] = set()
         make_directories(directory)
         for name in list_names(directory):
-            if name.endswith(".part"):  # of a process that was killed while it wrote
+            if name.endswith(".part"):  # left by a process that was killed while writing
                 remove(os.path.join(directory, name))
         model.optimizer.build(model.trainable_variables)
 
     def save(self, progress: Progress) -> None:
-        """Writes a checkpoint beside the others, then removes all but the last two whole ones.
+        """Writes a checkpoint, then removes all but the last two undamaged ones.
 
         Raises:
-            RunError: it can't be written (a full disk, say); the others are as they were.
+            RunError: it can't be written (a full disk, say); the others are unchanged.
         """
         number = int(self.model.optimizer.iterations.numpy())
         path = os.path.join(self.directory, f"step-{number:09}.npz")
         content = json.dumps(dataclasses.asdict(progress)).encode()
         arrays = {PROGRESS: np.frombuffer(content, np.uint8)}
-        arrays |= {
-            name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables()
-        }
-        for index, weight in enumerate(self.best_weights or ()):
-            arrays[f"best/{index:04}"] = weight
+        variables = self._variables()
+        if progress.step:
+            variables |= _numbered("metrics", self.model.metrics_variables)
+        arrays |= {name: keras.ops.convert_to_numpy(value) for name, value in variables.items()}
+        arrays |= _numbered("best", self.best_weights or [])
         try:
             with atomic_write(path) as staged, open(staged, "wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
         except OSError as error:
             raise RunError(
-                f"{path}: can't be written ({error.strerror}); make room and give the same "
-                "command again: it resumes from the checkpoint before"
+                f"{path}: can't be written ({error.strerror}); make room and repeat the command: "
+                "it resumes from the previous checkpoint"
             ) from None
         self._damaged.discard(path)
         stored = checkpoint_files(self.directory)
-        whole = [path for path in stored if path not in self._damaged]
-        for old in set(stored) - set(whole[-KEPT:]):
+        undamaged = [path for path in stored if path not in self._damaged]
+        for old in set(stored) - set(undamaged[-KEPT:]):
             remove(old)
 
     def restore(self) -> Progress:
-        """Sets the variables to those of the newest whole checkpoint; says so if one is damaged.
+        """Sets all variables from the newest undamaged checkpoint and prints which are damaged.
 
         Returns:
-            The progress it holds, or none made where there is no checkpoint.
+            Its progress; an empty one if there is no checkpoint.
 
         Raises:
-            InputError: no checkpoint is whole, or one is of another model.
+            InputError: all checkpoints are damaged, or the newest is another model's.
         """
         paths = checkpoint_files(self.directory)
         for path in reversed(paths):
             try:
                 arrays = read_checkpoint(path)
-            except Exception as error:  # whatever the readers of zip and npy make of the damage
-                print(f"{path}: damaged ({error}); the checkpoint before it is used")
+            except Exception as error:  # the zip and npy readers raise many types on damage
+                print(f"{path}: damaged ({error}); using the previous checkpoint")
                 self._damaged.add(path)
                 continue
             return self.assign(path, arrays)
         if paths:
-            raise InputError(f"{self.directory}: no whole checkpoint; remove it to start anew")
+            raise InputError(
+                f"{self.directory}: all checkpoints are damaged; remove the directory to start over"
+            )
         return Progress()
 
+    def add_metrics(self) -> None:
+        """Adds the metrics' sums and counts over an epoch's earlier steps, once after `restore`.
+
+        Called after the first new step, since Keras makes some metrics' variables only then.
+        """
+        for variable, value in zip(self.model.metrics_variables, self._metrics, strict=False):
+            variable.assign(variable + value)
+        self._metrics = []
+
     def discard(self) -> None:
-        """Removes them all."""
+        """Removes all checkpoints."""
         for path in checkpoint_files(self.directory):
             remove(path)
 
-    def _variables(self) -> list[tuple[str, keras.Variable]]:
-        owners = {"model": self.model, "optimizer": self.model.optimizer}
-        return [
-            (f"{owner}/{index:04}", variable)
-            for owner, owned in owners.items()
-            for index, variable in enumerate(owned.variables)
-        ]
-
     def assign(self, path: str, arrays: dict[str, np.ndarray]) -> Progress:
-        """Sets the variables to what `read_checkpoint` gave; raises as `restore`.
+        """Sets all variables from the arrays of `read_checkpoint`; raises as `restore`.
 
         Args:
-            path: where it was read, for the message.
+            path: of the checkpoint, for the message.
         """
-        progress = Progress(**json.loads(arrays.pop(PROGRESS).tobytes()))
-        best = sorted(name for name in arrays if name.startswith("best/"))
-        self.best_weights = [arrays.pop(name) for name in best] or None
-        variables = dict(self._variables())
+        content = json.loads(arrays[PROGRESS].tobytes())
+        variables = self._variables()
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-        if shapes != {name: array.shape for name, array in arrays.items()}:
-            raise InputError(f"{path}: of another model or version; remove it to start anew")
+        stored = {
+            name: array.shape
+            for name, array in arrays.items()
+            if name.startswith(("model/", "optimizer/"))
+        }
+        if shapes != stored:
+            raise InputError(
+                f"{path}: written by another model or version; remove it to start over"
+            )
         for name, variable in variables.items():
             variable.assign(arrays[name])
-        return progress
+        self.best_weights = _group("best", arrays) or None
+        self._metrics = _group("metrics", arrays)
+        return Progress(**content)
+
+    def _variables(self) -> dict[str, keras.Variable]:
+        return {
+            **_numbered("model", self.model.variables),
+            **_numbered("optimizer", self.model.optimizer.variables),
+        }
+
+
+def resume(run_dir: str, model: keras.Model) -> tuple[Checkpoints, Progress]:
+    """Opens a run's checkpoints and restores the newest one, if any; prints its position.
+
+    Raises:
+        InputError: as `Checkpoints.restore`.
+    """
+    checkpoints = Checkpoints(os.path.join(run_dir, "checkpoints"), model)
+    progress = checkpoints.restore()
+    if progress.epoch or progress.step:
+        print(f"resumed after epoch {progress.epoch}, step {progress.step}", flush=True)
+    return checkpoints, progress
 
 
 def read_checkpoint(path: str) -> dict[str, np.ndarray]:
-    """The arrays of one checkpoint by name; raises whatever its damage causes."""
+    """The arrays of one checkpoint by name; raises various exceptions if it is damaged."""
     with local_copy(path) as copy, np.load(copy, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 
 
-PATIENCE = 3  # epochs without a lower validation loss
+def _numbered(group: str, values: list) -> dict:
+    return {f"{group}/{index:04}": value for index, value in enumerate(values)}
+
+
+def _group(group: str, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return [arrays[name] for name in sorted(arrays) if name.startswith(f"{group}/")]

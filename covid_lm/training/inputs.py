@@ -1,6 +1,10 @@
-"""The splits of a training run: decoded once, and tokenized under the policy of each."""
+"""The splits of a training run, decoded once and tokenized under the policy of each."""
 
-from covid_lm.data.records import ImageDataset
+from collections.abc import Sequence
+
+import numpy as np
+
+from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.errors import InputError
 from covid_lm.layers.augmentation import Augmentation
 from covid_lm.models.classifier import Classifier
@@ -8,45 +12,66 @@ from covid_lm.pipeline.augmented import AugmentedRecords, working_image_input
 from covid_lm.pipeline.decoded import (
     Decode,
     DecodedRecords,
-    TokenizedRecords,
+    concatenated,
     decode_records,
     decoded_chunks,
 )
+from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.protocols import AUGMENTATIONS
 from covid_lm.training.options import TrainingOptions
+
+KEPT_BYTES = 2**30  # of test pixels that stay in memory from the first pass to the evaluation
 
 
 def decode_splits(
     classifier: Classifier, dataset: ImageDataset, options: TrainingOptions
 ) -> dict[str, DecodedRecords]:
-    """The images that the run is trained on and stopped by, decoded once.
+    """The images for training ("train"), early stopping and evaluation ("test"), decoded once.
 
-    The paper trains on train and validation images together; only `--early_stopping=val` holds
-    the validation split out.
+    The paper trains on training and validation images together; only `--early_stopping=val`
+    holds the validation split out ("val"). A test split of more than KEPT_BYTES is decoded to
+    find damaged images before the training, but not returned unless it is monitored.
 
     Raises:
         InputError: a split that is needed has no images, or an image can't be decoded.
     """
-    splits: dict[str, tuple[str, ...]] = {"train": ("train", "val")}
+    splits: dict[str, tuple[str, ...]] = {"test": ("test",), "train": ("train", "val")}
     if options.early_stopping == "val":
-        splits = {"train": ("train",), "val": ("val",)}
-    elif options.early_stopping == "test":
-        splits["test"] = ("test",)
-    for split, parts in {**splits, "test": ("test",)}.items():
+        splits = {"test": ("test",), "val": ("val",), "train": ("train",)}
+    for split, parts in splits.items():
         if not dataset.split(*parts):
             hint = "use --early_stopping=none" if split == "val" else "add some"
             raise InputError(f"{dataset.name}: no {split} images; {hint}")
     decode = classifier.preprocessor().decode
-    if "test" not in splits:
-        # A damaged test image is better known of before the training than after it.
-        for chunk in decoded_chunks(dataset.split("test"), decode, options.skip_invalid):
-            _print_skipped(chunk)
-    images = {}
+    images: dict[str, DecodedRecords] = {}
     for split, parts in splits.items():
+        records = dataset.split(*parts)
+        if split == "test" and options.early_stopping != "test":
+            test = _decode_test(records, decode, options.skip_invalid)
+            images |= {} if test is None else {"test": test}
+            continue
         chosen = training_decode(classifier, options) if split == "train" else decode
-        images[split] = decode_records(dataset.split(*parts), chosen, options.skip_invalid)
-        _print_skipped(images[split])
+        images[split] = decode_records(records, chosen, options.skip_invalid)
+        print_skipped(images[split])
     return images
+
+
+def _decode_test(
+    records: Sequence[ImageRecord], decode: Decode, skip_invalid: bool
+) -> DecodedRecords | None:
+    """Decodes the test images; returns None if their pixels take more than KEPT_BYTES."""
+    chunks: list[DecodedRecords] = []
+    num_bytes = 0
+    for chunk in decoded_chunks(records, decode, skip_invalid):
+        print_skipped(chunk)
+        num_bytes += np.asarray(chunk.pixels).nbytes
+        if num_bytes <= KEPT_BYTES:
+            chunks.append(chunk)
+        else:
+            chunks.clear()
+    if not num_bytes:
+        raise InputError(f"{records[0].path}: can't be decoded, nor can any other test image")
+    return concatenated(chunks) if chunks else None
 
 
 def tokenized_splits(
@@ -54,7 +79,7 @@ def tokenized_splits(
     images: dict[str, DecodedRecords],
     options: TrainingOptions,
 ) -> tuple[TokenizedRecords | AugmentedRecords, TokenizedRecords | None]:
-    """The split to train on and, unless none is, the one to stop by."""
+    """The training split, and the split that early stopping monitors, if any."""
     training = training_set(classifier, images["train"], options)
     if options.early_stopping == "none":
         return training, None
@@ -62,7 +87,8 @@ def tokenized_splits(
     return training, images[options.early_stopping].tokenize(tested)
 
 
-def _print_skipped(decoded: DecodedRecords) -> None:
+def print_skipped(decoded: DecodedRecords) -> None:
+    """Prints a line for each image that could not be decoded."""
     for record in decoded.skipped:
         print(f"skipped, can't be decoded: {record.path}")
 
@@ -70,7 +96,7 @@ def _print_skipped(decoded: DecodedRecords) -> None:
 def training_set(
     classifier: Classifier, images: DecodedRecords, options: TrainingOptions
 ) -> TokenizedRecords | AugmentedRecords:
-    """The batches of a run: tokenized once, or anew in every epoch if `options` change them.
+    """The training batches: tokenized once, or in every epoch if `options` augment them.
 
     Args:
         images: of the training split, as `training_decode` decodes them.

@@ -1,132 +1,116 @@
-"""The training itself: what is read, early stopping, and going on where it broke off."""
+"""The epoch loop of training, pre-training, cross-validation and the JAX worker."""
 
-import os
+import contextlib
 import sys
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 import keras
-import numpy as np
 import tensorflow as tf
-from scipy.special import log_softmax
 
-from covid_lm.files import write_json_lines
-from covid_lm.models.classifier import Classifier, predict_in_batches
-from covid_lm.pipeline.augmented import AugmentedRecords
-from covid_lm.pipeline.decoded import DecodedRecords, TokenizedRecords
 from covid_lm.training.callbacks import SaveWithinEpoch, StopOnNonFiniteLoss
 from covid_lm.training.checkpoints import Checkpoints, Progress
-from covid_lm.training.inputs import tokenized_splits
-from covid_lm.training.optimizer import compile_for_training, scheduled_learning_rate
-from covid_lm.training.options import TrainingOptions
 from covid_lm.training.termination import Termination
 
 
-def fit(
-    classifier: Classifier,
-    images: dict[str, DecodedRecords],
-    batch_size: int,
-    options: TrainingOptions,
-    run_dir: str,
-    termination: Termination,
-) -> None:
-    """Fits the logits; leaves the weights of the epoch with the lowest validation loss.
+class BatchSource(Protocol):
+    """Training batches whose order and random changes follow from the seed and the epoch alone."""
 
-    The training split is read under the training policy, the one that is monitored under the test
-    policy, in one view. Goes on from the newest checkpoint in `run_dir`, if there is one; on one
-    CPU device with the same numbers, bit for bit, as if it had never stopped.
+    def steps(self, batch_size: int) -> int:
+        """Number of batches in an epoch."""
+
+    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
+        """Batches of epoch `epoch`, counted from 0, from step `first_step` to its end.
+
+        Returns:
+            (inputs, targets) or (inputs, targets, weights), all batches of one size.
+        """
+
+
+def run_epochs(
+    model: keras.Model,
+    source: BatchSource,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    validate: Callable[[], dict[str, float]] = dict,
+    on_epoch_end: Callable[[Progress], None] = lambda progress: None,
+    checkpoints: Checkpoints | None = None,
+    progress: Progress | None = None,
+    termination: Termination | None = None,
+) -> Progress:
+    """Trains a compiled model up to `epochs` epochs, or until its validation loss stops falling.
+
+    On one CPU device, a run resumed from any of its checkpoints gives the same numbers, bit for
+    bit, as an uninterrupted one.
+
+    Args:
+        epochs: in all, including those that `progress` already has.
+        validate: gives an epoch's validation metrics. With a `val_loss` among them, the weights of
+            the best epoch are kept in `checkpoints`, and training stops early.
+        on_epoch_end: called before an epoch's checkpoint is written, so that a log which it
+            writes is never behind the checkpoints.
+        checkpoints: written after every epoch; None to write none.
+        progress: where to start, as `checkpoints.restore` returned it.
+        termination: enables checkpoints within an epoch: at intervals, and on SIGTERM.
+
+    Returns:
+        The progress after the last epoch.
 
     Raises:
         RunError: the loss became non-finite, or a checkpoint can't be written.
-        Terminated: SIGTERM came, and the run is saved.
+        Terminated: SIGTERM arrived, and the state was saved.
     """
-    model = classifier.logits
-    training, monitored = tokenized_splits(classifier, images, options)
-    compile_for_run(model, options, training.steps(batch_size))
-    checkpoints = Checkpoints(os.path.join(run_dir, "checkpoints"), model)
-    progress = checkpoints.restore()
-    if progress.epoch or progress.step:
-        print(f"resumed after epoch {progress.epoch}, step {progress.step}", flush=True)
-    with termination.deferred():
-        while progress.epoch < options.epochs and not progress.stopped:
-            progress = _fit_epoch(
-                model, training, batch_size, options, checkpoints, progress, termination
+    progress = progress or Progress()
+    with contextlib.nullcontext() if termination is None else termination.deferred():
+        while progress.epoch < epochs and not progress.stopped:
+            progress = _train_epoch(
+                model, source, batch_size, epochs, seed, checkpoints, progress, termination
             )
-            validation = {} if monitored is None else validate(model, monitored, batch_size)
-            progress = progress.epoch_finished(validation)
-            if progress.best_epoch == progress.epoch:
-                checkpoints.best_weights = model.get_weights()
-            write_json_lines(os.path.join(run_dir, "metrics.jsonl"), progress.history)
-            checkpoints.save(progress)
-            if options.tensorboard:
-                _log_to_tensorboard(os.path.join(run_dir, "tensorboard"), progress.history[-1])
-            print_epoch(progress, options.epochs)
-    if checkpoints.best_weights is not None:
-        model.set_weights(checkpoints.best_weights)
+            progress = progress.epoch_finished(validate())
+            on_epoch_end(progress)
+            if checkpoints is not None:
+                if progress.best_epoch == progress.epoch:
+                    checkpoints.best_weights = model.get_weights()
+                checkpoints.save(progress)
+    return progress
 
 
-def compile_for_run(model: keras.Model, options: TrainingOptions, steps_an_epoch: int) -> None:
-    """Compiles with the objective and the optimizer that `options` tell."""
-    steps = options.epochs * steps_an_epoch
-    compile_for_training(
-        model,
-        scheduled_learning_rate(options.schedule, options.learning_rate, steps),
-        options.weight_decay,
-        options.label_smoothing,
-    )
-
-
-def validate(model: keras.Model, split: TokenizedRecords, batch_size: int) -> dict[str, float]:
-    """`val_loss` and `val_accuracy`, each a mean over all examples and none twice."""
-    logits = predict_in_batches(model, split.tokens, batch_size)
-    of_label = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(logits)), split.labels]
-    correct = np.argmax(logits, axis=1) == split.labels
-    return {"val_loss": float(-np.mean(of_label)), "val_accuracy": float(np.mean(correct))}
-
-
-def _fit_epoch(
+def _train_epoch(
     model: keras.Model,
-    training: TokenizedRecords | AugmentedRecords,
+    source: BatchSource,
     batch_size: int,
-    options: TrainingOptions,
-    checkpoints: Checkpoints,
+    epochs: int,
+    seed: int,
+    checkpoints: Checkpoints | None,
     progress: Progress,
-    termination: Termination,
+    termination: Termination | None,
 ) -> Progress:
-    """Does what is left of the epoch that the progress stands in."""
-    steps = training.steps(batch_size) - progress.step
-    if not steps:  # all were done when the checkpoint was written
+    """Does the remaining steps of the current epoch."""
+    steps = source.steps(batch_size) - progress.step
+    if not steps:  # the checkpoint was written after the epoch's last step
         return progress
-    saving = SaveWithinEpoch(checkpoints, progress, termination)
+    discard = None if checkpoints is None else checkpoints.discard
+    callbacks: list[keras.callbacks.Callback] = [StopOnNonFiniteLoss(progress.step, discard)]
+    if checkpoints is not None and termination is not None:
+        callbacks.append(SaveWithinEpoch(checkpoints, progress, termination))
     started = time.monotonic()
     history = model.fit(
-        training.epoch(batch_size, options.seed, progress.epoch, progress.step),
+        source.epoch(batch_size, seed, progress.epoch, progress.step),
         initial_epoch=progress.epoch,
         epochs=progress.epoch + 1,
         callbacks=keras.callbacks.CallbackList(
-            [StopOnNonFiniteLoss(progress.step, checkpoints.discard), saving],
+            callbacks,
             add_history=True,
             add_progbar=sys.stdout.isatty(),
             model=model,
             verbose=1,
-            epochs=options.epochs,
+            epochs=epochs,
             steps=steps,
         ),
-        shuffle=False,  # they are in the epoch's order already
+        shuffle=False,  # the source has shuffled them
         verbose=0,
     ).history
-    means = {name: values[-1] for name, values in history.items()}
-    return progress.after(steps, means, time.monotonic() - started)
-
-
-def print_epoch(progress: Progress, epochs: int) -> None:
-    """A line with the last epoch's metrics."""
-    metrics = dict(progress.history[-1])
-    epoch, seconds = metrics.pop("epoch"), metrics.pop("seconds")
-    values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    print(f"epoch {epoch}/{epochs}: {values}, {seconds:.0f} s", flush=True)
-
-
-def _log_to_tensorboard(directory: str, metrics: dict) -> None:
-    with tf.summary.create_file_writer(directory).as_default():
-        for name, value in metrics.items():
-            tf.summary.scalar(name, value, step=metrics["epoch"])
+    means = {name: float(values[-1]) for name, values in history.items()}
+    return progress.within_epoch(steps, means, time.monotonic() - started)

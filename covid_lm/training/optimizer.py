@@ -1,4 +1,4 @@
-"""What is minimized, and how: the cross-entropy of the logits, by AdamW (paper, section 4.1)."""
+"""Loss, optimizer and learning-rate schedule (paper, section 4.1)."""
 
 from collections.abc import Callable
 
@@ -16,10 +16,9 @@ def compile_for_training(
     label_smoothing: float = 0.0,
     jit_compile: bool = False,
 ) -> None:
-    """The paper's optimizer (section 4.1) on the cross-entropy of the logits.
+    """Compiles with the paper's optimizer and the cross-entropy of the logits.
 
-    XLA (`jit_compile`) gives the same numbers; on CPU it is slower, and what a TPU runs is compiled
-    by it in any case.
+    XLA (`jit_compile`) gives the same numbers. On CPU it is slower; on a TPU it is used anyway.
     """
     model.compile(
         optimizer=paper_optimizer(learning_rate, weight_decay),
@@ -32,10 +31,24 @@ def compile_for_training(
 def paper_optimizer(
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float = PAPER_WEIGHT_DECAY,
-    kind: type[keras.optimizers.AdamW] = keras.optimizers.AdamW,
 ) -> keras.optimizers.AdamW:
-    """AdamW, or a kind of it, with the paper's constants (section 4.1) but for those given."""
-    return kind(learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=weight_decay)
+    """AdamW with the paper's constants, unless given."""
+    return SummedAdamW(learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=weight_decay)
+
+
+@keras.saving.register_keras_serializable("covid_lm")
+class SummedAdamW(keras.optimizers.AdamW):
+    """AdamW that sums the gradients of an embedding row before it squares them.
+
+    TensorFlow gives the gradient of a table as one slice per reading of a row. Keras' AdamW adds up
+    the squares of these slices, so that the second moment depends on how often a row was read, and
+    on the number of devices. As defined (Kingma and Ba, 2015, algorithm 1), and in JAX and PyTorch,
+    the sum is squared.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable with the sum of its gradient's slices."""
+        super().update_step(ops.add(gradient, ops.zeros_like(variable)), variable, learning_rate)
 
 
 def cross_entropy(label_smoothing: float = 0.0) -> keras.losses.Loss | Callable:
@@ -48,8 +61,8 @@ def cross_entropy(label_smoothing: float = 0.0) -> keras.losses.Loss | Callable:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def smoothed(labels, logits):
-        labels = keras.ops.reshape(keras.ops.cast(labels, "int32"), (-1,))  # Keras may add an axis
-        targets = keras.ops.one_hot(labels, logits.shape[-1])
+        labels = ops.reshape(ops.cast(labels, "int32"), (-1,))  # Keras may add an axis
+        targets = ops.one_hot(labels, logits.shape[-1])
         return keras.losses.categorical_crossentropy(
             targets, logits, from_logits=True, label_smoothing=label_smoothing
         )
@@ -60,10 +73,10 @@ def cross_entropy(label_smoothing: float = 0.0) -> keras.losses.Loss | Callable:
 def scheduled_learning_rate(
     schedule: str, learning_rate: float, steps: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """What the optimizer takes for a learning rate over `steps` steps.
+    """The optimizer's learning rate over `steps` steps.
 
-    `constant`, or `cosine`: in the first tenth of the steps it rises in a line to `learning_rate`,
-    then it falls along half a cosine wave, to 0 after the last step (Loshchilov and Hutter 2017,
+    `constant`, or `cosine`: it rises linearly to `learning_rate` in the first tenth of the steps,
+    then falls along half a cosine wave to 0 after the last step (Loshchilov and Hutter 2017,
     without restarts). It follows from the optimizer's step count, which checkpoints hold.
     """
     if schedule == "constant":
@@ -75,18 +88,3 @@ def scheduled_learning_rate(
         warmup_target=learning_rate,
         warmup_steps=rising,
     )
-
-
-@keras.saving.register_keras_serializable("covid_lm")
-class SummedAdamW(keras.optimizers.AdamW):
-    """AdamW that sums the gradients of an embedding row before it squares them.
-
-    TensorFlow gives the gradient of a table as one slice for each time that a row was read. Of
-    those, Keras' AdamW adds up the squares, so that the second moment depends on how often a row
-    was read, and on how many devices it was summed up; JAX and PyTorch square the sum (Kingma and
-    Ba, 2015, algorithm 1).
-    """
-
-    def update_step(self, gradient, variable, learning_rate):
-        """One variable\'s step, for the sum of its gradient\'s slices."""
-        super().update_step(ops.add(gradient, ops.zeros_like(variable)), variable, learning_rate)

@@ -1,14 +1,17 @@
-"""A run's files: `saved_models/NAME/run/`, which appears when the run is done, whole.
+"""The directory of a training or pre-training run, and the files that a finished run leaves.
 
-Until then it is `saved_models/NAME/.run-in-progress/`, with checkpoints to resume from.
+A finished run is `saved_models/NAME/run/`, which appears atomically. Until then its files are in
+`saved_models/NAME/.run-in-progress/`, with the checkpoints to resume from.
 
 ```
-config.json     what the run was told, and the classifier that it built
-vocab.txt       the classifier's vocabulary
+config.json     the options; after training also the classifier's configuration
 metrics.jsonl   one line per epoch
-metrics.json    the test split under every protocol
-predictions.csv what was said of each of its images
-report.html     all of that to look at
+metrics.json    after training: the test split under every protocol
+
+After training only:
+vocab.txt       the classifier's vocabulary
+predictions.csv the probabilities of each test image
+report.html     the report
 README.md       the model card
 checkpoints/    the weights
 samples/        a few test images, to try the prediction on
@@ -36,23 +39,28 @@ from covid_lm.files import (
     remove,
     remove_tree,
 )
-from covid_lm.protocols import without_removed_options
+from covid_lm.training.options import RunOptions
 
 NUM_SAMPLES = 6
 UNFINISHED = ".run-in-progress"
 CHECKPOINT_NAME = re.compile(r"step-\d+\.npz")
+KINDS = {"run": "training", "pretraining": "pre-training"}  # by the options' section in config.json
 
 
 @contextlib.contextmanager
-def staged_run(model_dir: str) -> Iterator[str]:
-    """A hidden directory to fill, renamed to `model_dir`/run at the end.
+def staged_run(model_dir: str, section: str = "run") -> Iterator[str]:
+    """A hidden directory for a run's files, renamed to `model_dir`/run at the end.
 
-    A run that was broken off after its first checkpoint leaves it, to be gone on with; any other
-    error removes it.
+    After an error, the directory stays if it has a checkpoint to resume from, else it is removed.
+
+    Args:
+        section: the kind of run, a key of `KINDS`.
 
     Raises:
-        InputError: `model_dir` can't be written, or another process is filling the directory.
+        InputError: `model_dir` can't be written or has a run of another kind, or another process
+            is writing to the directory.
     """
+    _refuse_other_kind(model_dir, section)
     staged = os.path.join(model_dir, UNFINISHED)
     try:
         make_directories(staged)
@@ -72,40 +80,46 @@ def staged_run(model_dir: str) -> Iterator[str]:
             if not _checkpoints(staged):
                 remove_tree(staged)
                 with contextlib.suppress(OSError):
-                    os.rmdir(model_dir)  # only if this run was to be the first thing in it
+                    os.rmdir(model_dir)  # only if it is empty
             raise
     for path in _checkpoints(run_dir):
         remove(path)
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.join(run_dir, "checkpoints"))  # only if it is empty
 
 
-def resumed_config(staged: str, run: dict, decisive: Sequence[str]) -> dict:
-    """What the unfinished run in `staged` was told; `run` itself if there is none.
+def _refuse_other_kind(model_dir: str, section: str) -> None:
+    for name in (UNFINISHED, "run"):
+        path = os.path.join(model_dir, name, "config.json")
+        try:
+            config = json.loads(read_bytes(path))
+        except (OSError, ValueError):
+            continue
+        if KINDS.keys() & config and section not in config:
+            raise InputError(f"{path}: not of a {KINDS[section]} run; give another --name")
+
+
+def resumed_config(
+    staged: str, run: dict, options: RunOptions, resolved: Sequence[str], section: str = "run"
+) -> dict:
+    """The stored options of the unfinished run in `staged`; `run` itself if there is none.
 
     Args:
-        decisive: keys of `run` that the result depends on.
+        run: the values of `options`, and those derived from options and data.
+        resolved: keys of `run` for derived values that the result depends on.
+        section: as for `staged_run`.
 
     Raises:
-        InputError: the unfinished run was told something else.
+        InputError: the result depends on a value that the unfinished run has differently.
     """
     if not _checkpoints(staged):
         return run
     try:
-        stored = json.loads(read_bytes(os.path.join(staged, "config.json")))
-        before = {"backend": "tensorflow", **stored["run"]}  # older runs had no choice
-    except (OSError, ValueError, KeyError):
+        stored = json.loads(read_bytes(os.path.join(staged, "config.json")))[section]
+        options.check_resumable(stored, staged, {name: run[name] for name in resolved})
+    except (OSError, json.JSONDecodeError, LookupError, TypeError):
         raise InputError(f"{staged}: its config.json is damaged; remove the directory") from None
-    before = without_removed_options(before, staged)
-    changes = [
-        f"{key} {before.get(key)} (now {run[key]})"
-        for key in decisive
-        if before.get(key) != run[key]
-    ]
-    if changes:
-        raise InputError(
-            f"{staged}: holds an unfinished run with {', '.join(changes)}; repeat its flags to "
-            "resume it, give another --name, or remove the directory"
-        )
-    return before
+    return {**stored, "epochs": run["epochs"]}
 
 
 def checkpoint_files(directory: str) -> list[str]:
@@ -127,7 +141,11 @@ def write_samples(records: Sequence[ImageRecord], run_dir: str) -> None:
 
 
 def sample_records(run_dir: str) -> tuple[ImageRecord, ...]:
-    """The run's sample images, of which only names and bytes are known."""
+    """The run's sample images, with names and bytes only.
+
+    Raises:
+        InputError: there are none.
+    """
     directory = os.path.join(run_dir, "samples")
     try:
         names = list_names(directory)
@@ -147,10 +165,10 @@ def sample_records(run_dir: str) -> tuple[ImageRecord, ...]:
 
 
 def read_run(run_dir: str) -> dict:
-    """A run's files: `name`, `config`, `metrics` and `epochs`, the log's lines.
+    """A run's files: `name`, `config`, `metrics` and `epochs`, the lines of `metrics.jsonl`.
 
     Args:
-        run_dir: `saved_models/NAME/run`, or the one in progress when it has them all.
+        run_dir: `saved_models/NAME/run`, or the unfinished run when it has all these files.
 
     Raises:
         InputError: no finished run there.
@@ -178,7 +196,7 @@ def _publish(staged: str, model_dir: str) -> str:
     run_dir, before = os.path.join(model_dir, "run"), os.path.join(model_dir, ".run-before")
     if is_remote(model_dir):
         remove_tree(run_dir)
-        copy_tree_to_store(staged, run_dir, last="config.json")
+        copy_tree_to_store(staged, run_dir, last="config.json", left_out=_checkpoints(staged))
         remove_tree(staged)
         return run_dir
     remove_tree(before)
@@ -191,7 +209,7 @@ def _publish(staged: str, model_dir: str) -> str:
 
 @contextlib.contextmanager
 def _locked(staged: str, model_dir: str) -> Iterator[None]:
-    """One process at a time, until it is done or dead; a store knows no locks."""
+    """Locks the directory for this process until it ends; a store has no locks."""
     if is_remote(staged):
         yield
         return

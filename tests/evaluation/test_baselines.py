@@ -5,7 +5,7 @@ import pytest
 
 from covid_lm.evaluation import baselines
 from covid_lm.evaluation.baselines import baseline_probabilities, penalty_folds
-from covid_lm.pipeline.decoded import TokenizedRecords
+from covid_lm.pipeline.tokenized import TokenizedRecords
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from covid_lm.pipeline.decoded import TokenizedRecords
+from covid_lm.pipeline.tokenized import TokenizedRecords
 
 RECORDS = TokenizedRecords(
     tokens={"token_ids": np.arange(20, dtype=np.int32).reshape(10, 2)},

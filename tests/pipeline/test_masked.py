@@ -6,7 +6,7 @@ from covid_lm.pipeline.masked import MaskedTokens
 COUNT, LENGTH = 10, 20
 
 
-def make_sequences(seed=0) -> MaskedTokens:
+def make_sequences() -> MaskedTokens:
     """The first word of each sequence is 100 + its row, and can't be masked."""
     token_ids = np.random.default_rng(0).integers(5, 50, [COUNT, LENGTH], dtype=np.int32)
     token_ids[:, 0] = 100 + np.arange(COUNT)
@@ -16,7 +16,7 @@ def make_sequences(seed=0) -> MaskedTokens:
         "padding_mask": np.ones_like(token_ids),
     }
     masking = TokenMasking(np.arange(5, 50), 4, 200, num_masked=3, rate=0.15)
-    return MaskedTokens(tokens, masking, seed)
+    return MaskedTokens(tokens, masking)
 
 
 def collect(dataset):
@@ -36,37 +36,38 @@ def collect(dataset):
     return token_ids[:, 0] - 100, token_ids, np.concatenate(targets), counts
 
 
-def test_an_epoch_holds_every_sequence_once_and_differs_from_the_next():
+def test_an_epoch_has_every_sequence_once_and_differs_from_the_next():
     sequences = make_sequences()
-    rows, token_ids, _, sizes = collect(sequences.epochs(4, 0, 2))
-    assert sizes == [4, 4, 2] * 2
+    first, first_ids, _, sizes = collect(sequences.epoch(4, 0, 0))
+    second, second_ids, _, _ = collect(sequences.epoch(4, 0, 1))
+    assert sizes == [4, 4, 2]
     assert sequences.steps(4) == 3
-    first, second = rows[:COUNT], rows[COUNT:]
     assert sorted(first) == sorted(second) == list(range(COUNT))
     assert list(first) != list(second)
-    by_row = [token_ids[:COUNT][np.argsort(first)], token_ids[COUNT:][np.argsort(second)]]
-    assert (by_row[0] != by_row[1]).any(axis=1).mean() > 0.8  # masked anew
+    by_row = [first_ids[np.argsort(first)], second_ids[np.argsort(second)]]
+    assert (by_row[0] != by_row[1]).any(axis=1).mean() > 0.8  # masked again
 
 
-def test_an_epoch_is_the_same_whether_or_not_others_came_before_it():
-    _, token_ids, targets, _ = collect(make_sequences().epochs(4, 0, 3))
-    _, later_ids, later_targets, _ = collect(make_sequences().epochs(4, 2, 3))
-    np.testing.assert_array_equal(token_ids[2 * COUNT :], later_ids)
-    np.testing.assert_array_equal(targets[2 * COUNT :], later_targets)
-    _, other_ids, _, _ = collect(make_sequences(seed=1).epochs(4, 2, 3))
-    assert (other_ids != later_ids).any()
+def test_an_epoch_is_resumed_at_any_step_with_the_same_masks():
+    _, token_ids, targets, _ = collect(make_sequences().epoch(4, 0, 2))
+    _, later_ids, later_targets, sizes = collect(make_sequences().epoch(4, 0, 2, first_step=1))
+    assert sizes == [4, 2]
+    np.testing.assert_array_equal(token_ids[4:], later_ids)
+    np.testing.assert_array_equal(targets[4:], later_targets)
+    _, other_ids, _, _ = collect(make_sequences().epoch(4, 1, 2))
+    assert (other_ids != token_ids).any()
 
 
-def test_batches_to_measure_with_are_in_order_and_the_same_each_time():
+def test_batches_for_evaluation_are_in_order_and_the_same_each_time():
     sequences = make_sequences()
-    rows, token_ids, _, sizes = collect(sequences.batches(4))
+    rows, token_ids, _, sizes = collect(sequences.once(4, 0))
     assert list(rows) == list(range(COUNT))
     assert sizes == [4, 4, 2]
-    np.testing.assert_array_equal(collect(sequences.batches(4))[1], token_ids)
+    np.testing.assert_array_equal(collect(sequences.once(4, 0))[1], token_ids)
 
 
 def test_the_shapes_are_static():
-    for dataset in (make_sequences().epochs(4, 0, 2), make_sequences().batches(4)):
+    for dataset in (make_sequences().epoch(4, 0, 0), make_sequences().once(4, 0)):
         inputs, targets, weights = dataset.element_spec
         assert inputs["token_ids"].shape == (4, LENGTH)
         assert (targets.shape, weights.shape) == ((4, 3, 2), (4, 3))
@@ -77,7 +78,7 @@ def test_weights_make_the_mean_over_slots_the_mean_over_masked_tokens():
     token_ids = sequences.tokens["token_ids"]
     token_ids[::2, 5:] = 0  # four words, of which one is masked, and not three
     numbers = []
-    for _, targets, weights in sequences.batches(4):
+    for _, targets, weights in sequences.once(4, 0):
         losses = np.random.default_rng(0).random(weights.shape)
         used = targets.numpy()[..., 1] != UNUSED
         numbers.append(used.sum())

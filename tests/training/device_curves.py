@@ -18,8 +18,8 @@ from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
-from covid_lm.pipeline.decoded import TokenizedRecords
-from covid_lm.training.loop import validate
+from covid_lm.pipeline.tokenized import TokenizedRecords
+from covid_lm.training.fine_tuning import validate
 from covid_lm.training.optimizer import compile_for_training
 
 LENGTH = 32

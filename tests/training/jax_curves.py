@@ -11,7 +11,6 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import dataclasses
-import functools
 
 import keras
 import numpy as np
@@ -19,11 +18,9 @@ import tensorflow as tf
 
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.models.token_classifier import TokenClassifier
-from covid_lm.pipeline.decoded import TokenizedRecords
-from covid_lm.training import optimizer as optimization
+from covid_lm.pipeline.tokenized import TokenizedRecords
+from covid_lm.training.fine_tuning import validate
 from covid_lm.training.jax import launcher as jax_fitting
-from covid_lm.training.loop import validate
-from covid_lm.training.optimizer import SummedAdamW
 from covid_lm.training.options import TrainingOptions
 from tests import device_curves
 from tests.training.device_curves import BATCH_SIZE, IMAGES, STEPS, records
@@ -89,8 +86,6 @@ def main() -> None:
     num_processes, process_id, port, dropout = sys.argv[1:]
     result = trained_on_jax(int(num_processes), int(process_id), port, float(dropout))
     if process_id == "0" and float(dropout) == 0:
-        paper_optimizer = functools.partial(optimization.paper_optimizer, kind=SummedAdamW)
-        optimization.paper_optimizer = paper_optimizer
         result["tensorflow"] = device_curves.trained(tf.distribute.get_strategy())["losses"]
     print(json.dumps(result))
 

@@ -17,12 +17,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from covid_lm import pretrain as pretraining
+from covid_lm import pretrain
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.layers.token_masking import TokenMasking
 from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.pipeline.masked import MaskedTokens
+from covid_lm.training import loop
 from covid_lm.training.options import PretrainingOptions
+from covid_lm.training.termination import Termination
 
 LENGTH, WORDS, NUM_MASKED = 32, 60, 5
 SEQUENCES = 26  # of batches of 8 the last one is filled up
@@ -30,7 +32,7 @@ BATCH_SIZE, EPOCHS = 8, 3
 LOSSES = []
 
 
-class Recorder(pretraining.StopOnNonFiniteLoss):
+class Recorder(loop.StopOnNonFiniteLoss):
     """The loss of every step; Keras tells the mean over an epoch's steps so far."""
 
     def on_train_batch_end(self, batch, logs=None):
@@ -64,11 +66,14 @@ def trained(strategy: tf.distribute.Strategy, dropout: float, stops: tuple[int, 
             config = BackboneConfig(1, 32, 2, 64, 5 + WORDS, LENGTH, dropout=dropout)
             model = MaskedLanguageModel(config, (), masking.word_ids, LENGTH, NUM_MASKED)
             sequences = {
-                "train": MaskedTokens(tokens(SEQUENCES), masking, seed=0),
-                "val": MaskedTokens(tokens(7), masking, seed=0),
+                "train": MaskedTokens(tokens(SEQUENCES), masking),
+                "val": MaskedTokens(tokens(7), masking),
             }
             options = dataclasses.replace(options, epochs=epochs)
-            history = pretraining.fit(model, sequences, trivial, BATCH_SIZE, options, run_dir)
+            termination = Termination()
+            history = pretrain.fit(
+                model, sequences, trivial, BATCH_SIZE, options, run_dir, termination
+            )
     return {"losses": list(LOSSES), "epochs": [{**line, "seconds": 0} for line in history]}
 
 
@@ -76,8 +81,8 @@ def main() -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(cpu, devices)
-    pretraining.StopOnNonFiniteLoss = Recorder
-    pretraining.EpochEnd.on_epoch_end.__globals__["epoch_table"] = lambda *_: ""
+    loop.StopOnNonFiniteLoss = Recorder
+    pretrain.epoch_table = lambda *_: ""
     one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     runs = {
         "one": (one, 0.0, (EPOCHS,)),

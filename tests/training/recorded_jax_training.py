@@ -3,13 +3,14 @@
 import json
 import os
 
-from covid_lm.training.jax import jax_worker as jax_training
+from covid_lm.training import loop
+from covid_lm.training.jax import jax_worker
 
 LOSSES = []
 
 
-class Recorder(jax_training.StopOnNonFiniteLoss):
-    """Keras tells the mean over an epoch's steps so far."""
+class Recorder(loop.StopOnNonFiniteLoss):
+    """The loss of every step; Keras reports the mean over an epoch's steps so far."""
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
@@ -19,7 +20,7 @@ class Recorder(jax_training.StopOnNonFiniteLoss):
 
 
 if __name__ == "__main__":
-    jax_training.StopOnNonFiniteLoss = Recorder
-    jax_training.main()
+    loop.StopOnNonFiniteLoss = Recorder
+    jax_worker.main()
     with open(os.environ["LOSSES"], "w", encoding="utf-8") as file:
         json.dump(LOSSES, file)

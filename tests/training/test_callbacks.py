@@ -1,4 +1,4 @@
-"""When a run is saved within an epoch, on a clock that the test turns."""
+"""Checkpoints within an epoch, on a simulated clock."""
 
 import pytest
 
@@ -15,11 +15,19 @@ class Clock:
         return self.now
 
 
+class Model:
+    def get_metrics_result(self) -> dict:
+        return {"loss": 0.5}
+
+
 class SlowCheckpoints:
-    """Stands in for `Checkpoints`: notes what is saved, which takes a while."""
+    """A stand-in for `Checkpoints` that records what is saved, and takes time for it."""
 
     def __init__(self, clock: Clock, seconds: float):
         self.clock, self.seconds, self.saved = clock, seconds, []
+
+    def add_metrics(self) -> None:
+        pass
 
     def save(self, progress: Progress) -> None:
         self.clock.now += self.seconds
@@ -36,13 +44,16 @@ def clock(monkeypatch):
 @pytest.mark.parametrize(
     ("seconds_to_save", "saved_steps"),
     [
-        (1.0, [6, 12, 18, 24]),  # at 60 s, then when 60 s have gone by again
+        (1.0, [6, 12, 18, 24]),  # after 60 s, then 60 s later
         (10.0, [6, 26]),  # 10 s are a twentieth of 200 s
     ],
 )
-def test_every_minute_but_for_a_twentieth_of_the_time(clock, seconds_to_save, saved_steps):
+def test_saving_every_minute_takes_at_most_a_twentieth_of_the_time(
+    clock, seconds_to_save, saved_steps
+):
     checkpoints = SlowCheckpoints(clock, seconds_to_save)
     callback = SaveWithinEpoch(checkpoints, Progress(), Termination())
+    callback.set_model(Model())
     for batch in range(28):
         clock.now += 10
         callback.on_train_batch_end(batch, {"loss": 0.5})
@@ -50,12 +61,13 @@ def test_every_minute_but_for_a_twentieth_of_the_time(clock, seconds_to_save, sa
     assert checkpoints.saved[0] == Progress([], 6, {"loss": 0.5}, 60.0)
 
 
-def test_at_once_when_sigterm_has_come(clock):
+def test_sigterm_saves_at_once(clock):
     class Requested(Termination):
         requested = True
 
     checkpoints = SlowCheckpoints(clock, 1.0)
     callback = SaveWithinEpoch(checkpoints, Progress([{"epoch": 1}]), Requested())
+    callback.set_model(Model())
     with pytest.raises(Terminated) as error:
         callback.on_train_batch_end(4, {"loss": 0.5})
     assert str(error.value) == "SIGTERM: saved after epoch 1, step 5; the same command resumes"

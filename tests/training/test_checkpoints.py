@@ -1,4 +1,4 @@
-"""Checkpoints on a model of one layer: what they hold, and what damage does to them."""
+"""Checkpoints of a one-layer model: content, damage, full disk."""
 
 import os
 
@@ -72,7 +72,7 @@ def one_bit_flipped(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [truncated, one_bit_flipped, lambda content: b""])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained, tmp_path, capsys, damage):
+def test_restore_the_checkpoint_before_a_damaged_one(trained, tmp_path, capsys, damage):
     _, states = trained
     newest = tmp_path / "step-000000003.npz"
     newest.write_bytes(damage(newest.read_bytes()))
@@ -82,7 +82,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(trained, tmp_path, ca
         np.testing.assert_array_equal(restored, expected)
     said = capsys.readouterr().out
     assert said.startswith(f"{newest}: damaged (")
-    assert said.endswith("); the checkpoint before it is used\n")
+    assert said.endswith("); using the previous checkpoint\n")
 
 
 def test_a_damaged_checkpoint_does_not_count_among_the_two_kept(trained, tmp_path):
@@ -95,19 +95,22 @@ def test_a_damaged_checkpoint_does_not_count_among_the_two_kept(trained, tmp_pat
     assert sorted(os.listdir(tmp_path)) == ["step-000000002.npz", "step-000000007.npz"]
 
 
-def test_no_whole_checkpoint(trained, tmp_path):
+def test_all_checkpoints_damaged(trained, tmp_path):
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
     with pytest.raises(InputError) as error:
         Checkpoints(str(tmp_path), compiled()).restore()
-    assert str(error.value) == f"{tmp_path}: no whole checkpoint; remove it to start anew"
+    assert str(error.value) == (
+        f"{tmp_path}: all checkpoints are damaged; remove the directory to start over"
+    )
 
 
 def test_a_checkpoint_of_another_model(trained, tmp_path):
     with pytest.raises(InputError) as error:
         Checkpoints(str(tmp_path), compiled(width=4)).restore()
     assert str(error.value) == (
-        f"{tmp_path}/step-000000003.npz: of another model or version; remove it to start anew"
+        f"{tmp_path}/step-000000003.npz: written by another model or version; remove it to start "
+        "over"
     )
 
 
@@ -122,17 +125,35 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(trained, tmp_path):
     with pytest.raises(RunError) as error:
         checkpoints.save(Progress(step=4))
     assert str(error.value) == (
-        f"{path}: can't be written (No space left on device); make room and give the same command "
-        "again: it resumes from the checkpoint before"
+        f"{path}: can't be written (No space left on device); make room and repeat the command: "
+        "it resumes from the previous checkpoint"
     )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
 
 
-def test_no_checkpoint_is_no_progress(tmp_path):
+def test_restore_without_a_checkpoint(tmp_path):
     assert Checkpoints(str(tmp_path), compiled()).restore() == Progress()
 
 
-def test_half_written_ones_are_removed(tmp_path):
+def test_partly_written_checkpoints_are_removed(tmp_path):
     (tmp_path / "step-000000001.npz.part").write_bytes(b"half")
     Checkpoints(str(tmp_path), compiled())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_metrics_of_an_interrupted_epoch_are_over_all_its_steps(tmp_path):
+    """The mean of 3 examples with loss 1 and 1 with loss 9 is 3, not (1 + 9) / 2."""
+    inputs = [np.array([[1.0]] * 3), np.array([[3.0]])]
+    model, other = (keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]) for _ in "ab")
+    for one in (model, other):
+        one.set_weights([np.array([[1.0]]), np.array([0.0])])
+        one.compile(keras.optimizers.SGD(0.0), "mse", jit_compile=False)
+    model.fit(inputs[0], np.zeros([3, 1]), batch_size=3, verbose=0)
+    Checkpoints(str(tmp_path), model).save(Progress(step=1))
+    checkpoints = Checkpoints(str(tmp_path), other)
+    checkpoints.restore()
+    callback = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda *_, **__: checkpoints.add_metrics()
+    )
+    history = other.fit(inputs[1], np.zeros([1, 1]), callbacks=[callback], epochs=2, verbose=0)
+    assert history.history["loss"] == [3.0, 9.0]  # restored once

@@ -6,7 +6,7 @@ import pytest
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.errors import InputError, RunError
 from covid_lm.models.token_classifier import TokenClassifierConfig
-from covid_lm.pipeline.decoded import TokenizedRecords
+from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.jax.launcher import JaxJob, _run_child
 from covid_lm.training.options import TrainingOptions
@@ -19,7 +19,8 @@ def jax_installed(monkeypatch):
 
 def test_a_job_is_read_as_it_was_written(tmp_path):
     config = TokenClassifierConfig(("a", "b"), "1x64", BackboneConfig(1, 64, 1, 256))
-    job = JaxJob(config, 8, 3, 1e-4, "cosine", 0.01, 0.1, 5, "host:1", 2, 1, "/run")
+    options = TrainingOptions(backend="jax", num_processes=2, coordinator="host:1", seed=5)
+    job = JaxJob(config, options, 8, "/run")
     tokens = {"token_ids": np.arange(6, dtype=np.int32).reshape(2, 3)}
     splits = {"training": TokenizedRecords(tokens, np.array([1, 0], np.int32))}
     job.write(str(tmp_path), splits)

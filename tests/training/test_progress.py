@@ -1,4 +1,4 @@
-"""Epochs, best epoch, stopping, and an epoch's metrics over an interruption."""
+"""Progress of a run: best epoch, early stopping, and an interrupted epoch's metrics."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def progress(*losses: float) -> Progress:
     [
         ((), None, False),
         ((0.5,), 1, False),
-        ((0.5, 0.4, 0.4), 2, False),  # an equal loss is no better one
+        ((0.5, 0.4, 0.4), 2, False),  # an equal loss is not better
         ((0.5, 0.4, 0.6, 0.5), 2, False),
         ((0.5, 0.4, 0.6, 0.5, 0.4), 2, True),
         ((0.5, 0.4, 0.6, 0.5, 0.3), 5, False),
@@ -22,7 +22,7 @@ def progress(*losses: float) -> Progress:
         ((float("nan"), float("inf")), None, False),
     ],
 )
-def test_the_best_epoch_and_the_end(losses, best_epoch, stopped):
+def test_best_epoch_and_early_stopping(losses, best_epoch, stopped):
     assert (progress(*losses).best_epoch, progress(*losses).stopped) == (best_epoch, stopped)
 
 
@@ -31,9 +31,9 @@ def test_without_validation_no_epoch_is_best():
     assert (unmonitored.epoch, unmonitored.best_epoch, unmonitored.stopped) == (9, None, False)
 
 
-def test_an_interrupted_epochs_means_are_over_all_its_steps():
-    first = Progress().after(1, {"loss": 1.0, "accuracy": 0.0}, 2.0)
-    both = first.after(3, {"loss": 2.0, "accuracy": 1.0}, 4.0)
+def test_progress_within_an_epoch_and_at_its_end():
+    first = Progress().within_epoch(1, {"loss": 1.0}, 2.0)
+    both = first.within_epoch(3, {"loss": 1.75, "accuracy": 0.75}, 4.0)
     assert both == Progress([], 4, {"loss": 1.75, "accuracy": 0.75}, 6.0)
     done = both.epoch_finished({"val_loss": 0.5})
     assert done == Progress(

@@ -19,6 +19,7 @@ from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.vocabulary import write_vocabulary
 from covid_lm.backbones.weights import tensor_names
 from covid_lm.backbones.weights.config import write_config
+from covid_lm.files import copy_tree_to_store, is_remote, remove_tree
 
 
 def save_checkpoint(
@@ -41,9 +42,11 @@ def save_checkpoint(
     Raises:
         OSError: the directory can't be written.
     """
-    parent, name = os.path.split(os.path.abspath(directory))
-    os.makedirs(parent, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=parent) as staging:
+    remote = is_remote(directory)
+    parent, name = os.path.split(directory if remote else os.path.abspath(directory))
+    if not remote:
+        os.makedirs(parent, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=None if remote else parent) as staging:
         staged = os.path.join(staging, "new")
         os.mkdir(staged)
         write_config(config, vocabulary.index("[PAD]"), os.path.join(staged, "config.json"))
@@ -57,6 +60,10 @@ def save_checkpoint(
         shutil.copymode(
             os.path.join(staged, "vocab.txt"), os.path.join(staged, "model.safetensors")
         )
+        if remote:
+            remove_tree(directory)
+            copy_tree_to_store(staged, directory, last="config.json")
+            return
         if os.path.isdir(directory):
             os.rename(directory, os.path.join(staging, "old"))
         os.rename(staged, directory)

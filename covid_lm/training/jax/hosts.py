@@ -1,4 +1,4 @@
-"""Several processes, one a host, that train as one on JAX: what they agree on before they do."""
+"""Several JAX processes, one per host: connection, and checks that they agree."""
 
 import hashlib
 from typing import Any
@@ -14,12 +14,12 @@ WAIT_SECONDS = 300  # for the other processes
 
 
 def join_processes(coordinator: str | None, num_processes: int, process_id: int) -> None:
-    """Waits for all processes; from here on Keras trains on all devices of all of them.
+    """Connects all processes, so that Keras trains on all their devices.
 
-    On CPUs they talk by gloo, on GPUs and TPUs by JAX's own collectives.
+    CPUs use gloo for communication, GPUs and TPUs JAX's own collectives.
 
     Raises:
-        RunError: the processes did not come together.
+        RunError: the processes did not connect.
     """
     if num_processes > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -30,17 +30,17 @@ def join_processes(coordinator: str | None, num_processes: int, process_id: int)
         except (RuntimeError, ValueError) as error:
             raise RunError(
                 f"--coordinator={coordinator}: process {process_id} of {num_processes} did not "
-                f"meet the others ({str(error).splitlines()[0][:120]}); start all of them within "
+                f"reach the others ({str(error).splitlines()[0][:120]}); start all of them within "
                 f"{WAIT_SECONDS} s, with the same address"
             ) from None
-    if jax.device_count() > 1:  # a mesh of one device would only cost a second compilation
+    if jax.device_count() > 1:  # a mesh of one device would cost a second compilation
         # Every process makes its own share of each batch.
         distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
         keras.distribution.set_distribution(distribution)
 
 
 def require_divisible(batch_size: int) -> None:
-    """Raises `InputError` unless all devices can have equal shares of a batch."""
+    """Raises `InputError` unless a batch can be divided equally among all devices."""
     devices = jax.device_count()
     if batch_size % devices:
         raise InputError(
@@ -56,18 +56,18 @@ def require_same(digest: "hashlib._Hash") -> None:
     others = [number for number, other in enumerate(digests) if (other != digests[0]).any()]
     if others:
         raise InputError(
-            f"--process_id={others[0]}: was told other flags, or reads other data, than process "
-            "0; give all the same, --batch_size among them"
+            f"--process_id={others[0]}: has other flags or data than process 0; give all "
+            "processes the same, including --batch_size"
         )
 
 
 def from_process_0(tree: Any) -> Any:
-    """The arrays of process 0, as NumPy arrays; the others give theirs of the same shapes."""
+    """The arrays of process 0, as NumPy arrays; all processes pass arrays of the same shapes."""
     return multihost_utils.broadcast_one_to_all(tree)
 
 
 def bytes_from_process_0(content: bytes) -> bytes:
-    """The bytes of process 0, whatever the length."""
+    """The bytes of process 0, of any length."""
     length = int(from_process_0(np.array(len(content))))
     padded = np.frombuffer(content[:length].ljust(length, b"\0"), np.uint8)
     return from_process_0(padded).tobytes()

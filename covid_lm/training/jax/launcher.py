@@ -1,9 +1,9 @@
-"""The optimization on Keras' JAX backend, asked for from TensorFlow's side.
+"""Training on Keras' JAX backend, started from a process that runs TensorFlow.
 
-A process has one Keras backend, so JAX trains in a child process (`jax_training`): token ids and
-the state to begin with go there as files, and a checkpoint comes back, from which the TensorFlow
-model goes on to evaluation and export. With several processes every one has such a child, on a
-host of its own, and the children train as one.
+A process has one Keras backend, so JAX trains in a child process (`jax_worker`). It gets token ids
+and the initial state as files and writes checkpoints, from which the TensorFlow model is restored
+for evaluation and export. With several hosts, each has a parent and a child process, and the
+children train together.
 """
 
 import dataclasses
@@ -18,13 +18,14 @@ import numpy as np
 
 from covid_lm.environment import child_environment
 from covid_lm.errors import InputError, RunError
-from covid_lm.files import write_json
+from covid_lm.files import is_remote, write_json
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.token_classifier import TokenClassifierConfig
-from covid_lm.pipeline.decoded import DecodedRecords, TokenizedRecords
-from covid_lm.training.checkpoints import Checkpoints
+from covid_lm.pipeline.decoded import DecodedRecords
+from covid_lm.pipeline.tokenized import TokenizedRecords
+from covid_lm.training.checkpoints import Checkpoints, resume
+from covid_lm.training.fine_tuning import compile_for_run
 from covid_lm.training.inputs import tokenized_splits
-from covid_lm.training.loop import compile_for_run
 from covid_lm.training.options import TrainingOptions
 
 CHILD = ("-m", "covid_lm.training.jax.jax_worker")
@@ -33,24 +34,16 @@ KINDS = {error.exit_status: error for error in (InputError, RunError)}
 
 @dataclasses.dataclass(frozen=True)
 class JaxJob:
-    """What a child is told, besides the arrays in its directory.
+    """Settings of a child process.
 
     Attributes:
         batch_size: of all processes together.
-        run_dir: where process 0 keeps checkpoints and the log.
+        run_dir: in which process 0 writes checkpoints and the log.
     """
 
     classifier: TokenClassifierConfig
+    options: TrainingOptions
     batch_size: int
-    epochs: int
-    learning_rate: float
-    schedule: str
-    weight_decay: float
-    label_smoothing: float
-    seed: int
-    coordinator: str | None
-    num_processes: int
-    process_id: int
     run_dir: str
 
     def write(self, directory: str, splits: dict[str, TokenizedRecords]) -> None:
@@ -62,10 +55,11 @@ class JaxJob:
 
     @classmethod
     def read(cls, directory: str) -> tuple["JaxJob", dict[str, TokenizedRecords]]:
-        """What `write` wrote."""
+        """Reads what `write` wrote."""
         with open(os.path.join(directory, "job.json"), encoding="utf-8") as file:
             values = json.load(file)
         values["classifier"] = TokenClassifierConfig.from_dict(values["classifier"])
+        values["options"] = TrainingOptions(**values["options"])
         splits = {}
         for name in ("training", "monitored"):
             path = os.path.join(directory, f"{name}.npz")
@@ -83,42 +77,27 @@ def fit_in_jax(
     options: TrainingOptions,
     run_dir: str,
 ) -> None:
-    """As `fitting.fit`, on JAX, together with the other processes if there are any.
+    """Trains as `fit_classifier` does, but on JAX, together with the other processes, if any.
 
-    A run that was broken off goes on after its last whole epoch: within one, nothing is saved.
-    In a process other than 0 the classifier stays as it is, and `run_dir` empty.
+    An interrupted run resumes after its last finished epoch: nothing is saved within an epoch. In
+    a process other than 0 the classifier does not change, and `run_dir` stays empty.
 
     Raises:
-        InputError: the batch can't be divided among the devices, or the processes were told, or
-            have read, different things.
-        RunError: the loss became non-finite, or a process was lost.
+        InputError: the batch can't be divided among the devices, or the processes have different
+            flags or data.
+        RunError: the loss became non-finite, or a process ended.
     """
     assert classifier.reads_tokens  # the options see to it
     model = classifier.logits
     training, monitored = tokenized_splits(classifier, images, options)
-    assert isinstance(training, TokenizedRecords)  # the options see to it
+    assert isinstance(training, TokenizedRecords)  # JAX options allow no augmentation
     splits = {"training": training}
     if monitored is not None:
         splits["monitored"] = monitored
     compile_for_run(model, options, training.steps(batch_size))
-    checkpoints = Checkpoints(os.path.join(run_dir, "checkpoints"), model)
-    progress = checkpoints.restore()
-    if progress.epoch:
-        print(f"resumed after epoch {progress.epoch}", flush=True)
-    job = JaxJob(
-        classifier=classifier.config,
-        batch_size=batch_size,
-        epochs=options.epochs,
-        learning_rate=options.learning_rate,
-        schedule=options.schedule,
-        weight_decay=options.weight_decay,
-        label_smoothing=options.label_smoothing,
-        seed=options.seed,
-        coordinator=options.coordinator,
-        num_processes=options.num_processes,
-        process_id=options.process_id,
-        run_dir=os.path.abspath(run_dir) if "://" not in run_dir else run_dir,
-    )
+    checkpoints, progress = resume(run_dir, model)
+    absolute = run_dir if is_remote(run_dir) else os.path.abspath(run_dir)
+    job = JaxJob(classifier.config, options, batch_size, absolute)
     with tempfile.TemporaryDirectory() as directory:
         job.write(directory, splits)
         start = Checkpoints(os.path.join(directory, "start"), model)
@@ -131,7 +110,7 @@ def fit_in_jax(
 
 
 def _run_child(directory: str) -> None:
-    """Runs `jax_training` in a process that ends with this one, whatever ends it."""
+    """Runs `jax_worker` in a process that ends with this one, even if this one is killed."""
     command = [sys.executable, *CHILD, directory]
     with tempfile.TemporaryFile("w+") as errors:
         child = subprocess.Popen(
@@ -140,7 +119,7 @@ def _run_child(directory: str) -> None:
         try:
             status = child.wait()
         finally:
-            child.kill()  # of no effect on one that has ended
+            child.kill()  # has no effect if it has ended
             if child.stdin is not None:
                 child.stdin.close()
         errors.seek(0)
