@@ -1,5 +1,6 @@
 """Shared fixtures: quiet TensorFlow, small pictures, and the real data where it is at hand."""
 
+import functools
 import io
 import os
 import pathlib
@@ -10,8 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from covid_lm.data.phantom import dataset
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def slices_drawn_once():
+    """Draws each of the phantom's slices once; data sets with and without a leak share most."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "draw_slice", functools.lru_cache(1500)(dataset.draw_slice))
+        yield
 
 
 @pytest.fixture(scope="session")

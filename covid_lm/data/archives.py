@@ -1,4 +1,4 @@
-"""Archives and folders from anywhere: nothing is unpacked, and nothing leads out of them."""
+"""Reading of untrusted archives and folders without unpacking or leaving them."""
 
 import gzip
 import os
@@ -12,17 +12,19 @@ from collections.abc import Collection, Iterator
 
 from covid_lm.errors import InputError
 
-# The largest file of a known data set, CIFAR-100's training pickle, has 155 MB.
+# The largest file of a supported data set, CIFAR-100's training pickle, has 155 MB.
 MAX_MEMBER_BYTES = 2**29
 
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 
 
 def refuse_link_out(path: str, root: str) -> str:
-    """The path itself, if no link on the way takes it out of the folder `root` (perhaps a link).
+    """Returns the path, after checking that no link leads out of the folder `root`.
+
+    `root` itself may be a link.
 
     Raises:
-        InputError: one does.
+        InputError: a link leads out of it.
     """
     real_root = os.path.realpath(root)
     if os.path.commonpath([real_root, os.path.realpath(path)]) != real_root:
@@ -31,7 +33,7 @@ def refuse_link_out(path: str, root: str) -> str:
 
 
 def zip_members(archive: zipfile.ZipFile) -> list[str]:
-    """The names of a zip's files, in its order.
+    """Returns the names of a zip's files, in its order.
 
     Raises:
         InputError: a name that leads out of the archive, a link, or a file above 512 MiB.
@@ -47,13 +49,13 @@ def zip_members(archive: zipfile.ZipFile) -> list[str]:
 
 
 def tar_gz_members(path: str, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the wanted files of a tar.gz, in its order, in one pass.
+    """Yields name and content of the wanted files of a tar.gz, in its order, in one pass.
 
-    The whole archive is read, to the checksum at its end, however little of it is wanted.
+    The archive is always read to the checksum at its end.
 
     Raises:
-        InputError: an archive that is damaged or cut short, a wanted file that is there twice, a
-            name that leads out of the archive, a link or device, or a file above 512 MiB.
+        InputError: a damaged or truncated archive, a wanted file that occurs twice, a name that
+            leads out of the archive, a link or device, or a file above 512 MiB.
     """
     seen = set()
     try:

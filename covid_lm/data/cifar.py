@@ -1,13 +1,13 @@
-"""CIFAR-10 and CIFAR-100 as published, archives unopened, and CIFAR-10 as JPEG copies.
+"""CIFAR-10 and CIFAR-100 from their published archives, and CIFAR-10 as JPEG copies.
 
 | version | file names |
 |---|---|
-| Python pickles | CIFAR's own, as `leptodactylus_pentadactylus_s_000004.png`: words of the class |
-| binary | it has none: numbered here, `data_batch_1_00000.png` |
-| JPEG copies | those in the zip, `0000.jpg`; slightly lossy |
+| Python pickles | CIFAR's own, which name the class, as `leptodactylus_s_000004.png` |
+| binary | none; numbered here, as `data_batch_1_00000.png` |
+| JPEG copies | those in the zip, as `0000.jpg`; slightly lossy |
 
-The test split is the published one. Validation is a tenth of every class's training images, drawn
-by a fixed seed: 45,000 / 5,000 / 10,000.
+The test split is the published one. Validation is a tenth of each class's training images, drawn
+with a fixed seed: 45,000 / 5,000 / 10,000.
 """
 
 import dataclasses
@@ -30,8 +30,7 @@ from covid_lm.errors import InputError
 VAL_SHARE = 0.1
 VAL_SEED = 0
 NUM_VALUES = 3 * 32 * 32
-# By data set, the finest labels first: the pickles' keys, which are the binary version's bytes
-# from the last to the first.
+# Keys of the pickles, the finest labels first; the binary version's bytes, last to first.
 LABELS = {"cifar10": ("labels",), "cifar100": ("fine_labels", "coarse_labels")}
 CLASS_NAMES = {
     "labels": "label_names",
@@ -42,7 +41,7 @@ CLASS_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class _Batch:
-    """One file: pixels uint8 [n, 3072], red, green, blue; labels by key; n file names."""
+    """Content of one file: pixels, uint8 [n, 3072], red, green, blue; labels by key; file names."""
 
     pixels: np.ndarray
     labels: dict[str, list[int]]
@@ -50,13 +49,13 @@ class _Batch:
 
 
 def cifar10(data_dir: str) -> ImageDataset:
-    """CIFAR-10, 10 classes; see `cifar_files.find_source` for `data_dir`.
+    """Reads CIFAR-10, 10 classes; see `cifar_files.find_source` for `data_dir`.
 
-    The name of the data set ends in "(JPEG copies)" for the zip, and in "(files not verified)" for
-    anything else than an archive with the published size and MD5 sum.
+    The data set's name ends in "(JPEG copies)" for the zip, and in "(files not verified)" unless
+    the archive has the published size and MD5 sum.
 
     Raises:
-        InputError: nothing there, or files that are damaged, unsafe or not in CIFAR's format.
+        InputError: no files there, or damaged, unsafe or invalid ones.
     """
     source = find_source("cifar10", data_dir)
     if isinstance(source, ImagesZip):
@@ -66,13 +65,13 @@ def cifar10(data_dir: str) -> ImageDataset:
 
 
 def cifar100(data_dir: str, coarse: bool = False) -> ImageDataset:
-    """CIFAR-100, 100 classes or, coarse, their 20 superclasses; the same splits for both.
+    """Reads CIFAR-100, 100 classes or (coarse) 20 superclasses, with the same splits.
 
     `data_dir`, names and errors as for `cifar10`.
     """
     name, key = ("cifar100_coarse", "coarse_labels") if coarse else ("cifar100", "fine_labels")
     source = find_source("cifar100", data_dir)
-    assert isinstance(source, Source)  # copies as JPEG are known of CIFAR-10 only
+    assert isinstance(source, Source)  # JPEG copies exist for CIFAR-10 only
     return _read(name, "cifar100", source, key)
 
 
@@ -95,7 +94,7 @@ def _read(name: str, dataset: str, source: Source, label_key: str) -> ImageDatas
 def _read_batches(
     source: Source, keys: tuple[str, ...]
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, _Batch]]:
-    """Label key to class names, and file name to content, in the layout's order."""
+    """Maps label keys to class names, and file names to contents, in the layout's order."""
     layout = source.layout
     class_names: dict[str, tuple[str, ...]] = {}
     batches: dict[str, _Batch] = {}
@@ -120,7 +119,7 @@ def _read_batches(
 def _read_class_names(
     content: bytes, path: str, filename: str, keys: tuple[str, ...]
 ) -> dict[str, tuple[str, ...]]:
-    """Label key to class names, for the keys that this file tells of."""
+    """Maps the label keys in this file to class names."""
     if filename.endswith(".txt"):
         names = _decoded(content.split(b"\n"), path)
         key = "coarse_labels" if filename.startswith("coarse") else keys[0]
@@ -158,7 +157,7 @@ def _read_binary(content: bytes, path: str, filename: str, keys: tuple[str, ...]
 
 
 def _records(source: Source, filename: str, batch: _Batch) -> list[ImageRecord]:
-    """One file's records, with the finest labels."""
+    """Returns the records of one file, with the finest labels."""
     labels = next(iter(batch.labels.values()))
     path = _path(source, filename)
     split = "test" if filename == source.layout.test else "train"
@@ -177,10 +176,10 @@ def _path(source: Source, filename: str) -> str:
 
 
 def _png(pixels: np.ndarray, row: int) -> bytes:
-    """Row of uint8 [n, 3072] as a PNG, lossless."""
+    """Encodes a row of uint8 [n, 3072] as PNG."""
     picture = pixels[row].reshape(3, 32, 32).transpose(1, 2, 0)  # [height, width, RGB]
     buffer = io.BytesIO()
-    # Not compressed: the length of the file must not tell what the picture holds.
+    # Without compression, so that the file's length is independent of the image.
     Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=0)
     return buffer.getvalue()
 
@@ -200,26 +199,18 @@ def _decoded(names: list, path: str) -> list[str]:
         raise InputError(f"{path}: a name that is not text; fetch it again") from None
 
 
-# CIFAR-10's own order, which is the alphabet's.
+# In CIFAR-10's order.
 CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
 )
 
 
 def read_images_zip(path: str) -> list[ImageRecord]:
-    """The zip's records in the order of their names, split "train" or "test".
+    """Returns the zip's records, sorted by name, in the splits "train" and "test".
 
     Raises:
-        InputError: not a zip, unsafe or damaged, or a file that has no place in the layout.
+        InputError: not a zip, an unsafe or damaged one, or a file outside the layout.
     """
     try:
         archive = zipfile.ZipFile(path)

@@ -1,8 +1,7 @@
-"""The published files of CIFAR-10 and CIFAR-100: names, checksums, and where they lie here.
+"""Published files of CIFAR-10 and CIFAR-100: names, checksums, and the search for them.
 
-Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009);
-https://www.cs.toronto.edu/~kriz/cifar.html gives the archives, their MD5 sums and their formats.
-The sizes in bytes are those that its server announces.
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009). Archives, MD5 sums and
+formats are described at https://www.cs.toronto.edu/~kriz/cifar.html; sizes are its server's.
 """
 
 import dataclasses
@@ -19,7 +18,7 @@ IMAGES_ZIP = "cifar10_images.zip"
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """One published archive; `meta`, `train` and `test` are the files in its one `folder`."""
+    """A published archive; `meta`, `train` and `test` are files in its `folder`."""
 
     archive: str
     num_bytes: int
@@ -31,7 +30,7 @@ class Layout:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Names of all its files, in the order of `meta`, `train` and `test`."""
+        """Names of all files, in the order of `meta`, `train` and `test`."""
         return (*self.meta, *self.train, self.test)
 
 
@@ -81,7 +80,7 @@ LAYOUTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where a data set was found: `path` is an archive or the unpacked folder."""
+    """Location of a data set: `path` is an archive or the unpacked folder."""
 
     path: str
     layout: Layout
@@ -89,20 +88,20 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class ImagesZip:
-    """Where the zip of CIFAR-10's JPEG copies was found."""
+    """Location of the zip of CIFAR-10's JPEG copies."""
 
     path: str
 
 
 def find_source(dataset: str, data_dir: str) -> Source | ImagesZip:
-    """What to read: the Python version before the binary one, an archive before its folder.
+    """Finds the files: Python pickles before the binary version, archives before folders.
 
     Args:
         dataset: key of `LAYOUTS`.
-        data_dir: an archive, an unpacked folder, or a folder that holds one of these.
+        data_dir: an archive, an unpacked folder, or a folder that contains one of these.
 
     Raises:
-        InputError: nothing there, with the address and the layouts; or a link out of `data_dir`.
+        InputError: nothing found, or a link out of `data_dir`.
     """
     layouts = {layout.archive: layout for layout in LAYOUTS[dataset]}
     archives = (*layouts, IMAGES_ZIP) if dataset == "cifar10" else tuple(layouts)
@@ -132,10 +131,10 @@ def find_source(dataset: str, data_dir: str) -> Source | ImagesZip:
 
 
 def is_published(source: Source) -> bool:
-    """Whether the source is the published archive, byte for byte.
+    """Returns true for the published archive, byte for byte.
 
-    An archive of another size is somebody's own and is not compared; one that was cut short or
-    damaged fails while it is read, at the latest at gzip's own checksum.
+    An archive of another size counts as the user's own; if truncated or damaged, reading it fails,
+    at the latest at gzip's checksum.
 
     Raises:
         InputError: an archive of the published size with another MD5 sum.
@@ -156,10 +155,10 @@ def is_published(source: Source) -> bool:
 
 
 def read_files(source: Source) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file of the layout, one at a time, in any order.
+    """Yields name and content of each file of the layout, in any order.
 
     Raises:
-        InputError: a file that is absent, too large or a link out of the folder; or an archive
+        InputError: a file that is missing, too large or a link out of the folder, or an archive
             that is damaged or unsafe.
     """
     layout = source.layout

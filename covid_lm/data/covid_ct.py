@@ -1,4 +1,4 @@
-"""COVID-CT (Yang et al., 2020) in the layout of its public repository, zips unopened.
+"""COVID-CT (Yang et al. 2020) in the layout of its public repository, with its zip archives.
 
 ```
 DIR/Images-processed/CT_COVID.zip, CT_NonCOVID.zip
@@ -27,12 +27,11 @@ METADATA = {
 
 
 def covid_ct(data_dir: str) -> ImageDataset:
-    """Reads the split lists and metadata; images are read from the zips when asked for.
+    """Reads the split lists and the metadata; images are read from the zips on demand.
 
     Raises:
-        InputError: a file of the layout is absent, unreadable or a link out of `data_dir`, a zip
-            holds a link or a name that leads out of it, or a split list names an image that its
-            zip does not hold.
+        InputError: a file of the layout is missing, unreadable or a link out of `data_dir`, a zip
+            has a link or a name that leads out of it, or lacks an image of a split list.
     """
     records = []
     for label, class_name in enumerate(CLASSES):
@@ -85,7 +84,7 @@ def _read_list(path: str) -> list[str]:
 
 
 def _patients(data_dir: str, class_name: str) -> dict[str, str]:
-    """File name to patient id; the class name keeps the two files' numbering apart."""
+    """Maps file names to patient ids, prefixed by the class, because each file has its own ids."""
     filename, image_column, patient_column = METADATA[class_name]
     path = refuse_link_out(os.path.join(data_dir, filename), data_dir)
     try:

@@ -1,4 +1,4 @@
-"""Any folder of images with one sub-folder per class, with or without train/ val/ test/."""
+"""Folders of images with one sub-folder per class, with or without train/, val/ and test/."""
 
 import functools
 import os
@@ -15,14 +15,14 @@ VAL_SHARE, TEST_SHARE = 0.15, 0.2
 def folder(data_dir: str, seed: int = 0) -> ImageDataset:
     """Reads `DIR/<class>/<image>` or `DIR/{train,val,test}/<class>/<image>`.
 
-    Every file that is not hidden counts as an image, whatever its extension. Without a test folder
-    a stratified, seeded 20% of the files becomes the test split; without a validation folder, 15%
-    of what is left. (Give the folders yourself where several images show one patient: this reader
-    knows no patients.)
+    Each file that isn't hidden is an image, regardless of its extension. Without a test folder, a
+    stratified, seeded 20% of the files are the test split; without a validation folder, 15% of the
+    remaining ones are the validation split. The reader has no patient ids, so a data set with
+    several images per patient needs folders for its splits.
 
     Raises:
-        InputError: no such directory, fewer than two classes, no images, a class without any, or a
-            link that leads out of `data_dir`.
+        InputError: no such directory, fewer than two classes, a class without images, or a link
+            out of `data_dir`.
     """
     if not is_directory(data_dir):
         raise InputError(f"{data_dir}: no such directory; give --data_dir a folder of classes")
@@ -59,7 +59,7 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
 def _files_by_class(
     data_dir: str, roots: dict[str, str], classes: list[str]
 ) -> dict[tuple[str, str], list[str]]:
-    """(split, class name) to the paths of its files, none of them empty."""
+    """Maps (split, class name) to the paths of its files, at least one each."""
     files = {
         (split, class_name): _files(os.path.join(root, class_name), data_dir)
         for split, root in roots.items()

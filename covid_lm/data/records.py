@@ -1,4 +1,4 @@
-"""What every data reader yields: labelled images that are read when they are needed."""
+"""Records of labelled images, whose bytes are read on demand."""
 
 import dataclasses
 import zipfile
@@ -15,12 +15,12 @@ class ImageRecord:
     """One labelled image.
 
     Attributes:
-        filename: the base name, as the model may read it.
+        filename: base name, which a model may read.
         label: index into the data set's `classes`.
         split: "train", "val" or "test".
-        path: where the image lies, for messages (`archive.zip!member` inside an archive).
-        read: returns the encoded image's bytes.
-        patient: an identifier shared by the images of one patient, None where unknown.
+        path: location, for messages (`archive.zip!member` within an archive).
+        read: returns the bytes of the encoded image.
+        patient: identifier shared by the images of a patient; None if unknown.
     """
 
     filename: str
@@ -33,18 +33,18 @@ class ImageRecord:
 
 @dataclasses.dataclass(frozen=True)
 class ImageDataset:
-    """A named set of records; `classes[label]` is the label's name."""
+    """A named set of records; `classes[label]` is the name of a label."""
 
     name: str
     classes: tuple[str, ...]
     records: tuple[ImageRecord, ...]
 
     def split(self, *splits: str) -> tuple[ImageRecord, ...]:
-        """The records of the named splits, in the data set's order."""
+        """Returns the records of the given splits, in the data set's order."""
         return tuple(record for record in self.records if record.split in splits)
 
     def check(self) -> "ImageDataset":
-        """Returns itself, or raises InputError for a class without training images."""
+        """Returns the data set; raises InputError if a class has no training images."""
         if not self.records:
             raise InputError(f"{self.name}: no images found")
         for label, name in enumerate(self.classes):
@@ -54,7 +54,7 @@ class ImageDataset:
 
 
 def read_image(record: ImageRecord) -> bytes:
-    """The image's bytes; none where the file can't be read, which no decoder takes for an image."""
+    """Returns the image's bytes; for an unreadable file b"", which every decoder rejects."""
     try:
         return record.read()
     except (OSError, zipfile.BadZipFile, zlib.error):
@@ -62,5 +62,5 @@ def read_image(record: ImageRecord) -> bytes:
 
 
 def encoded_filename(record: ImageRecord) -> bytes:
-    """The file name's bytes as the file system has them."""
+    """Returns the file name as the bytes in the file system."""
     return record.filename.encode("utf-8", "surrogateescape")

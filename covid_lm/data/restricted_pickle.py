@@ -1,4 +1,4 @@
-"""Pickles of arrays, bytes, dicts and lists, read without running anything that they name."""
+"""Reading of pickles of arrays, bytes, dicts and lists, without executing any code."""
 
 import io
 import pickle
@@ -14,26 +14,26 @@ _PLAIN_NUMBERS = re.compile(r"[biuf][1248]")
 
 
 def load_pickle(data: bytes, path: str) -> dict[str, Any]:
-    """Reads a pickled dict, of Python 2 or 3, with its arrays as they were.
+    """Reads a pickled dict with arrays, of Python 2 or 3.
 
-    No object that a pickle names is ever called or looked up: the four names that NumPy writes for
-    an array stand for classes of this module that only hold data, and any other name is refused.
+    No object named in the pickle is looked up or called. The names that NumPy writes for an array
+    map to classes of this module, which only hold data; all other names are rejected.
 
     Args:
-        data: the pickle's bytes.
-        path: where they are from, for messages.
+        data: bytes of the pickle.
+        path: source, for messages.
 
     Returns:
-        The dict, its keys decoded. Values are numeric arrays, lists, dicts, bytes, text, whole
-        numbers or None; what lists and dicts hold is left to the caller to check.
+        The dict, with decoded keys. Values are numeric arrays, lists, dicts, bytes, text, integers
+        or None; callers check the content of lists and dicts.
 
     Raises:
-        InputError: a name other than an array's, a dtype other than plain numbers, a value of
-            another type, or no pickle.
+        InputError: an unknown name, a dtype other than plain numbers, a value of another type, or
+            not a pickle.
     """
     try:
         for opcode, argument, _ in pickletools.genops(data):
-            # The unpickler allocates this many entries, though six bytes can ask for 2**32.
+            # The unpickler allocates this many entries; six bytes can request 2**32.
             writes = opcode.name in ("PUT", "LONG_BINPUT")
             if writes and isinstance(argument, int) and argument > len(data):
                 raise pickle.UnpicklingError(f"memo entry {argument}")
@@ -43,7 +43,7 @@ def load_pickle(data: bytes, path: str) -> dict[str, Any]:
         return {_text(key): _value(value) for key, value in content.items()}
     except InputError:
         raise
-    except Exception as error:  # bytes that are no pickle can raise nearly anything
+    except Exception as error:  # other bytes can raise almost any exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             f"{path}: not a pickled dict of arrays, bytes and lists ({reason}); fetch it again"
@@ -65,7 +65,7 @@ class _Unpickler(pickle.Unpickler):
             ) from None
 
 
-# Each has __setstate__, so that a pickle can't set attributes of the class itself.
+# Each defines __setstate__, so that a pickle can't set attributes of the class.
 
 
 class _Array:
@@ -90,7 +90,7 @@ class _Dtype:
 
 
 class _Encoded:
-    """Python 3 writes bytes into old protocols as text and the call that encodes it."""
+    """Bytes that Python 3 wrote in an old protocol, as text and a call that encodes it."""
 
     def __new__(cls, text: str, encoding: str) -> Any:
         if encoding != "latin1":

@@ -1,4 +1,4 @@
-"""Splits that a data set comes without, and smaller ones, drawn once and for all."""
+"""Splits and folds: drawn where a data set lacks them, limited in size, and summarized."""
 
 import collections
 import dataclasses
@@ -15,10 +15,10 @@ from covid_lm.errors import InputError
 def draw_split(
     records: Sequence[ImageRecord], split: str, share: float, seed: int
 ) -> tuple[ImageRecord, ...]:
-    """Moves a share of every class's training records (at least one, never all) to `split`.
+    """Moves a share of each class's training records, at least one but not all, to `split`.
 
-    The draw depends on the seed and on the records' paths and labels, not on their order, which is
-    kept.
+    The draw depends on the seed and on the records' paths and labels. The order of the records is
+    kept and has no effect.
     """
     paths_by_label: dict[int, list[str]] = {}
     for record in records:
@@ -36,10 +36,10 @@ def draw_split(
 
 
 def limit_images(dataset: ImageDataset, max_images: int | None) -> ImageDataset:
-    """The data set with at most that many training and that many validation images.
+    """Limits the training and the validation split to a number of images each.
 
-    Classes keep their shares, as near as whole images allow; the test split stays whole. The draw
-    depends on the records' paths and labels alone.
+    Classes keep their shares, up to rounding; the test split is unchanged. The draw depends only on
+    the records' paths and labels.
     """
     if max_images is None:
         return dataset
@@ -52,7 +52,7 @@ def limit_images(dataset: ImageDataset, max_images: int | None) -> ImageDataset:
         paths_by_label: dict[int, list[str]] = {}
         for record in records:
             paths_by_label.setdefault(record.label, []).append(record.path)
-        # Every image's rank within its class, as a share: the lowest ones are drawn.
+        # Images are drawn by their rank within the class, as a share of the class.
         ranked = []
         for label, paths in sorted(paths_by_label.items()):
             paths = sorted(paths)
@@ -64,7 +64,7 @@ def limit_images(dataset: ImageDataset, max_images: int | None) -> ImageDataset:
 
 
 def patient_groups(patients: Sequence[str | None]) -> np.ndarray:
-    """Number the images by patient: int [n] from 0, in the order of the patients' names.
+    """Numbers the images by patient: int [n] from 0, in the order of the patients' names.
 
     An image of an unknown patient (None) is a group of its own.
     """
@@ -76,7 +76,7 @@ def patient_groups(patients: Sequence[str | None]) -> np.ndarray:
 
 
 def class_groups(labels: np.ndarray, groups: np.ndarray, num_classes: int) -> list[int]:
-    """Count the groups that have images of each class.
+    """Counts the groups that have images of each class.
 
     Args:
         labels, groups: int [n].
@@ -87,7 +87,7 @@ def class_groups(labels: np.ndarray, groups: np.ndarray, num_classes: int) -> li
 def stratified_folds(
     labels: np.ndarray, groups: np.ndarray, num_folds: int, seed: int
 ) -> list[np.ndarray]:
-    """Draw folds with classes in equal shares, each group in one fold.
+    """Draws folds with classes in equal shares and each group in one fold.
 
     Args:
         labels, groups: int [n].
@@ -102,7 +102,7 @@ def stratified_folds(
 def held_out_folds(
     records: Sequence[ImageRecord], num_folds: int, num_classes: int, seed: int
 ) -> list[np.ndarray]:
-    """The `stratified_folds` of the records' patients.
+    """Draws the `stratified_folds` of records, grouped by patient.
 
     Raises:
         InputError: fewer than two folds, or a class with fewer patients than folds.
@@ -122,7 +122,7 @@ def held_out_folds(
 
 @dataclasses.dataclass(frozen=True)
 class SplitSummary:
-    """Files and patients of one split; `patients` is None where no patient is known."""
+    """Files and patients of one split; `patients` is None if no patient is known."""
 
     split: str
     files: int
@@ -132,7 +132,7 @@ class SplitSummary:
 
 
 def split_summaries(records: Sequence[ImageRecord], num_classes: int) -> list[SplitSummary]:
-    """One summary for each split that has files."""
+    """Summarizes each split that has files."""
     summaries = []
     for split in SPLITS:
         members = [record for record in records if record.split == split]

@@ -1,6 +1,6 @@
-"""What the phantom's slices are drawn from: anatomies, display windows and lesions, as numbers.
+"""Parameters of the phantom's slices: anatomies, display windows and lesions.
 
-Positions and radii are fractions of the picture's height and width, so that the same slice can be
+Positions and radii are fractions of the image's height and width, so that the same slice can be
 drawn at any size.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Lesion(NamedTuple):
-    """One ground-glass patch; positions and radii are fractions of the height and the width."""
+    """A ground-glass patch."""
 
     y: float
     x: float
@@ -26,7 +26,7 @@ Coordinates = np.ndarray | np.floating
 
 @dataclasses.dataclass(frozen=True)
 class Patient:
-    """What the slices of one patient share: the anatomy, all in fractions of the picture."""
+    """Anatomy of a patient, common to all slices."""
 
     centre: tuple[float, float]
     body: tuple[float, float]
@@ -41,7 +41,7 @@ class Patient:
 
 @dataclasses.dataclass(frozen=True)
 class Display:
-    """How a scanner's picture was windowed: `gain * value + offset`, and its noise (std)."""
+    """Display window, `gain * value + offset`, and standard deviation of the noise."""
 
     gain: float
     offset: float
@@ -50,16 +50,14 @@ class Display:
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """Everything that a picture is drawn from.
+    """All parameters of an image.
 
     Attributes:
-        patient: the anatomy.
-        display: the window and the noise.
-        level: where along the body the slice lies, 0 (aortic arch) to 1 (dome of the liver).
-        shift: the patient's (y, x) movement since the other slices.
-        lesions: the ground-glass patches; empty in a negative slice.
-        height, width: the picture's size in pixels.
-        seed: entropy for vessels, texture and noise.
+        level: position along the body, 0 (aortic arch) to 1 (dome of the liver).
+        shift: movement (y, x) of the patient between slices.
+        lesions: empty in a negative slice.
+        height, width: size of the image in pixels.
+        seed: seed of vessels, texture and noise.
     """
 
     patient: Patient
@@ -73,7 +71,7 @@ class Slice:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Centre (y, x) of the body, as fractions of the picture."""
+        """Centre (y, x) of the body."""
         y, x = self.patient.centre
         return y + self.shift[0], x + self.shift[1]
 
@@ -85,13 +83,13 @@ class Slice:
 
     @property
     def spine_centre(self) -> tuple[float, float]:
-        """Centre (y, x) of the vertebra, as fractions of the picture."""
+        """Centre (y, x) of the vertebra."""
         y, x = self.centre
         return y + self.patient.body[0] * 0.56, x
 
 
 def sample_patient(rng: np.random.Generator) -> Patient:
-    """A random anatomy."""
+    """Draws an anatomy."""
     body = rng.uniform(0.42, 0.455), rng.uniform(0.455, 0.49)
     return Patient(
         centre=(rng.uniform(0.465, 0.485), rng.uniform(0.49, 0.51)),
@@ -107,7 +105,7 @@ def sample_patient(rng: np.random.Generator) -> Patient:
 
 
 def sample_display(rng: np.random.Generator) -> Display:
-    """A random window, wide enough to drown what the lesions add to the mean intensity."""
+    """Draws a window; its range exceeds the effect of lesions on the mean intensity."""
     return Display(rng.uniform(0.82, 1.1), rng.uniform(-0.03, 0.09), rng.uniform(0.02, 0.045))
 
 
@@ -118,9 +116,9 @@ def sample_slice(
     size: tuple[int, int],
     seed: tuple[int, ...],
 ) -> Slice:
-    """A random slice of `patient`; `size` is (height, width) in pixels.
+    """Draws a slice of `patient`; `size` is (height, width) in pixels.
 
-    The centres of a diseased slice's lesions are uniform over the area of its lungs.
+    In a diseased slice, the centres of lesions are uniform over the area of the lungs.
     """
     rng = np.random.default_rng(seed)
     shift = rng.uniform(-0.01, 0.01), rng.uniform(-0.01, 0.01)
@@ -146,7 +144,7 @@ def ellipse_depth(
 ) -> np.ndarray:
     """Depth inside a superellipse: positive inside, 0 on its edge, negative outside.
 
-    `y` and `x` are float arrays that broadcast together; all lengths in fractions of the picture.
+    `y` and `x` are float arrays that broadcast together.
     """
     v, u = np.abs((y - centre[0]) / radii[0]), np.abs((x - centre[1]) / radii[1])
     if power == 2.0:
@@ -158,19 +156,14 @@ def _mediastinum_depth(chest: Slice, y: Coordinates, x: Coordinates) -> np.ndarr
     patient = chest.patient
     centre_y, centre_x = chest.centre
     heart_scale = 0.55 + 0.6 * chest.level
-    heart = (
-        (
-            centre_y - 0.06,
-            centre_x + 0.1 * chest.level,
-        ),
-        (patient.heart[0] * heart_scale + 0.03, patient.heart[1] * heart_scale + 0.02),
-    )
+    heart_centre = centre_y - 0.06, centre_x + 0.1 * chest.level
+    heart_radii = patient.heart[0] * heart_scale + 0.03, patient.heart[1] * heart_scale + 0.02
     spine_y, spine_x = chest.spine_centre
     spine = (spine_y + 0.05, spine_x), (patient.spine[0] * 1.9, patient.spine[1] * 1.35)
     waist = patient.column * (1 + 0.35 * np.cos((y - centre_y) * 14)) - np.abs(x - centre_x)
-    depth = np.maximum(waist, ellipse_depth(y, x, *heart))
+    depth = np.maximum(waist, ellipse_depth(y, x, heart_centre, heart_radii))
     depth = np.maximum(depth, ellipse_depth(y, x, *spine))
-    # The liver's dome rises under the patient's right lung, on the picture's left.
+    # The dome of the liver is under the patient's right lung, on the left of the image.
     dome = max(chest.level - 0.6, 0.0) * 0.3
     if dome:
         liver = (centre_y - 0.02, centre_x - 0.17), (dome * 1.4, dome)
@@ -179,9 +172,6 @@ def _mediastinum_depth(chest: Slice, y: Coordinates, x: Coordinates) -> np.ndarr
 
 
 def lung_depth(chest: Slice, y: Coordinates, x: Coordinates) -> np.ndarray:
-    """Depth below the lungs' surface at relative positions; positive inside the lungs.
-
-    `y` and `x` are float arrays that broadcast together, fractions of the height and the width.
-    """
+    """Depth below the surface of the lungs; positive inside. Arguments as `ellipse_depth`."""
     cavity = ellipse_depth(y, x, chest.centre, chest.cavity, power=2.4)
     return np.minimum(cavity, -_mediastinum_depth(chest, y, x))

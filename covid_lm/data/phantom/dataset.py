@@ -1,10 +1,9 @@
-"""The embedded data set: synthetic chest CT slices, free of leaks unless one is planted.
+"""The embedded data set: synthetic chest CT slices, without leaks unless one is planted.
 
     phantom() -> 400 images, "negative" and "positive" (ground-glass patches in the lungs)
 
-The label can be told from the lesions alone. Names, containers, patients and display windows are
-the same for both classes (see `phantom_plan`); a leak planted on purpose (see `phantom_leaks`)
-tests the audits and shows what a model makes of it.
+Only the lesions depend on the label. Names, containers, patients and display windows have the same
+distribution in both classes (`plan`). Planted leaks (`leaks`) test the audits, and models.
 """
 
 import functools
@@ -57,72 +56,65 @@ def _encode(planned: PlannedImage) -> bytes:
     image = image.convert(container.mode)
     if planned.edit == "mode":
         image = image.convert("RGBA")
+    png = container.format == "PNG"
+    options = {"compress_level": 1} if png else {"quality": container.quality}
     buffer = io.BytesIO()
-    if container.format == "PNG":
-        image.save(buffer, "PNG", compress_level=1)
-    else:
-        image.save(buffer, "JPEG", quality=container.quality)
+    image.save(buffer, container.format, **options)
     payload = buffer.getvalue()
     if planned.edit == "container_bytes":
         return change_encoder_signature(payload)
-    if planned.edit == "metadata":
-        return add_metadata(payload)
-    return payload
+    return add_metadata(payload) if planned.edit == "metadata" else payload
 
 
 def phantom(
     num_images: int = 400, seed: int = 0, leak: str | None = None, leak_share: float = 1.0
 ) -> ImageDataset:
-    """Draws the data set, in memory; the same arguments give the same bytes.
+    """Draws the data set in memory; the same arguments give the same bytes.
 
     The classes are balanced and split by patient into about 60/15/25% train, val and test. Images
     are 128 to 240 pixels high and 168 to 320 wide, gray or RGB, PNG or JPEG.
 
     Args:
-        num_images: 16 or more; of an odd number one more is negative.
+        num_images: 16 or more; if odd, one more image is negative.
         seed: 0 or more.
-        leak: one of `LEAKS`, planted alone; None for none.
+        leak: one of `LEAKS`, or None.
             - `name_length`: the name is 6 characters longer.
-            - `name_word`: the name begins with "covid", at its usual length.
+            - `name_word`: the name begins with "covid", at the usual length.
             - `container_bytes`: another encoder's signature in the first 64 bytes.
             - `metadata`: an EXIF or PNG text entry.
             - `mode`: RGBA (opaque) in PNG files.
             - `border_mark`: a white line within the outer 6 pixels.
             - `duplicate_across_split`: a test image is a re-encoded copy of a training image of
-              its class, under its own name and patient.
+              its class, with its own name and patient.
             - `patient_across_split`: a test image is another slice of a training patient.
-        leak_share: the share of the files that the leak can affect which have it: the last two
-            affect test images of both classes, `mode` positive PNG files, the others all positive
-            files. 0.0 is the same as no leak.
+        leak_share: share of the affected files that get the leak. The last two affect test images
+            of both classes, `mode` positive PNG files, the others all positive files. 0.0 is the
+            same as no leak.
 
     Raises:
-        InputError: a bad argument.
+        InputError: an invalid argument.
     """
-    records = []
-    for planned in _plan(num_images, seed, leak, leak_share):
-        records.append(
-            ImageRecord(
-                filename=planned.filename,
-                label=planned.label,
-                split=planned.split,
-                path=f"phantom(seed={seed})/{planned.filename}",
-                read=functools.partial(bytes, _encode(planned)),
-                patient=planned.patient,
-            )
+    records = tuple(
+        ImageRecord(
+            filename=planned.filename,
+            label=planned.label,
+            split=planned.split,
+            path=f"phantom(seed={seed})/{planned.filename}",
+            read=functools.partial(bytes, _encode(planned)),
+            patient=planned.patient,
         )
-    return ImageDataset("phantom", CLASSES, tuple(records)).check()
+        for planned in _plan(num_images, seed, leak, leak_share)
+    )
+    return ImageDataset("phantom", CLASSES, records).check()
 
 
 def lesions(
     num_images: int = 400, seed: int = 0, leak: str | None = None, leak_share: float = 1.0
 ) -> dict[str, tuple[Lesion, ...]]:
-    """Where the lesions of `phantom` with the same arguments lie, by file name; draws nothing.
+    """Returns the lesions of `phantom` with the same arguments, by file name, without drawing.
 
-    A `Lesion` has its centre `y`, `x` and its radii as fractions of the picture's height and
-    width, y downwards; a negative image has none.
-
-    Raises:
-        InputError: as `phantom`.
+    A `Lesion` has centre and radii as fractions of the image's height and width, y downwards. A
+    negative image has none.
     """
     plan = _plan(num_images, seed, leak, leak_share)
     return {planned.filename: planned.scene.lesions for planned in plan}

@@ -1,6 +1,6 @@
-"""Draws the phantom's slices: chest wall, ribs, spine, heart, lungs, vessels, ground-glass patches.
+"""Drawing of the phantom's slices: chest wall, ribs, spine, heart, lungs, vessels and lesions.
 
-Intensities run from 0 (air) to 1 (cortical bone) before the display window.
+Intensities are from 0 (air) to 1 (cortical bone) before the display window.
 """
 
 import math
@@ -15,7 +15,7 @@ AIR, LUNG, FAT, MUSCLE, BLOOD, LESION, SPONGE, BONE = 0.03, 0.17, 0.45, 0.6, 0.6
 
 
 def _branch(draw, size, start, angle, length, width, rng):
-    """Draws a vessel and, recursively, its thinner daughters."""
+    """Draws a vessel and, recursively, its thinner branches."""
     height, pixels_wide = size
     end = start[0] + math.sin(angle) * length, start[1] + math.cos(angle) * length
     line = (start[1] * pixels_wide, start[0] * height, end[1] * pixels_wide, end[0] * height)
@@ -28,7 +28,7 @@ def _branch(draw, size, start, angle, length, width, rng):
 
 
 def _vessels(chest: Slice, rng: np.random.Generator) -> np.ndarray:
-    """The lungs' vessel trees before they are cut to the lungs: float32 [height, width], 0 to 1."""
+    """Draws vessel trees, not yet cut to the lungs: float32 [height, width], 0 to 1."""
     size = chest.height, chest.width
     image = Image.new("L", (chest.width, chest.height))
     draw = ImageDraw.Draw(image)
@@ -46,21 +46,21 @@ def _vessels(chest: Slice, rng: np.random.Generator) -> np.ndarray:
 
 
 def _cloud(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Smooth random texture: float32 [height, width], standard deviation about 0.7."""
+    """Draws a smooth texture: float32 [height, width], standard deviation about 0.7."""
     coarse = Image.fromarray(rng.standard_normal((18, 22), np.float32))
     return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _tint(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """What each channel deviates from gray, in levels of 255: float32 [height, width, 3]."""
-    # Coarse, because JPEG drops the colour of fine noise.
+    """Draws a deviation from gray, in levels of 255: float32 [height, width, 3]."""
+    # Coarse, because JPEG removes the colour of fine noise.
     coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
     smooth = coarse.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(smooth, np.float32) / 24 - 5.3
 
 
 class _Canvas:
-    """A picture onto which soft-edged tissue is laid, one over the other."""
+    """An image on which layers of tissue with soft edges are drawn."""
 
     def __init__(self, chest: Slice):
         self.y = ((np.arange(chest.height, dtype=np.float32) + 0.5) / chest.height)[:, None]
@@ -101,7 +101,7 @@ def _lay_chest_wall(canvas: _Canvas, chest: Slice) -> None:
     cavity = chest.cavity
     v, u = (canvas.y - centre_y) / cavity[0], (canvas.x - centre_x) / cavity[1]
     radius, angle = (np.abs(v) ** 2.4 + np.abs(u) ** 2.4) ** (1 / 2.4), np.arctan2(v, u)
-    # A slice cuts the slanting ribs one after the other: arcs with gaps along the wall.
+    # Ribs are slanted, so a slice shows them as arcs with gaps along the wall.
     along = np.cos(9 * angle + patient.rib_phase + 4 * chest.level)
     rib = 0.024 * np.sqrt(np.maximum(along, 0)) - np.abs(radius - 1.09) * 0.45 - 0.006
     canvas.lay(BONE, canvas.cover(rib))
@@ -138,7 +138,7 @@ def _lesion_cover(canvas: _Canvas, chest: Slice, cloud: np.ndarray) -> np.ndarra
 
 
 def draw_slice(chest: Slice) -> np.ndarray:
-    """The picture: uint8 [height, width, 3], gray but for a faint random tint."""
+    """Draws an image: uint8 [height, width, 3], gray with a faint random tint."""
     rng = np.random.default_rng((*chest.seed, 1))
     canvas = _Canvas(chest)
     cloud = _cloud(rng, chest.height, chest.width)
@@ -146,7 +146,7 @@ def draw_slice(chest: Slice) -> np.ndarray:
     lungs = canvas.cover(lung_depth(chest, canvas.y, canvas.x))
     cavity = ellipse_depth(canvas.y, canvas.x, chest.centre, chest.cavity, 2.4)
     canvas.lay(BLOOD, canvas.cover(cavity))
-    # Blood settles in a lying patient: healthy lungs too are denser towards the back.
+    # In a supine patient, healthy lungs, too, are denser towards the back.
     aerated = LUNG + 0.1 * (canvas.y - 0.5) + 0.015 * cloud
     aerated = aerated + (LESION - aerated) * _lesion_cover(canvas, chest, cloud)
     vessels = _vessels(chest, rng)
@@ -156,7 +156,7 @@ def draw_slice(chest: Slice) -> np.ndarray:
     picture = picture * chest.display.gain + chest.display.offset
     shape = picture.shape
     grain = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), 0.6, truncate=2)
-    # Smoothing with this width leaves about half of the noise's standard deviation.
+    # Smoothing of this width halves the noise's standard deviation.
     picture += grain * (2 * chest.display.noise)
     colour = picture[..., None] * 255 + _tint(rng, *shape)
     return np.clip(np.rint(colour), 0, 255).astype(np.uint8)

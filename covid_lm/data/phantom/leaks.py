@@ -1,7 +1,6 @@
-"""The leaks that can be planted in the phantom, one at a time, to test what looks for them.
+"""Leaks that can be planted in the phantom, one at a time, to test audits.
 
-Each changes the files that it affects and nothing else: the other files stay the same, byte for
-byte.
+A leak changes only the files that it affects; all other files are the same, byte for byte.
 """
 
 import dataclasses
@@ -23,10 +22,10 @@ _SOFTWARE = "Export Station 4"
 
 
 def change_encoder_signature(payload: bytes) -> bytes:
-    """The same pixels and length, as if written by another encoder.
+    """Changes an image file as if another encoder had written it; pixels and length are kept.
 
-    Only bytes among the first 64 and the checksum that covers them change: a JPEG's JFIF density
-    (72x72 for 1x1, without a unit), or the compression level that a PNG's zlib header declares.
+    Only bytes among the first 64 change, and their checksum: a JPEG's JFIF density (72x72 instead
+    of 1x1, without a unit), or the compression level in a PNG's zlib header.
     """
     if payload.startswith(b"\xff\xd8"):
         return payload[:14] + struct.pack(">HH", 72, 72) + payload[18:]
@@ -36,9 +35,9 @@ def change_encoder_signature(payload: bytes) -> bytes:
 
 
 def add_metadata(payload: bytes) -> bytes:
-    """The same image with a "Software" entry (EXIF or PNG text), beyond its first 64 bytes.
+    """Adds a "Software" entry (EXIF or PNG text) beyond the first 64 bytes.
 
-    In a PNG it follows the pixels, where readers find it once they have loaded them.
+    In a PNG it follows the pixels.
     """
     if payload.startswith(b"\xff\xd8"):
         exif = Image.Exif()
@@ -55,7 +54,7 @@ def add_metadata(payload: bytes) -> bytes:
 
 
 def draw_border_mark(pixels: np.ndarray) -> np.ndarray:
-    """A copy with a white line, 2 pixels thick, along the top; uint8 [height, width, 3]."""
+    """Copies an image, uint8 [height, width, 3], with a white line of 2 pixels at the top."""
     marked = pixels.copy()
     marked[2:4, 3 : 3 + pixels.shape[1] // 4] = 255
     return marked
@@ -75,7 +74,7 @@ def _test(image: PlannedImage) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Leak:
-    """`affects` tells which files can have it; `plant` makes the affected files of the chosen."""
+    """`affects` selects the files that can have a leak; `plant` changes the chosen ones."""
 
     affects: Callable[[PlannedImage], bool]
     plant: Callable[[list[PlannedImage], list[PlannedImage], np.random.Generator], list]
@@ -98,7 +97,7 @@ def _edit(name):
 
 
 def _donors(chosen, plan, rng):
-    """A training image of the same class for each of `chosen`, each as seldom as possible."""
+    """Returns a training image of the same class for each chosen one, as distinct as possible."""
     queues = {}
     for label in {image.label for image in chosen}:
         training = [i for i in plan if i.label == label and i.split == "train"]
@@ -143,13 +142,13 @@ LEAKS = tuple(_LEAKS)
 
 
 def plant_leak(plan: list[PlannedImage], leak: str, share: float, seed: int) -> list[PlannedImage]:
-    """The plan, in the same order, with `leak` in a `share` of the files that can have it.
+    """Plants `leak` in a `share` of the files that it affects; keeps the order of the plan.
 
     Args:
-        plan: the leak-free plan.
+        plan: the plan without leaks.
         leak: one of `LEAKS`.
-        share: 0 to 1; a larger share keeps the files of a smaller one.
-        seed: chooses the files.
+        share: 0 to 1; a larger share includes the files of a smaller one.
+        seed: determines the files.
     """
     choice = np.random.default_rng((seed, _STREAM, LEAKS.index(leak)))
     details = np.random.default_rng((seed, _STREAM, LEAKS.index(leak), 1))

@@ -1,8 +1,8 @@
-"""Decides, before anything is drawn, what each of the phantom's images will be.
+"""Plan of the phantom's images, made before they are drawn.
 
-Both classes get the same numbers of slices per patient, the same display windows and the same
-containers (format, quality, mode, size) within each split, each in an order of its own: nothing
-but the lesions depends on the label.
+Within each split, both classes have the same numbers of slices per patient, the same display
+windows and the same containers (format, quality, mode, size), each in a separate random order.
+Only the lesions depend on the label.
 """
 
 import dataclasses
@@ -20,26 +20,21 @@ from covid_lm.data.phantom.anatomy import (
 from covid_lm.data.records import SPLITS
 
 CLASSES = ("negative", "positive")
-WORD = "covid"  # which the leak "name_word" writes over a name's first characters
+WORD = "covid"  # replaces the first characters of a name in the leak "name_word"
 _NAMES, _SLICE_COUNTS, _DISPLAYS, _CONTAINERS, _ANATOMY, _SCENES = range(6)
 
 _ENCODERS = (("PNG", 0), ("PNG", 0), ("PNG", 0), ("JPEG", 75), ("JPEG", 85), ("JPEG", 95))
 _MODES = ("L", "RGB", "RGB")
-_SIZES = (
-    (128, 168),
-    (144, 192),
-    (160, 200),
-    (168, 232),
-    (184, 240),
-    (200, 256),
-    (216, 296),
-    (240, 320),
+_HEIGHTS, _WIDTHS = (
+    (128, 144, 160, 168, 184, 200, 216, 240),
+    (168, 192, 200, 232, 240, 256, 296, 320),
 )
+_SIZES = tuple(zip(_HEIGHTS, _WIDTHS, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
 class Container:
-    """How a picture is stored; `quality` is 0 for PNG, sizes in pixels."""
+    """File format of an image; `quality` is 0 for PNG; sizes in pixels."""
 
     format: str
     quality: int
@@ -50,14 +45,14 @@ class Container:
 
 @dataclasses.dataclass(frozen=True)
 class PlannedImage:
-    """One image to be.
+    """A planned image.
 
     Attributes:
-        stem: the file name without its extension.
+        stem: file name without extension.
         label, split, patient: as in `ImageRecord`.
-        scene: what is drawn, at the size at which it is drawn.
-        container: how it is stored; a picture drawn at another size is resized.
-        edit: the planted leak that changes this image's pixels or bytes, None for no change.
+        scene: parameters of the drawing, including its size.
+        container: file format; a drawing of another size is resized.
+        edit: planted leak that changes pixels or bytes, or None.
     """
 
     stem: str
@@ -75,13 +70,13 @@ class PlannedImage:
 
 
 def _split_sizes(total: int) -> dict[str, int]:
-    """About 60/15/25, with at least one image in each split."""
+    """Divides about 60/15/25, with at least one image per split."""
     val, test = max(1, round(0.15 * total)), max(1, round(0.25 * total))
     return dict(zip(SPLITS, (total - val - test, val, test), strict=True))
 
 
 def _slice_counts(total: int, rng: np.random.Generator) -> list[int]:
-    """Slices of each patient, 2 to 4 of them; the last patient gets what is left."""
+    """Draws the number of slices of each patient, 2 to 4; the last one gets the rest."""
     counts: list[int] = []
     while sum(counts) < total:
         counts.append(min(int(rng.integers(2, 5)), total - sum(counts)))
@@ -100,11 +95,11 @@ def _displays(total: int, rng: np.random.Generator) -> list[Display]:
 
 
 def _stems(total: int, rng: np.random.Generator) -> list[str]:
-    """Distinct random names of 12 hexadecimal digits."""
+    """Draws distinct names of 12 hexadecimal digits."""
     stems: dict[str, str] = {}
     while len(stems) < total:
         stem = rng.bytes(6).hex()
-        # Distinct in their tails, so that they stay distinct under the leak "name_word".
+        # Also distinct without their first characters, for the leak "name_word".
         stems[stem[len(WORD) :]] = stem
     return list(stems.values())
 
@@ -143,7 +138,7 @@ def _plan_split(
 
 
 def plan_images(num_images: int, seed: int) -> list[PlannedImage]:
-    """The leak-free plan, ordered by name; an odd image out is a negative one.
+    """Plans images without leaks, sorted by name; if the number is odd, one more is negative.
 
     Args:
         num_images: 16 or more.
