@@ -77,9 +77,7 @@ class GrpcClient(ModelClient):
         request.model_spec.name = self._model_name
         request.model_spec.signature_name = SIGNATURE
         for name, values in inputs.items():
-            request.inputs[name].dtype = tf.string.as_datatype_enum
-            request.inputs[name].tensor_shape.dim.add(size=len(values))
-            request.inputs[name].string_val.extend(values)
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(values, tf.string))
         outputs = self._call(self._service.Predict, request).outputs
         probabilities, labels, valid = (
             tf.make_ndarray(outputs[name]).tolist() for name in ("probabilities", "label", "valid")

@@ -1,4 +1,4 @@
-"""Classes for image files, from an exported model. Needs TensorFlow, not Keras."""
+"""Predictions for image files from an exported model. Needs TensorFlow, but not Keras."""
 
 import csv
 import dataclasses
@@ -12,14 +12,13 @@ from typing import TextIO
 from covid_lm.errors import InputError, RunError
 
 NOT_AN_IMAGE = "not a decodable PNG, JPEG, BMP, GIF or WebP image"
-FORMATS = ("table", "csv", "json")
 
-Batch = list[tuple[str, bytes]]  # a file's path and its content
+Batch = list[tuple[str, bytes]]  # paths and contents
 
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """One file's answer: label, its probability and all probabilities, or why there is none."""
+    """Result for one file: the label with its probability and all probabilities, or an error."""
 
     path: str
     label: str = ""
@@ -29,10 +28,10 @@ class Prediction:
 
 
 def image_files(paths: Sequence[str]) -> list[str]:
-    """Every file named, and every file below the folders named, once, in order.
+    """The given files and all files below the given folders, in order, each once.
 
     Raises:
-        InputError: a path that does not exist, or nothing found.
+        InputError: a path that does not exist, or no file found.
     """
     found: dict[str, None] = {}
     for path in paths:
@@ -50,7 +49,7 @@ def image_files(paths: Sequence[str]) -> list[str]:
 
 
 class ExportedModel:
-    """The `serving_default` of an exported version, in this process.
+    """Signature `serving_default` of an exported version, in this process.
 
     Raises:
         RunError: the model can't be loaded.
@@ -60,7 +59,7 @@ class ExportedModel:
         import tensorflow as tf
 
         try:
-            # Kept, since its variables live no longer than it does.
+            # Kept, since it owns the variables.
             self._model = tf.saved_model.load(version_dir)
             self._serve = self._model.signatures["serving_default"]
         except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
@@ -69,7 +68,7 @@ class ExportedModel:
         self._input_names = set(self._serve.structured_input_signature[1])
 
     def __call__(self, batch: Batch) -> Iterator[Prediction]:
-        """One Prediction for each of the batch's files, in order."""
+        """One Prediction for each file of the batch, in order."""
         import tensorflow as tf
 
         inputs = signature_inputs(batch, self._input_names)
@@ -85,7 +84,7 @@ class ExportedModel:
 def predict_files(
     version_dir: str, files: Iterable[str], batch_size: int = 32
 ) -> Iterator[Prediction]:
-    """Predicts file by file, in order; unreadable ones yield an error instead of a class.
+    """Predicts file by file, in order; an unreadable file has an error instead of a label.
 
     Raises:
         RunError: the model can't be loaded.
@@ -95,45 +94,51 @@ def predict_files(
 
 def in_batches(
     files: Iterable[str],
-    answer: Callable[[Batch], Iterable[Prediction]],
+    predict: Callable[[Batch], Iterable[Prediction]],
     batch_size: int,
     batch_bytes: float = math.inf,
 ) -> Iterator[Prediction]:
-    """Reads files and answers them in batches, keeping the order across unreadable ones.
+    """Reads files and predicts them in batches, in the order of the files.
 
     Args:
-        answer: a batch to one Prediction for each of its files, in order.
-        batch_size: files in a batch, at most.
-        batch_bytes: bytes in a batch, at most; a larger file goes alone.
+        predict: called with a batch, returns one Prediction for each of its files, in order.
+        batch_size: largest number of files in a batch.
+        batch_bytes: largest number of bytes in a batch; a larger file is predicted alone.
     """
-    batch: Batch = []
-    waiting: list[Prediction | None] = []  # None: the next of the batch's answers
+    waiting: list[Prediction | tuple[str, bytes]] = []  # unreadable files have a Prediction already
 
     def flush() -> Iterator[Prediction]:
-        answers = iter(answer(batch) if batch else ())
-        for unreadable in waiting:
-            yield unreadable or next(answers)
-        batch.clear()
+        batch = [item for item in waiting if not isinstance(item, Prediction)]
+        predictions = iter(predict(batch) if batch else ())
+        for item in waiting:
+            yield item if isinstance(item, Prediction) else next(predictions)
         waiting.clear()
 
+    num_bytes = 0
     for path in files:
-        try:
-            with open(path, "rb") as file:
-                content = file.read()
-        except OSError as error:
-            waiting.append(Prediction(path, error=error.strerror or str(error)))
-        else:
-            if batch and sum(len(c) for _, c in batch) + len(content) > batch_bytes:
-                yield from flush()
-            batch.append((path, content))
-            waiting.append(None)
+        item = _read(path)
+        size = 0 if isinstance(item, Prediction) else len(item[1])
+        if num_bytes and num_bytes + size > batch_bytes:
+            yield from flush()
+            num_bytes = 0
+        waiting.append(item)
+        num_bytes += size
         if len(waiting) == batch_size:
             yield from flush()
+            num_bytes = 0
     yield from flush()
 
 
+def _read(path: str) -> Prediction | tuple[str, bytes]:
+    try:
+        with open(path, "rb") as file:
+            return path, file.read()
+    except OSError as error:
+        return Prediction(path, error=error.strerror or str(error))
+
+
 def signature_inputs(batch: Batch, input_names: Iterable[str]) -> dict[str, list[bytes]]:
-    """What `serving_default` takes for a batch: those of its possible inputs that it names."""
+    """Values of the named inputs of `serving_default` for a batch."""
     columns = {
         "image_bytes": [content for _, content in batch],
         "filename": [os.fsencode(os.path.basename(path)) for path, _ in batch],
@@ -147,7 +152,7 @@ def batch_predictions(
     labels: Iterable[str],
     valid: Iterable[bool],
 ) -> Iterator[Prediction]:
-    """A batch's Predictions, from what `serving_default` answered."""
+    """Predictions for a batch, from the outputs of `serving_default`."""
     rows = zip(batch, probabilities, labels, valid, strict=True)
     for (path, content), row, label, is_valid in rows:
         if is_valid:
@@ -160,10 +165,10 @@ def batch_predictions(
 def write_predictions(
     predictions: Iterable[Prediction], style: str, file: TextIO = sys.stdout
 ) -> int:
-    """Writes predictions as they come, as `table`, `csv` or `json` (one object a line).
+    """Writes predictions one by one, as `table`, `csv` or `json` (an object per line).
 
     Returns:
-        How many files had no answer.
+        The number of files without a class.
     """
     failed = 0
     writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The export's signatures: functions from raw bytes to answers, and what they take."""
+"""Signatures of the export: functions from raw bytes to outputs, and their input types."""
 
 from collections.abc import Callable
 
@@ -8,16 +8,15 @@ from covid_lm.layers.class_output import ClassOutput
 from covid_lm.models.classifier import Classifier
 
 
-def signatures(
-    classifier: Classifier,
-) -> dict[str, tuple[Callable, list[tf.TensorSpec]]]:
-    """Name to (function, input signature); the functions hold core TensorFlow ops only.
+def signatures(classifier: Classifier) -> dict[str, tuple[Callable, list[tf.TensorSpec]]]:
+    """Signature name to (function, input signature).
 
-    All outputs share their first dimension with the inputs. What an image that can't be decoded
-    gets is an empty label, `valid` false, and NaN for every score and embedding.
+    The functions use core TensorFlow ops only. All outputs share their first dimension with the
+    inputs. An image that can't be decoded has an empty label, `valid` false, and NaN for every
+    score and embedding.
 
     Args:
-        classifier: a `serving_copy`. One that reads no tokens has no signature `tokenize`.
+        classifier: a `serving_copy`. If it reads no tokens, there is no signature `tokenize`.
     """
     preprocessor = classifier.preprocessor()
     class_output = ClassOutput(classifier.config.classes)
@@ -29,9 +28,9 @@ def signatures(
 
     def classify(inputs):
         image_bytes, filename = parse_examples(inputs)
-        answer = serving_default(image_bytes, filename)
+        scores = serving_default(image_bytes, filename)["probabilities"]
         classes = tf.tile([classifier.config.classes], [tf.shape(inputs)[0], 1])
-        return {"classes": classes, "scores": answer["probabilities"]}
+        return {"classes": classes, "scores": scores}
 
     def embed(image_bytes, filename=None):
         inputs = preprocessor(image_bytes, filename)
@@ -55,10 +54,10 @@ def signatures(
 
 
 def parse_examples(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Reads `image/encoded` and `image/filename` of serialized tf.Examples, string [batch].
+    """Reads `image/encoded` and `image/filename` of serialized tf.Examples, string [batch] each.
 
-    An absent feature reads as "". One of another type, or a string that is no tf.Example, makes
-    both "" for that example alone: a plain `parse_example` would fail all that share its batch.
+    An absent feature becomes "". An invalid tf.Example, or one with a feature of another type,
+    becomes two "" without an effect on others: `parse_example` would fail the whole batch.
     """
     features = {
         name: tf.io.FixedLenFeature([], tf.string, default_value="")
@@ -75,7 +74,7 @@ def parse_examples(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         .enumerate()
         .map(parse)
         .ignore_errors()
-        # A last element that can't fail: get_single_element refuses an empty dataset.
+        # A last element that can't fail: get_single_element rejects an empty dataset.
         .concatenate(tf.data.Dataset.from_tensors((count, tf.fill([2], ""))))
         .batch(count + 1)
         .get_single_element()

@@ -1,4 +1,4 @@
-"""Versions of a model that a watching server may load at any moment: whole, or not there."""
+"""Versions of a model, published so that a watching server never loads an incomplete one."""
 
 import contextlib
 import errno
@@ -26,15 +26,15 @@ STAGING = re.compile(r"\.staging-(\d+)-[0-9a-f]+")
 def publish_version(directory: str, write: Callable[[str], None]) -> str:
     """Publishes a new version below `directory`.
 
-    `write(path)` fills a hidden sibling, whose files are flushed to disk before one rename gives it
-    the next free integer. TF Serving takes any directory with an integer name, complete or not, so
-    nothing else may ever carry one.
+    `write(path)` fills a hidden directory next to the versions. When all of its files are flushed
+    to disk, one rename gives it the next free integer: TF Serving loads any directory with an
+    integer name, complete or not.
 
     Returns:
         The path of the version.
 
     Raises:
-        Whatever `write` raises; nothing is published then, and the staged files are removed.
+        Any error of `write`; nothing is published then, and the staged files are removed.
     """
     if is_remote(directory):
         return _upload_version(directory, write)
@@ -59,14 +59,35 @@ def versions(directory: str) -> list[int]:
     return []
 
 
-def _upload_version(directory: str, write: Callable[[str], None]) -> str:
-    """As `publish_version`, to a store: written here, then uploaded, `saved_model.pb` at the end.
+def resolve_model(model: str, flag: str = "model") -> tuple[str, str]:
+    """The directories of a model and of one version: the given one, or the newest.
 
-    Without that file a server takes the directory for no version yet. Two exporters at once are
-    not kept apart.
+    Args:
+        model: saved_models/NAME or saved_models/NAME/VERSION.
+        flag: named in the error.
+
+    Raises:
+        InputError: no such model or version.
     """
-    with tempfile.TemporaryDirectory() as here:
-        staged = os.path.join(here, "version")
+    model = model.rstrip("/")
+    if exists(os.path.join(model, "saved_model.pb")):
+        return os.path.dirname(model), model
+    if not is_directory(model):
+        raise InputError(f"--{flag}={model}: no such directory; give saved_models/NAME[/VERSION]")
+    published = versions(model)
+    if not published:
+        raise InputError(f"--{flag}={model}: no exported version in it; run tools/export.py")
+    return model, os.path.join(model, str(published[-1]))
+
+
+def _upload_version(directory: str, write: Callable[[str], None]) -> str:
+    """Publishes a version in a store, where `saved_model.pb` is uploaded last.
+
+    A server does not load a directory without that file. Two exporters at the same time may take
+    the same number.
+    """
+    with tempfile.TemporaryDirectory() as local:
+        staged = os.path.join(local, "version")
         write(staged)
         path = os.path.join(directory, str(max(versions(directory), default=0) + 1))
         try:
@@ -92,7 +113,7 @@ def _rename_to_next_version(staged: str, directory: str) -> str:
 
 
 def _remove_abandoned(directory: str) -> None:
-    """Removes what exporters on this machine left behind when they were killed."""
+    """Removes staged files of exporters on this machine that were killed."""
     for name in os.listdir(directory):
         match = STAGING.fullmatch(name)
         if match and not _is_running(int(match[1])):
@@ -114,23 +135,3 @@ def _is_running(process_id: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def resolve_model(model: str, flag: str = "model") -> tuple[str, str]:
-    """The model's directory and that of the version asked for, or of its newest.
-
-    Args:
-        flag: named in the error.
-
-    Raises:
-        InputError: no such model or version.
-    """
-    model = model.rstrip("/")
-    if exists(os.path.join(model, "saved_model.pb")):
-        return os.path.dirname(model), model
-    if not is_directory(model):
-        raise InputError(f"--{flag}={model}: no such directory; give saved_models/NAME[/VERSION]")
-    published = versions(model)
-    if not published:
-        raise InputError(f"--{flag}={model}: no exported version in it; run tools/export.py")
-    return model, os.path.join(model, str(published[-1]))

@@ -1,27 +1,63 @@
-"""Exports behind a model server, and files to ask about."""
+"""Tiny exports, shared by all tests of serving, model servers for them, and image files."""
 
 import os
 
 import pytest
 
+from covid_lm.data.records import ImageRecord
+from covid_lm.models.classifier import predict_tokens
+from covid_lm.models.token_classifier import TokenClassifier
+from covid_lm.pipeline.decoded import decode_records
 from covid_lm.serving.predict import image_files
-from covid_lm.serving.saved_model import write_saved_model
+from covid_lm.serving.saved_model import export_classifier
 from tests.conftest import encode, random_picture
 from tests.serving.model_server import ServedModel, serve
 from tests.serving.tiny_model import tiny_classifier
 
 POLICIES = ("masked", "fixed")
 NAME = "tiny"
-VERSION = 3
+VERSION = 1
+
+IMAGES = [
+    encode(random_picture(30 + 9 * seed, 50 - 3 * seed, seed), ("PNG", "JPEG")[seed % 2])
+    for seed in range(6)
+]
+NAMES = ["a.png", "Bb.jpg", "", "x" * 300, "%c, d.png", "é.jpg"]
+RECORDS = tuple(
+    ImageRecord(filename=name, label=0, split="test", path=name, read=lambda image=image: image)
+    for name, image in zip(NAMES, IMAGES, strict=True)
+)
 
 
 @pytest.fixture(scope="session")
-def version_dirs(tmp_path_factory) -> dict[str, str]:
-    """An export that reads file names and one that does not, by policy."""
+def classifiers() -> dict[str, TokenClassifier]:
+    """A live model that reads file names and one that does not, by policy."""
+    return {policy: tiny_classifier(policy) for policy in POLICIES}
+
+
+@pytest.fixture(scope="session")
+def live(classifiers):
+    """By policy: tokens of RECORDS and the live model's probabilities for them."""
+    results = {}
+    for policy, classifier in classifiers.items():
+        preprocessor = classifier.preprocessor()
+        tokens = decode_records(RECORDS, preprocessor.decode).tokenize(preprocessor).tokens
+        results[policy] = tokens, predict_tokens(classifier, tokens)
+    return results
+
+
+@pytest.fixture(scope="session")
+def version_dirs(classifiers, live, tmp_path_factory) -> dict[str, str]:
+    """The directories of the exported models, by policy."""
+    extra = {"config.json": {"run": 1}, "metrics.json": {"n": 2}}
     directories = {}
-    for policy in POLICIES:
-        directories[policy] = str(tmp_path_factory.mktemp(policy) / str(VERSION))
-        write_saved_model(tiny_classifier(policy), directories[policy], {})
+    for policy, classifier in classifiers.items():
+        directory = str(tmp_path_factory.mktemp(policy) / NAME)
+        directories[policy], difference = export_classifier(
+            classifier, directory, RECORDS, live[policy][1], extra
+        )
+        assert difference < 1e-6
+        assert directories[policy] == os.path.join(directory, str(VERSION))
     return directories
 
 
@@ -39,7 +75,7 @@ def served(version_dirs):
 
 @pytest.fixture(scope="session")
 def mixed_files(tmp_path_factory) -> list[str]:
-    """Good images between a text, an empty file, half a PNG and a link to nowhere."""
+    """Good images, a text, an empty file, half a PNG and a dangling link."""
     root = tmp_path_factory.mktemp("images")
     for number in range(5):
         name, image_format = (f"{number}.png", "PNG") if number % 2 else (f"{number}.jpg", "JPEG")

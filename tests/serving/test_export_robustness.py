@@ -1,4 +1,4 @@
-"""A reloaded export among bad images, damaged ones by the thousand, and a server that is killed."""
+"""A reloaded export: bad images in a batch, thousands of damaged ones, and a killed exporter."""
 
 import os
 import random
@@ -11,17 +11,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from covid_lm.serving.saved_model import write_saved_model
 from covid_lm.serving.versions import versions
 from tests.layers import encoded_images
-from tests.serving.tiny_model import tiny_classifier
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> str:
-    path = str(tmp_path_factory.mktemp("saved_models") / "1")
-    write_saved_model(tiny_classifier("fixed"), path, {})
-    return path
+def exported(version_dirs) -> str:
+    return version_dirs["fixed"]
 
 
 @pytest.fixture(scope="module")

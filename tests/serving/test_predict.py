@@ -1,3 +1,5 @@
+"""Predictions for files in this process, and their formats."""
+
 import io
 import json
 import os
@@ -6,17 +8,14 @@ import pytest
 
 from covid_lm.errors import InputError, RunError
 from covid_lm.serving.predict import image_files, predict_files, write_predictions
-from covid_lm.serving.saved_model import write_saved_model
 from covid_lm.serving.versions import resolve_model
 from tests.conftest import encode, random_picture
-from tests.serving.tiny_model import CLASSES, tiny_classifier
+from tests.serving.tiny_model import CLASSES
 
 
 @pytest.fixture(scope="module")
-def version_dir(tmp_path_factory) -> str:
-    path = str(tmp_path_factory.mktemp("saved_models") / "model" / "3")
-    write_saved_model(tiny_classifier(), path, {})
-    return path
+def version_dir(version_dirs) -> str:
+    return version_dirs["masked"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""tools/predict.py as a command: exit status, one line for what went wrong, no needless imports."""
+"""tools/predict.py as a command: exit status, errors in one line, no needless imports."""
 
 import json
 import os
@@ -27,7 +27,8 @@ def run_tool(*arguments: str, before: str = "") -> subprocess.CompletedProcess:
 
 
 def test_the_tool_without_a_server():
-    run = run_tool("--server=http://127.0.0.1:1", "setup.cfg")
+    no_pauses = "import covid_lm.serving.model_client as client; client.FIRST_PAUSE = 0.0"
+    run = run_tool("--server=http://127.0.0.1:1", "setup.cfg", before=no_pauses)
     message = "--server=http://127.0.0.1:1: unavailable, despite retries (Connection refused)"
     assert (run.returncode, run.stdout, run.stderr) == (1, "", f"predict.py: {message}\n")
 

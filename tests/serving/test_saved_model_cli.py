@@ -1,6 +1,6 @@
-"""TensorFlow's own command line on an export, as the README uses it."""
+"""TensorFlow's own saved_model_cli on an export, in one process for all commands."""
 
-import pathlib
+import json
 import re
 import subprocess
 import sys
@@ -9,62 +9,70 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from covid_lm.serving.saved_model import write_saved_model
-from tests.conftest import encode, random_picture
-from tests.serving.tiny_model import tiny_classifier
+from tests.serving.conftest import IMAGES
 
-PICTURE = encode(random_picture(40, 30, 3))
+COMMANDS = """
+import contextlib, io, json, sys
+from absl import flags
+from tensorflow.python.tools import saved_model_cli
+outputs = {}
+for name, (command, *options) in json.loads(sys.argv[1]).items():
+    for flag in flags.FLAGS:
+        flags.FLAGS[flag].unparse()
+    flags.FLAGS([command, *options])
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        getattr(saved_model_cli, command)()
+    outputs[name] = output.getvalue()
+print(json.dumps(outputs))
+"""
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory) -> str:
-    path = str(tmp_path_factory.mktemp("saved_models") / "1")
-    write_saved_model(tiny_classifier("masked"), path, {})
-    return path
-
-
-def command_line(*arguments: str) -> str:
-    path = pathlib.Path(sys.executable).parent / "saved_model_cli"
+def outputs(version_dirs, tmp_path_factory) -> dict[str, str]:
+    """Output of each command."""
+    root, dir_flag = tmp_path_factory.mktemp("inputs"), f"--dir={version_dirs['masked']}"
+    np.save(root / "image_bytes.npy", np.array([IMAGES[0], b"junk"], object))
+    np.save(root / "filename.npy", np.array([b"a.png", b"b.png"], object))
+    inputs = ";".join(f"{key}={root}/{key}.npy" for key in ("image_bytes", "filename"))
+    # The inputs are split at semicolons before they are read as Python literals: escape all bytes.
+    literal = "b'" + "".join(f"\\x{byte:02x}" for byte in IMAGES[0]) + "'"
+    examples = f"inputs=[{{'image/encoded': [{literal}], 'image/filename': [b'a.png']}}]"
+    run = ["run", dir_flag, "--tag_set=serve"]
+    commands = {
+        "show": ["show", dir_flag, "--all"],
+        "scan": ["scan", dir_flag],
+        "run": [*run, "--signature_def=serving_default", f"--inputs={inputs}"],
+        "classify": [*run, "--signature_def=classify", f"--input_examples={examples}"],
+    }
     process = subprocess.run(
-        [sys.executable, str(path), *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-c", COMMANDS, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert process.returncode == 0, process.stderr
-    return process.stdout
+    return json.loads(process.stdout.splitlines()[-1])
 
 
-def test_show_lists_the_contract(exported):
-    text = command_line("show", "--dir", exported, "--all")
-    names = set(re.findall(r"signature_def\['(\w+)'\]", text))
+def test_show_lists_the_contract(outputs):
+    names = set(re.findall(r"signature_def\['(\w+)'\]", outputs["show"]))
     assert {"serving_default", "classify", "embed", "tokenize"} <= names
     for tensor in ("image_bytes", "filename", "probabilities", "label", "valid", "token_ids"):
-        assert f"['{tensor}']" in text
+        assert f"['{tensor}']" in outputs["show"]
 
 
-def test_run(exported, tmp_path):
-    np.save(tmp_path / "image_bytes.npy", np.array([PICTURE, b"junk"], object))
-    np.save(tmp_path / "filename.npy", np.array([b"a.png", b"b.png"], object))
-    options = ["--tag_set", "serve", "--signature_def", "serving_default"]
-    inputs = ";".join(f"{k}={tmp_path}/{k}.npy" for k in ("image_bytes", "filename"))
-    text = command_line("run", "--dir", exported, *options, "--inputs", inputs)
-    assert re.search(r"Result for output key valid:\s*\[ True False\]", text)
-    serve = tf.saved_model.load(exported).signatures["serving_default"]
-    answer = serve(image_bytes=[PICTURE, b"junk"], filename=["a.png", "b.png"])
-    assert str(answer["probabilities"].numpy()[0][0])[:6] in text
+def test_run(outputs, version_dirs):
+    assert re.search(r"Result for output key valid:\s*\[ True False\]", outputs["run"])
+    serve = tf.saved_model.load(version_dirs["masked"]).signatures["serving_default"]
+    answer = serve(image_bytes=[IMAGES[0], b"junk"], filename=["a.png", "b.png"])
+    assert str(answer["probabilities"].numpy()[0][0])[:6] in outputs["run"]
 
 
-def test_classify_through_input_examples(exported):
-    # The inputs are split at semicolons before they are read as Python literals: escape all bytes.
-    literal = "b'" + "".join(f"\\x{byte:02x}" for byte in PICTURE) + "'"
-    examples = f"inputs=[{{'image/encoded': [{literal}], 'image/filename': [b'a.png']}}]"
-    text = command_line(
-        "run", "--dir", exported, "--tag_set", "serve", "--signature_def", "classify",
-        "--input_examples", examples,
-    )  # fmt: skip
-    assert "Result for output key scores" in text
-    assert "nan" not in text
-    assert "b'dog'" in text
+def test_classify_through_input_examples(outputs):
+    assert "Result for output key scores" in outputs["classify"]
+    assert "nan" not in outputs["classify"]
+    assert "b'dog'" in outputs["classify"]
 
 
-def test_scan_finds_nothing(exported):
-    text = command_line("scan", "--dir", exported)
-    assert "does not contain the default denylisted ops" in text
+def test_scan_finds_nothing(outputs):
+    assert "does not contain the default denylisted ops" in outputs["scan"]

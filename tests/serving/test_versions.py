@@ -1,3 +1,5 @@
+"""Publishing of versions: complete or not at all."""
+
 import errno
 import os
 import subprocess
@@ -8,9 +10,9 @@ import numpy as np
 import pytest
 
 from covid_lm.errors import RunError
+from covid_lm.serving import saved_model
 from covid_lm.serving.saved_model import export_classifier
 from covid_lm.serving.versions import publish_version, versions
-from tests.serving.tiny_model import tiny_classifier
 
 
 def write_two_files(path: str) -> None:
@@ -59,7 +61,7 @@ def test_exporters_at_the_same_time_get_versions_of_their_own(tmp_path):
     assert versions(str(tmp_path)) == [1, 2, 3, 4]
 
 
-def test_what_a_killed_exporter_staged_is_removed(tmp_path):
+def test_files_staged_by_a_killed_exporter_are_removed(tmp_path):
     script = (
         "import os, sys\n"
         "from covid_lm.serving.versions import publish_version\n"
@@ -76,6 +78,19 @@ def test_what_a_killed_exporter_staged_is_removed(tmp_path):
     assert os.listdir(tmp_path) == ["1"]
 
 
+def test_an_export_that_cant_be_written_is_one_line(tmp_path, monkeypatch, classifiers):
+    def fill_the_disk(classifier, path, extra, dtype):
+        write_two_files(path)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(saved_model, "write_saved_model", fill_the_disk)
+    directory = str(tmp_path / "model")
+    with pytest.raises(RunError) as error:
+        export_classifier(classifiers["fixed"], directory, (), np.zeros([0, 3]), {})
+    assert str(error.value) == f"{directory}: nothing published, No space left on device"
+    assert os.listdir(directory) == []
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 256 KiB, which an export does not fit into."""
@@ -90,9 +105,10 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_a_full_disk_leaves_nothing_half_published(small_disk):
+@pytest.mark.slow
+def test_a_full_disk_leaves_nothing_half_published(small_disk, classifiers):
     directory = str(small_disk / "model")
     with pytest.raises(RunError, match=r"model: nothing published, .*[Nn]o space left on device"):
-        export_classifier(tiny_classifier("absent"), directory, (), np.zeros([0, 3]), {})
+        export_classifier(classifiers["fixed"], directory, (), np.zeros([0, 3]), {})
     assert versions(directory) == []
     assert os.listdir(directory) == []

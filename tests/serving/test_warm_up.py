@@ -1,15 +1,13 @@
+"""The warm-up requests that TF Serving replays when it loads an export."""
+
 import os
 
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from covid_lm.serving.saved_model import write_saved_model
-from tests.serving.tiny_model import tiny_classifier
 
-
-def test_the_requests_replay_without_error(tmp_path):
-    path = str(tmp_path / "model")
-    write_saved_model(tiny_classifier("masked"), path, {})
+def test_the_requests_replay_without_error(version_dirs):
+    path = version_dirs["masked"]
     model = tf.saved_model.load(path)
     warm_up = os.path.join(path, "assets.extra", "tf_serving_warmup_requests")
     batch_sizes = []
