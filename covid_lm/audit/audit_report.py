@@ -129,10 +129,9 @@ def text_summary(report: AuditReport) -> str:
     lines = [f"audit of {report.dataset}: {len(report.observations)} images"]
     lines += [f"  {line}" for line in (*split_lines(report), dependence_line(report)) if line]
     if report.unreadable:
-        lines.append(f"  {len(report.unreadable)} unreadable:")
+        more = ", the first of them" if len(report.unreadable) > MAX_LISTED else ""
+        lines.append(f"  {len(report.unreadable)} unreadable{more}:")
         lines += [f"    {u.record.path}: {u.reason}" for u in report.unreadable[:MAX_LISTED]]
-        if len(report.unreadable) > MAX_LISTED:
-            lines.append(f"    and {len(report.unreadable) - MAX_LISTED} more, in audit.json")
     if report.not_probed:
         lines.append(f"  {report.not_probed}")
     lines += ["", count_line(report)]

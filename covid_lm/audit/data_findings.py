@@ -18,6 +18,8 @@ from covid_lm.evaluation.statistics import wilson_interval
 
 MAX_PAIRS = 24
 BALANCE_SIGNIFICANCE = 0.01
+_Seen = Sequence[Observation]
+_Pairs = Sequence[DuplicatePair]
 
 
 def structure_findings(
@@ -66,10 +68,7 @@ def _share_effect(name: str, count: int, total: int) -> dict:
 
 
 def _finding_on_files(
-    seen: Sequence[Observation],
-    files: Collection[int],
-    pairs: Sequence[DuplicatePair] = (),
-    **fields: str,
+    seen: _Seen, files: Collection[int], pairs: _Pairs = (), **fields: str
 ) -> Finding | None:
     """A finding on some of the files, with the other `fields`; None if there are no files."""
     if not files:
@@ -83,12 +82,7 @@ def _finding_on_files(
 
 
 def _overlap_finding(
-    seen: Sequence[Observation],
-    files: Collection[int],
-    before: str,
-    after: str,
-    pairs: Sequence[DuplicatePair] = (),
-    **fields: str,
+    seen: _Seen, files: Collection[int], before: str, after: str, pairs: _Pairs = (), **fields: str
 ) -> Finding | None:
     """A finding on files that link several splits, with the test images among them as its effect.
 
@@ -108,7 +102,7 @@ def _listed(texts: Sequence[str], shown: int) -> str:
     return "; ".join([*texts[:shown], *more])
 
 
-def _patients_across_splits(seen: Sequence[Observation]) -> Finding | None:
+def _patients_across_splits(seen: _Seen) -> Finding | None:
     shared = shared_patients([observation.record for observation in seen])
     names = [f"{source.name} ({' and '.join(source.splits)})" for source in shared]
     return _overlap_finding(
@@ -123,7 +117,7 @@ def _patients_across_splits(seen: Sequence[Observation]) -> Finding | None:
     )
 
 
-def _name_stems_across_splits(seen: Sequence[Observation]) -> Finding | None:
+def _name_stems_across_splits(seen: _Seen) -> Finding | None:
     shared = shared_name_sources([observation.record for observation in seen])
     names = [
         f"{source.name} ({' and '.join(source.splits)}, {len(source.patients)} patients by the "
@@ -145,9 +139,7 @@ def _name_stems_across_splits(seen: Sequence[Observation]) -> Finding | None:
     return finding
 
 
-def _duplicate_findings(
-    seen: Sequence[Observation], pairs: Sequence[DuplicatePair]
-) -> list[Finding | None]:
+def _duplicate_findings(seen: _Seen, pairs: _Pairs) -> list[Finding | None]:
     """Findings on duplicates across splits, with different labels, and within a split."""
 
     def chosen(condition: Callable[[ImageRecord, ImageRecord], bool]) -> tuple:
@@ -202,7 +194,7 @@ def _duplicate_findings(
     ]
 
 
-def _extension_mismatches(seen: Sequence[Observation]) -> Finding | None:
+def _extension_mismatches(seen: _Seen) -> Finding | None:
     files = [i for i, o in enumerate(seen) if extension_mismatch(o.record.filename, o.format)]
     counts = collections.Counter(seen[i].record.split for i in files)
     per_split = ", ".join(f"{count} in {split}" for split, count in counts.items())

@@ -1,4 +1,4 @@
-"""Small labelled pictures whose every property a test decides."""
+"""Small labelled images whose properties a test sets."""
 
 import functools
 
@@ -10,7 +10,7 @@ from tests.conftest import encode
 
 
 def noise(seed: int, height: int = 40, width: int = 48) -> np.ndarray:
-    """Coarse gray noise, another picture for each seed: uint8 [height, width]."""
+    """Coarse gray noise, another image for each seed: uint8 [height, width]."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, [5, 6], np.uint8)
     return np.kron(coarse, np.ones((height // 5, width // 6), np.uint8))
@@ -28,14 +28,14 @@ def record(name="a.png", label=0, split="train", payload=b"", patient=None, path
 
 
 def observed(number: int, **settings):
-    """What the audit sees of noise picture `number`."""
+    """The observation of noise image `number`."""
     settings.setdefault("payload", encode(noise(number)))
     settings.setdefault("name", f"{number:04}.png")
     return observe(record(**settings))
 
 
 def noise_dataset(count: int = 60, classes=("negative", "positive"), name=None, **settings):
-    """Noise without any relation to the label: every third image of each class is for test."""
+    """Noise without any relation to the label; every third image of a class is a test image."""
     names = name or (lambda number, label: f"{(number * 7919) % 10007:05}.png")
     records = [
         record(

@@ -1,11 +1,10 @@
-"""The tool: what it prints and writes, its exit statuses, and its refusals."""
+"""The tool: its output, its exit statuses and its error messages."""
 
 import html.parser
 import json
 import pathlib
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -95,17 +94,10 @@ def test_the_tool_in_process(leaking, capsys, monkeypatch):
     assert "HIGH" in capsys.readouterr().out
 
 
-def test_help_is_quick_and_a_wrong_flag_is_one_line():
-    command = [sys.executable, str(REPOSITORY / "tools" / "audit.py")]
+def test_a_wrong_flag_is_one_line():
+    command = [sys.executable, str(REPOSITORY / "tools" / "audit.py"), "--fail_on=low"]
     environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
-    start = time.monotonic()
-    done = subprocess.run([*command, "--help"], env=environment, capture_output=True, text=True)
-    assert time.monotonic() - start < 3  # 0.1 s on an idle machine
-    assert done.returncode == 0
-    assert "--fail_on" in done.stdout
-    wrong = subprocess.run(
-        [*command, "--fail_on=low"], env=environment, capture_output=True, text=True
-    )
+    wrong = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1
     assert "<never|high>" in wrong.stderr
@@ -117,7 +109,7 @@ def test_tensorflow_is_not_imported():
 
 
 class Resources(html.parser.HTMLParser):
-    """Collects whatever a page would load."""
+    """Collects the resources that a page loads."""
 
     def __init__(self):
         super().__init__()
@@ -140,7 +132,7 @@ def test_the_page_is_well_formed_and_self_contained():
     ElementTree.fromstring(page.replace("<!DOCTYPE html>", ""))
     resources = Resources()
     resources.feed(page)
-    assert len(resources.found) == 4  # two pairs' thumbnails: across splits and opposite labels
+    assert len(resources.found) == 4  # the thumbnails of two pairs
     assert all(value.startswith("data:image/jpeg;base64,") for value in resources.found)
     assert "url(" not in page
     assert "&lt;b&gt;.png" in page
@@ -148,7 +140,7 @@ def test_the_page_is_well_formed_and_self_contained():
     assert 'name="viewport"' in page
 
 
-def test_text_without_findings():
-    text = text_summary(audit_dataset(noise_dataset(), permutations=99))
+def test_text_without_findings(noise_report):
+    text = text_summary(noise_report)
     assert "findings: none; 7 probes were run" in text
     assert "the same for every file: file name length, " in text

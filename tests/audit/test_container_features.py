@@ -1,4 +1,4 @@
-"""Container features: exact values on files made for it."""
+"""Features of the file: exact values for made-up files."""
 
 import io
 
@@ -54,7 +54,7 @@ def test_a_plain_file_has_no_metadata(image_format):
     assert container_features.metadata_facts(opened(encode(GRAY, image_format))) == ()
 
 
-def test_png_text_is_found_behind_the_pixels_too():
+def test_png_text_after_the_pixels_is_found():
     facts = container_features.metadata_facts(opened(add_metadata(encode(GRAY))))
     assert facts == ("Software is 'Export Station 4'", "has Software")
 
@@ -102,13 +102,13 @@ def test_mode_and_bit_depth(mode, bits):
         (encode(noise(0))[:100], "truncated"),
     ],
 )
-def test_what_is_no_picture_is_unreadable(payload, reason):
+def test_a_damaged_file_is_unreadable(payload, reason):
     seen = observe(record(payload=payload))
     assert isinstance(seen, Unreadable)
     assert reason in seen.reason
 
 
-def test_a_file_that_is_gone_is_unreadable():
+def test_a_missing_file_is_unreadable():
     def gone():
         raise FileNotFoundError(2, "No such file or directory", "x.png")
 

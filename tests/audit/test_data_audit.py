@@ -1,4 +1,4 @@
-"""The audit of whole data sets: small ones made for it, the phantom's leaks, and COVID-CT."""
+"""Audits of small made-up data sets, of phantoms with and without a leak, and of COVID-CT."""
 
 import dataclasses
 
@@ -20,8 +20,8 @@ def severities(report: AuditReport) -> dict[str, str]:
     return {finding.check: finding.severity for finding in report.findings}
 
 
-def test_noise_has_no_finding():
-    report = audit_dataset(noise_dataset(), permutations=99)
+def test_noise_has_no_finding(noise_report):
+    report = noise_report
     assert report.findings == ()
     # names, order, file size, first bytes (the length of the data) and three on the pixels
     assert report.probes_run == 7
@@ -79,7 +79,7 @@ def test_structure_findings():
     assert names == ["05831.png", "turned.png"]
 
 
-def test_too_few_images_are_said_to_be():
+def test_too_few_images_are_not_probed():
     report = audit_dataset(noise_dataset(2))
     assert report.probes == ()
     assert report.not_probed == (
@@ -98,7 +98,7 @@ def test_a_small_class_is_left_out():
     assert {row.result.score.n for row in report.probes if row.result} == {40}
 
 
-def test_unusable_data_is_refused():
+def test_errors_for_unusable_data():
     with pytest.raises(InputError, match=r"^noise: has one class only; an audit needs two$"):
         audit_dataset(noise_dataset(4, classes=("only",)))
     bad = ImageDataset("bad", ("a", "b"), (record("a", payload=b"x"), record("b", 1, payload=b"")))

@@ -1,4 +1,4 @@
-"""Duplicates: exact, resized and re-encoded ones are found, look-alikes are not."""
+"""Duplicates: exact, resized and re-encoded copies are found, similar images are not."""
 
 import numpy as np
 from PIL import Image
@@ -24,18 +24,18 @@ def test_exact_and_near_copies():
     assert 0.97 <= pairs[1].correlation < 1
 
 
-def test_pictures_of_one_kind_are_no_duplicates():
+def test_similar_images_are_not_duplicates():
     common = noise(100).astype(int)
     seen = []
     for number in range(12):
         mixed = np.clip(common + (noise(number).astype(int) - 128) // 8, 0, 255).astype(np.uint8)
         seen.append(observed(number, payload=encode(mixed)))
     thumbnails = np.stack([o.thumbnail.ravel() for o in seen]).astype(float)
-    assert np.corrcoef(thumbnails).min() > 0.97  # alike as they are, but not the same
+    assert np.corrcoef(thumbnails).min() > 0.97  # highly correlated, but not copies
     assert find_duplicates(seen) == []
 
 
-def test_uniform_pictures_match_nothing_but_themselves():
+def test_uniform_images_have_no_near_duplicates():
     levels = (10, 90, 90, 200)
     seen = [
         observed(i, payload=encode(np.full((20, 20 + i), level, np.uint8)))

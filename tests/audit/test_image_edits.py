@@ -1,4 +1,4 @@
-"""Edits of encoded images: exact pixels."""
+"""Edits of encoded images, compared pixel by pixel."""
 
 import io
 
@@ -29,7 +29,7 @@ def test_metadata_of_a_jpeg_is_stripped_and_its_pixels_are_not_compressed_again(
     np.testing.assert_array_equal(image_edits.rgb_pixels(stripped), image_edits.rgb_pixels(payload))
 
 
-def test_other_formats_are_stored_anew():
+def test_other_formats_become_png():
     stripped = image_edits.without_metadata(encode(PIXELS, "BMP"))
     assert Image.open(io.BytesIO(stripped)).format == "PNG"
     np.testing.assert_array_equal(image_edits.rgb_pixels(stripped), PIXELS)
@@ -55,6 +55,6 @@ def test_blank_border_and_centre():
     assert np.all(centre[:5] == 128)
 
 
-def test_what_is_no_image_is_an_error():
+def test_a_file_without_an_image_raises():
     with pytest.raises(OSError, match="cannot identify"):
         image_edits.blanked(b"no image")

@@ -1,4 +1,4 @@
-"""Model checks on small runs: what moves a `paper` run's answer, and what a `fixed` one's."""
+"""Checks of small models of random weights: one that reads names, and one that reads none."""
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ CLASSES = ("negative", "positive")
 
 
 def save_run(directory, protocol: str) -> str:
-    """A run of random weights, large enough for its answers to depend on every token."""
+    """A model with random weights, large enough to make its output depend on every token."""
     backbone = BackboneConfig(1, 16, 2, 32, vocabulary_size=len(VOCABULARY))
     config = TokenClassifierConfig(CLASSES, "test", backbone, protocol=protocol)
     keras.utils.set_random_seed(5)
@@ -67,7 +67,7 @@ def rows_by_edit(results: dict, policy: str) -> dict[str, dict]:
     return {row["edit"]: row for row in results["rows"] if row["policy"] == policy}
 
 
-def test_a_paper_run_moves_when_files_are_renamed(models, dataset, report):
+def test_a_paper_model_depends_on_the_names(models, dataset, report):
     results, findings = check_model(models["paper"], dataset, report.observations)
     assert results["images"] == 10
     assert len(results["rows"]) == 2 * len(EDITS)
@@ -89,7 +89,7 @@ def test_a_paper_run_moves_when_files_are_renamed(models, dataset, report):
     assert json_report(merged)["model"]["protocol"] == "paper"
 
 
-def test_a_fixed_run_does_not_bit_for_bit(models, dataset, report):
+def test_a_fixed_model_is_bit_identical_under_other_names(models, dataset, report):
     results, findings = check_model(models["fixed"], dataset, report.observations)
     rows = rows_by_edit(results, "fixed")
     for edit in ("names exchanged between files", "name blanked", "metadata stripped"):
@@ -127,7 +127,7 @@ def with_padding_for(classifier: TokenClassifier, symbols, segments: bool) -> No
     [(map(str, range(256)), False, "name"), (CHARACTERS, True, "image")],
     ids=["names", "images"],
 )
-def test_attribution_of_a_model_that_reads_only(unread, segments, read, models):
+def test_attribution_of_a_model_that_reads_only_one_kind(unread, segments, read, models):
     classifier = load_classifier(models["paper"] + "/run")
     with_padding_for(classifier, [*unread, "[SEP]"], segments)
     records = [record(f"{name}.png", payload=encode(noise(1))) for name in ("scan", "slice")]
@@ -177,7 +177,7 @@ def test_severities_of_model_findings():
     ]
 
 
-def test_unusable_models_are_refused(models, dataset, report, tmp_path):
+def test_errors_for_unusable_models(models, dataset, report, tmp_path):
     with pytest.raises(InputError) as refused:
         check_model(str(tmp_path / "none"), dataset, report.observations)
     assert str(refused.value) == (

@@ -1,4 +1,4 @@
-"""Name and directory features, sources in names, and split summaries: exact values."""
+"""Features of names and directories, shared sources, and split summaries: exact values."""
 
 import pytest
 
@@ -98,7 +98,7 @@ def test_split_summaries_and_balance():
     assert balance_p_value(summaries[:1]) == 1
 
 
-def test_a_test_split_of_its_own():
+def test_has_own_test_split():
     given = [record("a", split="test", path="d/test/cat/a")]
     carved = [record("a", split="test", path="d/cat/a")]
     assert has_own_test_split("folder", given)

@@ -1,4 +1,4 @@
-"""Pixel features: exact values on pictures made for it."""
+"""Features of the pixels: exact values for made-up images."""
 
 import numpy as np
 import pytest

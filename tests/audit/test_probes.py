@@ -27,7 +27,7 @@ def target(labels, groups=None, is_test=None, num_classes=2) -> Labels:
 def test_cut_points_keep_frequent_values_apart():
     assert cut_points(np.array([5.0] * 9)).tolist() == []
     assert cut_points(np.array([1.0, 1, 1, 3, 3, 3])).tolist() == [2]
-    # 8 is frequent; the first of the longer names is not mixed with it.
+    # 8 is frequent, so its bin ends before the first longer name.
     lengths = np.array([8.0] * 50 + list(range(19, 69)))
     assert 13.5 in cut_points(lengths)
 
@@ -38,7 +38,7 @@ def test_design_matrix_of_numbers_and_facts():
         [("a", "b"), ("a", "b"), ("a", "b", "c"), ("c",), ("c",), ("d",)],
     )
     matrix = design_matrix(features, 6)
-    # "a" and "b" repeat "length above 3", and "d" holds for fewer than 3 files.
+    # "a" and "b" equal "length above 3", and "d" holds for fewer than 3 files.
     assert matrix.names == ("length above 3", "length above 7", "length is 5", "c")
     assert matrix.columns.T.tolist() == [
         [0, 0, 0, 1, 1, 1],
@@ -49,7 +49,7 @@ def test_design_matrix_of_numbers_and_facts():
 
 
 @pytest.mark.parametrize("shape", [(60, 5), (30, 50)])
-def test_ridge_is_scikit_learns(shape):
+def test_ridge_equals_scikit_learn(shape):
     rng = np.random.default_rng(0)
     columns = (rng.random(shape) < 0.4).astype(np.float32)
     targets = rng.random((shape[0], 3)).astype(np.float32)
@@ -131,7 +131,7 @@ def test_a_perfect_feature_is_found():
     assert result.markers[0].class_shares == (0, 1)
 
 
-def test_p_values_are_those_of_chance_where_there_is_nothing():
+def test_rate_of_small_p_values_without_an_effect():
     rng = np.random.default_rng(3)
     p_values = []
     for seed in range(60):
@@ -139,7 +139,7 @@ def test_p_values_are_those_of_chance_where_there_is_nothing():
         values = np.repeat(rng.random(30), 3) + 0.01 * rng.random(90)
         drawn = Labels(labels, np.repeat(np.arange(30), 3), np.zeros(90, bool), 2, seed)
         p_values.append(run_probe(Features({"x": values}), drawn, 99).p_value)
-    # Images taken for independent would give below 0.05 in most of them.
+    # If images were taken as independent, most p-values would be below 0.05.
     assert np.mean(np.array(p_values) <= 0.05) <= 0.1
 
 
@@ -152,7 +152,7 @@ def test_three_classes_and_a_rare_marker():
     assert result.score.majority == pytest.approx(1 / 3)
 
 
-def test_what_is_the_same_for_every_file_is_not_probed():
+def test_constant_features_are_not_probed():
     assert run_probe(Features({"length": np.full(40, 3.0)}), target(np.arange(40) % 2)) is None
 
 
