@@ -107,6 +107,8 @@ class Checkpoints:
         variables = self._variables()
         if progress.step:
             variables |= _numbered("metrics", self.model.metrics_variables)
+        else:  # the epoch is over
+            self._metrics = []
         arrays |= {name: keras.ops.convert_to_numpy(value) for name, value in variables.items()}
         arrays |= _numbered("best", self.best_weights or [])
         try:

@@ -1,30 +1,27 @@
-"""From a Cloud TPU's name to the addresses it listens on, every question with a deadline.
+"""Addresses of a Cloud TPU from its name, with one deadline for all requests.
 
-The metadata server of a Google Cloud machine tells project, zone and an access token; the TPU API
-tells the named node's addresses (https://cloud.google.com/compute/docs/metadata,
+A Google Cloud machine's metadata server gives project, zone and an access token, the TPU API the
+node's addresses (https://cloud.google.com/compute/docs/metadata,
 https://cloud.google.com/tpu/docs/reference/rest/v2/projects.locations.nodes). TensorFlow's own
-resolver asks the same two, but waits for ever for a silent metadata server, and reaches the API by
-packages that can't be installed beside TensorFlow 2.21 (`cloud-tpu-client` wants protobuf 3).
+resolver does the same, but waits without limit for a silent metadata server, and needs packages
+that can't be installed with TensorFlow 2.21 (`cloud-tpu-client` requires protobuf 3).
 
 GCE_METADATA_HOST and CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU, Google's own variables, name other
-servers. Tried against a local server that plays both; on Google Cloud itself it is untried.
+servers. Tested against a local server in place of both, not on Google Cloud.
 """
 
-import http.client
-import json
 import os
 import re
 import socket
 import time
-import urllib.error
-import urllib.request
+
+import requests
 
 from covid_lm.errors import InputError, RunError
 
 DEFAULT_PORT = 8470
-LONGEST_ANSWER = 1 << 20  # bytes
 TOKEN_PATH = "instance/service-accounts/default/token"
-ELSEWHERE = "off Google Cloud give --tpu=grpc://HOST:PORT, on a TPU VM --tpu=local"
+ELSEWHERE = "outside Google Cloud give --tpu=grpc://HOST:PORT, on a TPU VM --tpu=local"
 
 
 def tpu_addresses(
@@ -34,12 +31,12 @@ def tpu_addresses(
 
     Args:
         tpu: its name, or its addresses as `grpc://HOST[:PORT][,HOST[:PORT]...]`.
-        zone, project: where a named TPU is; this machine's unless given.
-        deadline: on the clock of `time.monotonic`, for all questions together.
+        zone, project: of a named TPU; this machine's unless given.
+        deadline: by the clock of `time.monotonic`, for all requests together.
 
     Raises:
         InputError: neither a name nor addresses, or no such TPU.
-        RunError: a server refuses, stays silent or answers nonsense, or the TPU isn't ready.
+        RunError: a server refuses, doesn't answer or answers nonsense, or the TPU isn't ready.
     """
     if tpu.startswith("grpc://"):
         return tuple(_address(part) for part in tpu.split(","))
@@ -48,12 +45,15 @@ def tpu_addresses(
             f"--tpu={tpu}: give the name of a Cloud TPU, `local` on a TPU VM, or grpc://HOST:PORT"
         )
     if project is None:
-        project = _metadata("project/project-id", r"[a-z][a-z0-9.:-]*", "--gcp_project", deadline)
+        pattern = r"[a-z][a-z0-9.:-]*"
+        project = _metadata("project/project-id", pattern, "give --gcp_project", deadline)
     if zone is None:
         pattern = r"projects/[^/\s]+/zones/[a-z0-9-]+"
-        zone = _metadata("instance/zone", pattern, "--tpu_zone", deadline).split("/")[-1]
-    token = _access_token(deadline)
-    return _node_addresses(tpu, zone, project, token, deadline)
+        zone = _metadata("instance/zone", pattern, "give --tpu_zone", deadline).split("/")[-1]
+    remedy = "attach a service account to this machine"
+    answer = _metadata(TOKEN_PATH, r'(?s)\{.*"access_token".*\}', remedy, deadline)
+    token = re.findall(r'"access_token"\s*:\s*"([^"]*)"', answer)
+    return _node_addresses(tpu, zone, project, "".join(token), deadline)
 
 
 def check_listening(address: str, deadline: float) -> None:
@@ -62,9 +62,10 @@ def check_listening(address: str, deadline: float) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=_seconds_left(deadline)).close()
     except OSError as error:
+        reason = "no answer" if isinstance(error, TimeoutError) else error.strerror or error
         raise RunError(
-            f"--tpu: nothing listens at grpc://{address} ({_reason(error)}); check the address, "
-            "that the TPU is running, and the firewall between"
+            f"--tpu: nothing listens at grpc://{address} ({reason}); check the address, that the "
+            "TPU is running, and the firewall"
         ) from None
 
 
@@ -75,41 +76,32 @@ def _address(part: str) -> str:
     return f"{match[1]}:{match[2] or DEFAULT_PORT}"
 
 
-def _metadata(path: str, pattern: str, flag: str | None, deadline: float) -> str:
-    """What the metadata server tells under `path`; `flag` could be given in its stead."""
+def _metadata(path: str, pattern: str, remedy: str, deadline: float) -> str:
+    """The metadata server's value at `path`, which must match `pattern`."""
     host = os.environ.get("GCE_METADATA_HOST") or os.environ.get("GCE_METADATA_IP")
     host = host or "metadata.google.internal"
-    instead = f"give {flag}" if flag else "attach a service account to this machine"
-    try:
-        # Never through a proxy: the answer is about this machine.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        headers = {"Metadata-Flavor": "Google"}
-        request = urllib.request.Request(f"http://{host}/computeMetadata/v1/{path}", None, headers)
-        with opener.open(request, timeout=_seconds_left(deadline)) as response:
-            by_google = response.headers.get("Metadata-Flavor") == "Google"
-            answer = response.read(LONGEST_ANSWER).decode("utf-8", "replace").strip()
-    except urllib.error.HTTPError as error:
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy, since the answer is about this machine
+        response = _get(
+            session,
+            f"http://{host}/computeMetadata/v1/{path}",
+            {"Metadata-Flavor": "Google"},
+            deadline,
+            f"--tpu: no metadata server answers at {host}",
+        )
+    if response.status_code != requests.codes.ok:
         raise RunError(
-            f"--tpu: the metadata server at {host} answers {error.code} for {path}; {instead}"
-        ) from None
-    except (OSError, http.client.HTTPException) as error:
+            f"--tpu: the metadata server at {host} answers {response.status_code} for {path}; "
+            f"{remedy}"
+        )
+    answer = response.content.decode("utf-8", "replace").strip()
+    is_google = response.headers.get("Metadata-Flavor") == "Google"
+    if not is_google or not re.fullmatch(pattern, answer):
         raise RunError(
-            f"--tpu: no metadata server answers at {host} ({_reason(error)}); {ELSEWHERE}"
-        ) from None
-    if not by_google or not re.fullmatch(pattern, answer):
-        raise RunError(
-            f"--tpu: what answers at {host} is not Google Cloud's metadata server "
+            f"--tpu: the server at {host} is not Google Cloud's metadata server "
             f"({path} is {answer[:40]!r}); {ELSEWHERE}"
         )
     return answer
-
-
-def _access_token(deadline: float) -> str:
-    answer = _metadata(TOKEN_PATH, r"(?s)\{.*\}", None, deadline)
-    try:
-        return json.loads(answer)["access_token"]
-    except (ValueError, KeyError):
-        raise RunError(f"--tpu: the metadata server gives no access token; {ELSEWHERE}") from None
 
 
 def _node_addresses(
@@ -117,44 +109,43 @@ def _node_addresses(
 ) -> tuple[str, ...]:
     api = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU", "https://tpu.googleapis.com/")
     url = f"{api.rstrip('/')}/v2/projects/{project}/locations/{zone}/nodes/{name}"
-    request = urllib.request.Request(url, None, {"Authorization": f"Bearer {token}"})
+    headers = {"Authorization": f"Bearer {token}"}
+    message = f"--tpu={name}: the TPU API can't be reached"
+    with requests.Session() as session:
+        response = _get(session, url, headers, deadline, message)
+    if response.status_code == requests.codes.not_found:
+        raise InputError(
+            f"--tpu={name}: no such TPU in project {project}, zone {zone}; "
+            f"`gcloud compute tpus tpu-vm list --zone={zone}` lists the existing ones"
+        )
+    if response.status_code != requests.codes.ok:
+        raise RunError(
+            f"--tpu={name}: the TPU API answers {response.status_code}; this machine's service "
+            "account needs the role roles/tpu.viewer, and the project the TPU API"
+        )
     try:
-        with urllib.request.urlopen(request, timeout=_seconds_left(deadline)) as response:
-            node = json.loads(response.read(LONGEST_ANSWER))
+        node = response.json()
         state, endpoints = node["state"], node.get("networkEndpoints", [])
         addresses = tuple(
             _address(f"{endpoint['ipAddress']}:{endpoint.get('port', DEFAULT_PORT)}")
             for endpoint in endpoints
         )
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            raise InputError(
-                f"--tpu={name}: no such TPU in project {project}, zone {zone}; "
-                f"`gcloud compute tpus tpu-vm list --zone={zone}` lists those there are"
-            ) from None
-        raise RunError(
-            f"--tpu={name}: the TPU API answers {error.code}; this machine's service account "
-            "needs the role roles/tpu.viewer, and the project the TPU API"
-        ) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise RunError(
-            f"--tpu={name}: the TPU API can't be reached ({_reason(error)}); {ELSEWHERE}"
-        ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise RunError(f"--tpu={name}: {api} answers nonsense; {ELSEWHERE}") from None
+        raise RunError(f"--tpu={name}: invalid answer from {api}; {ELSEWHERE}") from None
     if state != "READY" or not addresses:
         raise RunError(f"--tpu={name}: the TPU is {state}, not READY; start it, or wait for it")
     return addresses
 
 
+def _get(
+    session: requests.Session, url: str, headers: dict, deadline: float, message: str
+) -> requests.Response:
+    try:
+        return session.get(url, headers=headers, timeout=_seconds_left(deadline))
+    except requests.RequestException as error:
+        reason = "no answer" if isinstance(error, requests.Timeout) else "connection failed"
+        raise RunError(f"{message} ({reason}); {ELSEWHERE}") from None
+
+
 def _seconds_left(deadline: float) -> float:
     return max(deadline - time.monotonic(), 0.01)
-
-
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "reason", error)
-    if isinstance(cause, TimeoutError):
-        return "it stays silent"
-    if isinstance(cause, http.client.HTTPException):
-        return "its answer is not HTTP"
-    return getattr(cause, "strerror", None) or str(cause)

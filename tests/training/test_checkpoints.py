@@ -156,4 +156,8 @@ def test_metrics_of_an_interrupted_epoch_are_over_all_its_steps(tmp_path):
         on_train_batch_end=lambda *_, **__: checkpoints.add_metrics()
     )
     history = other.fit(inputs[1], np.zeros([1, 1]), callbacks=[callback], epochs=2, verbose=0)
-    assert history.history["loss"] == [3.0, 9.0]  # restored once
+    assert history.history["loss"] == [3.0, 9.0]  # added once
+    checkpoints.restore()
+    checkpoints.save(Progress([{"epoch": 1}]))  # the interrupted epoch had no step left
+    history = other.fit(inputs[1], np.zeros([1, 1]), callbacks=[callback], verbose=0)
+    assert history.history["loss"] == [9.0]

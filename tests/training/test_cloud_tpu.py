@@ -1,4 +1,4 @@
-"""Cloud TPUs by name and by address, against a server that plays Google Cloud in its moods."""
+"""Cloud TPUs by name and by address, with a local server in place of Google Cloud."""
 
 import re
 import time
@@ -18,7 +18,7 @@ from tests.training.google_cloud import (
     stand_in,
 )
 
-ELSEWHERE = "; off Google Cloud give --tpu=grpc://HOST:PORT, on a TPU VM --tpu=local"
+ELSEWHERE = "; outside Google Cloud give --tpu=grpc://HOST:PORT, on a TPU VM --tpu=local"
 READY = {
     "state": "READY",
     "networkEndpoints": [{"ipAddress": "10.0.0.2", "port": 8470}, {"ipAddress": "10.0.0.3"}],
@@ -38,19 +38,19 @@ def addresses(tpu, zone=None, project=None, seconds=5.0):
         ("grpc://a:1,b", ("a:1", "b:8470")),
     ],
 )
-def test_addresses_are_taken_as_they_are(tpu, expected):
+def test_addresses_are_used_directly(tpu, expected):
     assert addresses(tpu) == expected
 
 
 @pytest.mark.parametrize("tpu", ["grpc://", "grpc://a:b", "grpc://a:0", "grpc://a:99999"])
-def test_what_is_no_address(tpu):
+def test_invalid_addresses(tpu):
     with pytest.raises(InputError) as error:
         addresses(tpu)
     assert str(error.value) == f"--tpu={tpu}: not of the form grpc://HOST:PORT"
 
 
 @pytest.mark.parametrize("tpu", ["", "My TPU", "a/../b", "-a"])
-def test_what_is_no_name(tpu):
+def test_invalid_names(tpu):
     with pytest.raises(InputError) as error:
         addresses(tpu)
     assert str(error.value) == (
@@ -58,13 +58,13 @@ def test_what_is_no_name(tpu):
     )
 
 
-def test_a_name_is_looked_up_where_this_machine_is(monkeypatch):
+def test_a_name_is_looked_up_in_the_zone_of_this_machine(monkeypatch):
     with google_cloud(monkeypatch, nodes={"node-1": READY}) as asked:
         assert addresses("node-1") == ("10.0.0.2:8470", "10.0.0.3:8470")
     assert asked[-1] == node_path(PROJECT, ZONE, "node-1")
 
 
-def test_zone_and_project_that_are_given_are_not_asked_for(monkeypatch):
+def test_a_given_zone_and_project_are_not_requested(monkeypatch):
     with google_cloud(monkeypatch) as asked, pytest.raises(InputError) as error:
         addresses("node-1", zone="us-a", project="other")
     assert asked == [
@@ -73,7 +73,7 @@ def test_zone_and_project_that_are_given_are_not_asked_for(monkeypatch):
     ]
     assert str(error.value) == (
         "--tpu=node-1: no such TPU in project other, zone us-a; "
-        "`gcloud compute tpus tpu-vm list --zone=us-a` lists those there are"
+        "`gcloud compute tpus tpu-vm list --zone=us-a` lists the existing ones"
     )
 
 
@@ -82,27 +82,27 @@ def test_a_metadata_server_that_refuses(monkeypatch):
     with pytest.raises(RunError) as error:
         addresses("node-1")
     assert str(error.value) == (
-        f"--tpu: no metadata server answers at {host} (Connection refused){ELSEWHERE}"
+        f"--tpu: no metadata server answers at {host} (connection failed){ELSEWHERE}"
     )
 
 
-def test_a_metadata_server_that_stays_silent(monkeypatch):
+def test_a_metadata_server_that_does_not_answer(monkeypatch):
     with silent_port() as port:
         host = stand_in(monkeypatch, port)
         with pytest.raises(RunError) as error:
             addresses("node-1", seconds=0.3)
     assert str(error.value) == (
-        f"--tpu: no metadata server answers at {host} (it stays silent){ELSEWHERE}"
+        f"--tpu: no metadata server answers at {host} (no answer){ELSEWHERE}"
     )
 
 
-def test_what_is_not_a_web_server(monkeypatch):
+def test_a_server_without_http(monkeypatch):
     with silent_port(says=b"\x00\xff garbage\n\n") as port:
         host = stand_in(monkeypatch, port)
         with pytest.raises(RunError) as error:
             addresses("node-1")
     assert str(error.value) == (
-        f"--tpu: no metadata server answers at {host} (its answer is not HTTP){ELSEWHERE}"
+        f"--tpu: no metadata server answers at {host} (connection failed){ELSEWHERE}"
     )
 
 
@@ -137,13 +137,13 @@ def test_a_metadata_server_that_answers_garbage(monkeypatch, path, garbage):
     with google_cloud(monkeypatch, {**METADATA, path: garbage}), pytest.raises(RunError) as error:
         addresses("node-1")
     assert re.fullmatch(
-        r"--tpu: what answers at 127\.0\.0\.1:\d+ is not Google Cloud's metadata server "
+        r"--tpu: the server at 127\.0\.0\.1:\d+ is not Google Cloud's metadata server "
         rf"\({path} is {re.escape(repr(garbage[:40]))}\){ELSEWHERE}",
         str(error.value),
     )
 
 
-def test_what_does_not_call_itself_google(monkeypatch):
+def test_a_server_that_is_not_googles(monkeypatch):
     with google_cloud(monkeypatch, flavor="other"), pytest.raises(RunError, match="is not Google"):
         addresses("node-1")
 
@@ -163,11 +163,11 @@ def test_no_such_tpu(monkeypatch):
             {"state": "CREATING"},
             "the TPU is CREATING, not READY; start it, or wait for it",
         ),
-        ("[]", "http://127.0.0.1:PORT/ answers nonsense" + ELSEWHERE),
-        ("<html>", "http://127.0.0.1:PORT/ answers nonsense" + ELSEWHERE),
+        ("[]", "invalid answer from http://127.0.0.1:PORT/" + ELSEWHERE),
+        ("<html>", "invalid answer from http://127.0.0.1:PORT/" + ELSEWHERE),
         (
             {"state": "READY", "networkEndpoints": ["x"]},
-            "http://127.0.0.1:PORT/ answers nonsense" + ELSEWHERE,
+            "invalid answer from http://127.0.0.1:PORT/" + ELSEWHERE,
         ),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_tpu_that_is_not_ready_or_not_described(monkeypatch, node, message):
     assert re.sub(r":\d+/", ":PORT/", str(error.value)) == f"--tpu=node-1: {message}"
 
 
-def test_an_account_that_may_not_look(monkeypatch):
+def test_an_account_without_permission(monkeypatch):
     with google_cloud(monkeypatch, api_status=403), pytest.raises(RunError) as error:
         addresses("node-1")
     assert str(error.value) == (
@@ -192,7 +192,7 @@ def test_an_address_at_which_nothing_listens():
         check_listening(f"127.0.0.1:{port}", time.monotonic() + 5)
     assert str(error.value) == (
         f"--tpu: nothing listens at grpc://127.0.0.1:{port} (Connection refused); check the "
-        "address, that the TPU is running, and the firewall between"
+        "address, that the TPU is running, and the firewall"
     )
 
 
