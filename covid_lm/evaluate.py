@@ -72,10 +72,11 @@ def evaluate_run(
         ),
     }
     if baselines and isinstance(classifier, TokenClassifier):
-        report["floors"] = baseline_rows(classifier, dataset, evaluation.records)
+        report["floors"] = baseline_rows(classifier, dataset, evaluation)
     if compare is not None and other is not None:
-        answers = evaluate_protocols(other, evaluation.records)
-        report["comparison"] = _compare(evaluation, compare, answers)
+        decoded = evaluation.in_memory if _decode_alike(classifier, other) else None
+        theirs = evaluate_protocols(other, evaluation.records, decoded=decoded)
+        report["comparison"] = _compare(evaluation, compare, theirs)
     run = read_run(os.path.join(model_dir, "run"))
     if record is not None:
         write_json(record, run_record(run, report, evaluation))
@@ -107,6 +108,12 @@ def _load_model(
             f"of {dataset.name} are {', '.join(dataset.classes)}"
         )
     return model_dir, version_dir, classifier
+
+
+def _decode_alike(*classifiers: Classifier) -> bool:
+    """True if the classifiers decode images to the same pixels."""
+    layers = [classifier.preprocessor().image_input for classifier in classifiers]
+    return len({(layer.image_size, layer.color, layer.max_pixels) for layer in layers}) == 1
 
 
 def _compare(evaluation: Evaluation, other_model: str, other: Evaluation) -> dict:

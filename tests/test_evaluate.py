@@ -11,9 +11,11 @@ from covid_lm.data.folder import folder
 from covid_lm.data.records import ImageRecord
 from covid_lm.errors import InputError
 from covid_lm.evaluate import evaluate_run
+from covid_lm.evaluation import baselines, protocol_metrics
 from covid_lm.evaluation.protocol_metrics import evaluate_protocols
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.saving import load_classifier
+from covid_lm.pipeline import decoded as pipeline
 from covid_lm.pipeline.decoded import decode_records, decoded_chunks
 from covid_lm.results.run_records import read_records
 from covid_lm.results.tables import runs_table
@@ -43,11 +45,56 @@ def runs(image_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(runs, image_folder, tmp_path_factory):
-    record = str(tmp_path_factory.mktemp("records") / "masked.json")
-    return evaluate_run(
-        runs[0], "folder", image_folder, baselines=True, compare=runs[1], record=record
-    ), record
+def decoded() -> list[str]:
+    """Paths of the images that `report` decodes, filled by it."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def report(runs, image_folder, tmp_path_factory, decoded):
+    """The evaluation with all options, and its folder of records."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    (folder / "records").mkdir()
+    record = str(folder / "records" / "masked.json")
+    decode = pipeline._decode
+
+    def counted(records, *arguments):
+        decoded.extend(record.path for record in records)
+        return decode(records, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "_decode", counted)
+        metrics = evaluate_run(
+            runs[0],
+            "folder",
+            image_folder,
+            output=str(folder / "metrics.json"),
+            baselines=True,
+            compare=runs[1],
+            record=record,
+        )
+    return metrics, record
+
+
+def test_every_image_is_decoded_once(report, decoded, image_folder):
+    records = folder(image_folder).split("train", "test")
+    assert sorted(decoded) == sorted(record.path for record in records)
+
+
+def test_images_of_a_large_split_are_decoded_again_when_needed(runs, image_folder, monkeypatch):
+    monkeypatch.setattr(protocol_metrics, "KEPT_BYTES", 32 * 32 * 3 * 9)
+    classifier = load_classifier(os.path.join(runs[1], "run"))
+    dataset = folder(image_folder)
+    large = evaluate_protocols(classifier, dataset.split("test"))
+    assert large.in_memory is None
+    monkeypatch.setattr(protocol_metrics, "KEPT_BYTES", 32 * 32 * 3 * 10)
+    small = evaluate_protocols(classifier, dataset.split("test"))
+    np.testing.assert_array_equal(large.images.pixels[7], small.images.pixels[7])
+    again = evaluate_protocols(classifier, small.records, decoded=small.in_memory)
+    np.testing.assert_array_equal(again.own_probabilities, small.own_probabilities)
+    monkeypatch.setattr(baselines, "NUM_TREES", 5)
+    rows = protocol_metrics.baseline_rows(classifier, dataset, large)
+    assert rows == protocol_metrics.baseline_rows(classifier, dataset, small)
 
 
 def test_baselines_learn_two_easy_classes_from_the_tokens(report):

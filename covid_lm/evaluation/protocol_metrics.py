@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +21,14 @@ from covid_lm.layers.file_name_input import POLICIES
 from covid_lm.models.classifier import Classifier, predict_tokens
 from covid_lm.models.pixel_classifier import PixelClassifierConfig
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
-from covid_lm.pipeline.decoded import DecodedRecords, decode_records, decoded_chunks
+from covid_lm.pipeline.decoded import (
+    DecodedRecords,
+    PixelsOnDemand,
+    decode_records,
+    decoded_chunks,
+)
+
+KEPT_BYTES = 2**28  # of pixels: images of a larger split are decoded again when they are needed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,19 +38,27 @@ class Evaluation:
     Attributes:
         rows: row name to metrics; the first is the run's own protocol.
         predictions: row name to probabilities, float32 [images, classes].
-        records: the images, in that order.
-        skipped: records whose image could not be decoded, left out of the above.
+        images: the images in that order, and the records that could not be decoded.
     """
 
     rows: dict[str, dict]
     predictions: dict[str, np.ndarray]
-    records: tuple[ImageRecord, ...]
-    skipped: tuple[ImageRecord, ...]
+    images: DecodedRecords
+
+    @property
+    def records(self) -> tuple[ImageRecord, ...]:
+        """Records of the images."""
+        return self.images.records
 
     @property
     def own_probabilities(self) -> np.ndarray:
         """Probabilities under the run's own protocol, float32 [images, classes]."""
         return next(iter(self.predictions.values()))
+
+    @property
+    def in_memory(self) -> DecodedRecords | None:
+        """The images, unless their pixels have to be decoded again."""
+        return self.images if isinstance(self.images.pixels, np.ndarray) else None
 
 
 def evaluation_policies(
@@ -65,7 +81,9 @@ def evaluate_protocols(
     skip_invalid: bool = False,
     decoded: DecodedRecords | None = None,
 ) -> Evaluation:
-    """Evaluate a model under every test policy; memory grows only with the probabilities.
+    """Evaluate a model under every test policy, each image decoded once.
+
+    Memory grows with the probabilities and, up to `KEPT_BYTES`, with the pixels.
 
     Args:
         decoded: the records' images, if the test preprocessor has decoded them before.
@@ -77,13 +95,19 @@ def evaluate_protocols(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in policies}
     kept: list[ImageRecord] = []
     skipped: list[ImageRecord] = []
-    decode = classifier.preprocessor().decode
-    chunks = decoded.chunks() if decoded else decoded_chunks(records, decode, skip_invalid)
+    preprocessor = classifier.preprocessor()
+    in_memory = math.prod(PixelsOnDemand(records, preprocessor.image_input).shape) <= KEPT_BYTES
+    pixels: list[np.ndarray] = []
+    chunks = decoded_chunks(records, preprocessor.decode, skip_invalid)
+    if decoded is not None:
+        chunks = decoded.chunks()
     for images in chunks:
         skipped += images.skipped
         if not images.records:
             continue
         kept += images.records
+        if in_memory:
+            pixels.append(np.asarray(images.pixels))
         for name, policy in policies.items():
             tokens = images.tokenize(classifier.preprocessor(policy)).tokens
             parts[name].append(predict_tokens(classifier, tokens))
@@ -99,7 +123,11 @@ def evaluate_protocols(
         }
         for name, policy in policies.items()
     }
-    return Evaluation(rows, predictions, tuple(kept), tuple(skipped))
+    if decoded is None:
+        on_demand = PixelsOnDemand(kept, preprocessor.image_input)
+        all_pixels = np.concatenate(pixels) if in_memory else on_demand
+        decoded = DecodedRecords(all_pixels, tuple(kept), tuple(skipped))
+    return Evaluation(rows, predictions, decoded)
 
 
 def record_metrics(
@@ -139,7 +167,7 @@ def split_metrics(
 
 
 def baseline_rows(
-    classifier: TokenClassifier, dataset: ImageDataset, records: Sequence[ImageRecord]
+    classifier: TokenClassifier, dataset: ImageDataset, evaluation: Evaluation
 ) -> dict[str, dict]:
     """Metrics of a logistic regression and a random forest on the tokens that the model sees.
 
@@ -147,24 +175,27 @@ def baseline_rows(
 
     Args:
         classifier: a model that reads tokens.
-        records: the images to test on, all of which can be decoded.
+        dataset: its training images that can be decoded are used, or the images of `evaluation`
+            if those are of the training split.
+        evaluation: of the images to test on.
     """
-    config = classifier.config
-    training = _decoded(classifier, dataset.split("train"))
+    config, preprocessor = classifier.config, classifier.preprocessor()
+    images = evaluation.in_memory
+    if images is None:
+        images = decode_records(evaluation.records, preprocessor.decode)
+    training = images
+    if images.records[0].split != "train":
+        training = decode_records(dataset.split("train"), preprocessor.decode, skip_invalid=True)
     train = training.tokenize(classifier.preprocessor(config.training_policy))
-    test = _decoded(classifier, records).tokenize(classifier.preprocessor())
+    test = images.tokenize(preprocessor)
     patients = [record.patient for record in training.records]
     rows: dict[str, dict] = {}
     for kind in BASELINES:
         probabilities = baseline_probabilities(
             kind, train, test, len(config.classes), classifier.vocabulary, patients
         )
-        rows[kind] = record_metrics(probabilities, records, config.classes)
+        rows[kind] = record_metrics(probabilities, images.records, config.classes)
     return rows
-
-
-def _decoded(classifier: TokenClassifier, records: Sequence[ImageRecord]) -> DecodedRecords:
-    return decode_records(records, classifier.preprocessor().decode, skip_invalid=True)
 
 
 def write_predictions(path: str, evaluation: Evaluation, classes: Sequence[str]) -> None:

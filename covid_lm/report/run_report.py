@@ -7,7 +7,7 @@ from covid_lm.files import write_text
 from covid_lm.html_page import render
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.token_classifier import TokenClassifier
-from covid_lm.pipeline.decoded import DecodedRecords, PixelsOnDemand
+from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.report.measures import (
     PROTOCOL_HEADER,
     TABLE_CLASSES,
@@ -42,7 +42,7 @@ def write_run_report(
     metrics: dict,
     run: dict,
 ) -> None:
-    """Writes the report of an evaluation; the few images that it shows are decoded again.
+    """Writes the report of an evaluation.
 
     Args:
         path: `.../report.html`.
@@ -51,11 +51,11 @@ def write_run_report(
         metrics: `split_metrics` of the evaluation.
         run: `run_directory.read_run` of the run.
     """
-    pixels = PixelsOnDemand(evaluation.records, classifier.preprocessor().image_input)
-    images = DecodedRecords(pixels, evaluation.records, evaluation.skipped)
     options = run["config"]["run"]
     metrics = {"early_stopping": options.get("early_stopping"), **metrics}
-    page = report_html(classifier, images, evaluation.predictions, metrics, run["epochs"], options)
+    page = report_html(
+        classifier, evaluation.images, evaluation.predictions, metrics, run["epochs"], options
+    )
     write_text(path, page)
 
 

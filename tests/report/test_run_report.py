@@ -163,9 +163,9 @@ def test_a_model_without_tokens_gets_no_pictures_of_them(two_classes):
     assert not [i for i in root.iter("img") if i.get("class") == "pixels"]
 
 
-def test_the_file_is_written_with_images_decoded_from_their_records(page, two_classes, tmp_path):
+def test_the_file_is_the_page_of_the_evaluation(page, two_classes, tmp_path):
     rows, images = two_classes.metrics["protocols"], two_classes.images
-    evaluation = Evaluation(rows, two_classes.predictions, images.records, ())
+    evaluation = Evaluation(rows, two_classes.predictions, images)
     run = {"config": {"run": two_classes.run}, "epochs": two_classes.epochs}
     path = tmp_path / "report.html"
     write_run_report(str(path), two_classes.classifier, evaluation, two_classes.metrics, run)

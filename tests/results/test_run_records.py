@@ -8,6 +8,7 @@ import pytest
 from covid_lm.data.records import ImageRecord
 from covid_lm.errors import InputError
 from covid_lm.evaluation.protocol_metrics import Evaluation
+from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.results.run_records import (
     cross_validation_record,
     pretraining_record,
@@ -27,7 +28,8 @@ METRICS = {
 def record_of(weights: str | None) -> dict:
     images = tuple(ImageRecord(f"{i}.png", i % 2, "test", f"{i}.png", bytes) for i in range(3))
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]], np.float32)
-    evaluation = Evaluation({}, {"masked": probabilities}, images, ())
+    pixels = np.zeros((3, 1, 1, 1), np.uint8)
+    evaluation = Evaluation({}, {"masked": probabilities}, DecodedRecords(pixels, images))
     options = {"weights": weights, "training_images": "12, 0a1b2c", "seed": 4, "commit": COMMIT}
     run = {"name": "n", "config": {"run": options}, "metrics": {}, "epochs": []}
     return run_record(run, METRICS, evaluation)
