@@ -93,7 +93,7 @@ def caveats(metrics: dict) -> list[str]:
     elif row.get("test_policy") == "visible":
         lines.append("The model reads the file name: compare the rows without it.")
     alone = metrics.get("name_alone")
-    if alone:
+    if alone and not metrics.get("headline"):  # which has this figure, too
         lines.append(
             f"The length of the file name alone, without the image, gives {counts_text(alone)} "
             f"(AUC {figure_text(alone.get('auc'))})."

@@ -12,7 +12,13 @@ from covid_lm.data.records import ImageRecord
 from covid_lm.data.splits import split_summaries
 from covid_lm.html_page import render
 from covid_lm.models.classifier import Classifier
-from covid_lm.report.measures import PROTOCOL_HEADER, caveats, interval_method, protocol_table
+from covid_lm.report.measures import (
+    PROTOCOL_HEADER,
+    caveats,
+    headline_text,
+    interval_method,
+    protocol_table,
+)
 
 UNKNOWN = "unknown"
 _HELD_OUT = {
@@ -51,6 +57,7 @@ def model_card(
         trained_on=_TRAINED_ON.get(run.get("early_stopping", ""), UNKNOWN),
         splits=[(s.split, s.files, s.patients or UNKNOWN, *s.class_counts) for s in summaries],
         method=interval_method(own),
+        headline=headline_text(metrics),
         header=PROTOCOL_HEADER,
         rows=protocol_table(metrics),
         caveats=caveats(metrics),

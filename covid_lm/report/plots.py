@@ -82,7 +82,7 @@ def learning_curves(epochs: Sequence[dict], monitored: str) -> list[Plot]:
             for (name, points), (colour, style, width) in zip(lines.items(), _LINES, strict=False):
                 axes.plot(*zip(*points, strict=True), style, c=colour, lw=width, marker="o", ms=4)
                 axes.lines[-1].set_label(name)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axes.legend()
             last = ", ".join(f"{name} {points[-1][1]:.3f}" for name, points in lines.items())
             text = f"{quantity} by epoch; last: {last}"
