@@ -74,11 +74,6 @@ def parameter_count(config: BackboneConfig, num_classes: int) -> int:
     return rows * d + layer_norm + config.num_layers * layer + pooler + head
 
 
-def state_bytes(config: BackboneConfig, num_classes: int) -> int:
-    """Bytes of weights, gradients and AdamW's two moments, float32 under mixed_bfloat16, too."""
-    return 4 * 4 * parameter_count(config, num_classes)
-
-
 def activation_bytes(config: BackboneConfig, length: int, dtype: str = "bfloat16") -> int:
     """Bytes of one sequence's activations that the layers keep for its gradients.
 

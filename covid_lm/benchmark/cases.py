@@ -4,9 +4,10 @@ import dataclasses
 import itertools
 from typing import Any
 
+from covid_lm.backbones.configs import backbone_config, exact_flops
+
 DTYPES = ("float32", "bfloat16")
 TASKS = ("training", "pretraining")
-MIN_CALLS, MIN_SECONDS = 5, 5.0
 CALLERS = 4
 
 
@@ -70,7 +71,7 @@ class Case:
         dropout: rate while training, on embeddings, attention and both residual branches.
         callers: number of threads that call the contender at the same time, each with one image.
         min_calls, min_seconds: a turn lasts until both are reached.
-        material: directory with images and models, see `raw_images`, for the last two tasks.
+        material: directory with images and models for the last two tasks, see `write_raw_images`.
     """
 
     task: str
@@ -81,13 +82,20 @@ class Case:
     length: int = 512
     dropout: float = 0.1
     callers: int = 1
-    min_calls: int = MIN_CALLS
-    min_seconds: float = MIN_SECONDS
+    min_calls: int = 5
+    min_seconds: float = 5.0
     material: str = ""
 
     def __str__(self) -> str:
         size = f"{self.callers} callers" if self.callers > 1 else f"batch {self.batch_size}"
+        if self.length != 512:
+            size += f", {self.length} tokens"
         return f"{self.task} {self.backbone} {self.dtype} {size}"
+
+    @property
+    def operations(self) -> int:
+        """Operations of a step's matrix products, forward only; backward takes twice as many."""
+        return self.batch_size * exact_flops(backbone_config(self.backbone), self.length)
 
 
 # Task -> contenders, ours first. Their names are keys of `worker.CONTENDERS`.

@@ -57,11 +57,7 @@ def hugging_face(case: Case) -> Step:
     config = backbone_config(case.backbone)
     model = hugging_face_model(config, case.dropout)
     ids, labels = _data(case, config)
-    inputs = {
-        "input_ids": torch.from_numpy(ids["token_ids"]).long(),
-        "token_type_ids": torch.from_numpy(ids["segment_ids"]).long(),
-        "attention_mask": torch.from_numpy(ids["padding_mask"]).long(),
-    }
+    inputs = torch_inputs(ids)
 
     def logits():
         return model["dense"](model["bert"](**inputs).last_hidden_state[:, 0])
@@ -102,6 +98,18 @@ def hugging_face_config(config: BackboneConfig, dropout: float) -> Any:
     )
 
 
+def torch_inputs(ids: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Convert our int32 arrays to int64 tensors under transformers' names."""
+    import torch
+
+    names = {
+        "input_ids": "token_ids",
+        "token_type_ids": "segment_ids",
+        "attention_mask": "padding_mask",
+    }
+    return {theirs: torch.from_numpy(ids[ours]).long() for theirs, ours in names.items()}
+
+
 def torch_training_step(case: Case, model: Any, logits: Any, labels: Any) -> Step:
     """Build a step of forward pass, cross-entropy in float32, backward pass and fused AdamW.
 
@@ -137,8 +145,7 @@ def _keras_step(case: Case, config: BackboneConfig, encode: Callable) -> Step:
     import keras
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(case.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(case.threads)
+    set_tensorflow_threads(case.threads)
     ids, labels = _data(case, config)
     symbolic = {
         name: keras.Input((case.length,), dtype="int32", name=name)  # [batch, length]
@@ -150,14 +157,27 @@ def _keras_step(case: Case, config: BackboneConfig, encode: Callable) -> Step:
     if case.task == "inference":
         predict = tf.function(lambda inputs: model(inputs, training=False))
         return lambda: predict(ids).numpy()
-    model.compile(
-        optimizer=keras.optimizers.AdamW(
-            LEARNING_RATE, beta_1=BETA_1, beta_2=BETA_2, weight_decay=WEIGHT_DECAY
-        ),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return keras_training_step(model, loss, ids, labels)
+
+
+def keras_training_step(model: Any, loss: Any, inputs: dict, targets: Any) -> Step:
+    """Build a step of Keras' `train_on_batch` with AdamW."""
+    import keras
+
+    optimizer = keras.optimizers.AdamW(
+        LEARNING_RATE, beta_1=BETA_1, beta_2=BETA_2, weight_decay=WEIGHT_DECAY
     )
-    return lambda: model.train_on_batch(ids, labels)
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+    return lambda: model.train_on_batch(inputs, targets)
+
+
+def set_tensorflow_threads(threads: int) -> None:
+    """Limit the threads of TensorFlow's operations, before it runs the first one."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
 def keras_policy(case: Case) -> str:

@@ -9,13 +9,12 @@ import numpy as np
 from covid_lm.backbones.configs import backbone_config
 from covid_lm.benchmark.cases import Case
 from covid_lm.benchmark.contenders import (
-    BETA_1,
-    BETA_2,
-    LEARNING_RATE,
-    WEIGHT_DECAY,
     Step,
     hugging_face_config,
     keras_policy,
+    keras_training_step,
+    set_tensorflow_threads,
+    torch_inputs,
     torch_training_step,
 )
 
@@ -27,15 +26,13 @@ IGNORED = -100  # transformers' label of a position without loss
 
 def covid_lm_mlm(case: Case) -> Step:
     """Build a training step of `MaskedLanguageModel`."""
-    import keras
     import tensorflow as tf
 
     from covid_lm.layers.token_masking import IMAGE
     from covid_lm.models.masked_lm import MaskedLanguageModel
     from covid_lm.models.masked_lm_metrics import masked_token_loss
 
-    tf.config.threading.set_intra_op_parallelism_threads(case.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(case.threads)
+    set_tensorflow_threads(case.threads)
     config = backbone_config(case.backbone)
     data = masked_sequences(case)
     words = data.pop("masked_ids") - SPECIALS
@@ -50,14 +47,7 @@ def covid_lm_mlm(case: Case) -> Step:
         dtype_policy=keras_policy(case),
         dropout=case.dropout,
     ).model
-    model.compile(
-        optimizer=keras.optimizers.AdamW(
-            LEARNING_RATE, beta_1=BETA_1, beta_2=BETA_2, weight_decay=WEIGHT_DECAY
-        ),
-        loss=masked_token_loss,
-        jit_compile=False,
-    )
-    return lambda: model.train_on_batch(inputs, targets)
+    return keras_training_step(model, masked_token_loss, inputs, targets)
 
 
 def hugging_face_mlm(case: Case) -> Step:
@@ -104,12 +94,7 @@ def _hugging_face(case: Case) -> tuple:
     torch.set_num_threads(case.threads)
     data = masked_sequences(case)
     model = BertForMaskedLM(hugging_face_config(backbone_config(case.backbone), case.dropout))
-    inputs = {
-        "input_ids": torch.from_numpy(data["token_ids"]).long(),
-        "token_type_ids": torch.from_numpy(data["segment_ids"]).long(),
-        "attention_mask": torch.from_numpy(data["padding_mask"]).long(),
-    }
-    return model, inputs, data
+    return model, torch_inputs(data), data
 
 
 def masked_sequences(case: Case) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from covid_lm.backbones.configs import backbone_config
 from covid_lm.benchmark.cases import Case
-from covid_lm.benchmark.contenders import Step, hugging_face_model
+from covid_lm.benchmark.contenders import Step, hugging_face_model, set_tensorflow_threads
 
 IMAGES = 32  # number of images that the suites write
 
@@ -108,8 +108,7 @@ def _kept_values(pixels: np.ndarray, name: bytes) -> np.ndarray:
 def _saved_model(case: Case, variant: str) -> Step:
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(case.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(case.threads)
+    set_tensorflow_threads(case.threads)
     model = tf.saved_model.load(os.path.join(case.material, variant))
     signature = "tokenize" if case.task == "preprocessing" else "serving_default"
 

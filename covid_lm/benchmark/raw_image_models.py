@@ -24,7 +24,7 @@ from covid_lm.serving.signatures import signatures
 
 
 def write_models(directory: str, backbone: str, dtype: str) -> None:
-    """Write the files that `raw_images` describes, except the images.
+    """Write the files that `raw_images` lists, except the images.
 
     Args:
         directory: an existing directory.

@@ -8,10 +8,7 @@ DIR/weights.safetensors     weights of both in float32, with Hugging Face's name
 ```
 """
 
-import contextlib
 import os
-import tempfile
-from collections.abc import Iterator
 
 from covid_lm.benchmark.raw_image_contenders import IMAGES
 from covid_lm.benchmark.worker import run_child
@@ -20,28 +17,26 @@ from covid_lm.data import load_dataset
 MODELS = "covid_lm.benchmark.raw_image_models"
 
 
-@contextlib.contextmanager
-def raw_images(backbone: str, dtype: str, data_dir: str | None) -> Iterator[tuple[str, str]]:
-    """Write these files to a temporary directory, which is removed when the context ends.
+def write_raw_images(directory: str, backbone: str, dtype: str, data_dir: str | None) -> str:
+    """Write these files to a new directory.
 
     Args:
+        directory: path of the directory to make.
         backbone: encoder of a classifier with random weights, which reads the paper's sequence
             with masked names; a name that `backbone_config` accepts.
         dtype: arithmetic of both exports, "float32" or "bfloat16".
         data_dir: COVID-CT as published; the embedded phantom without it.
 
-    Yields:
-        The directory, and one line that describes its images.
+    Returns:
+        One line that describes the images.
 
     Raises:
         InputError: there is no usable data set.
         RunError: the models can't be written.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        images = write_images(os.path.join(directory, "images"), data_dir)
-        arguments = (directory, backbone, dtype)
-        run_child("writing of the benchmark's models", MODELS, *arguments)
-        yield directory, images
+    description = write_images(os.path.join(directory, "images"), data_dir)
+    run_child("writing of the benchmark's models", MODELS, directory, backbone, dtype)
+    return description
 
 
 def write_images(directory: str, data_dir: str | None) -> str:
@@ -55,6 +50,4 @@ def write_images(directory: str, data_dir: str | None) -> str:
         with open(os.path.join(directory, record.filename), "wb") as file:
             size += file.write(record.read())
     kilobytes = size / len(chosen) / 1000
-    return (
-        f"Images: {len(chosen)} of the test split of {dataset.name}, {kilobytes:.0f} kB on average."
-    )
+    return f"Images: {len(chosen)} from the test split of {dataset.name}, mean {kilobytes:.0f} kB."

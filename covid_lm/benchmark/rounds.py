@@ -1,11 +1,12 @@
 """Rounds: the contenders of a case take turns, and the ratio of two of them is that of a round."""
 
+import dataclasses
 import importlib.util
 import statistics
 import time
 from collections.abc import Sequence
 
-from covid_lm.benchmark.cases import Case
+from covid_lm.benchmark.cases import Case, Planned
 from covid_lm.benchmark.worker import CONTENDERS, turn
 
 TURN_SECONDS = 15  # mean duration in suite `all` on two cores
@@ -29,16 +30,19 @@ class Progress:
         print(f"[{self._done}/{self._turns}, {left / 60:.0f} min left] {text}", flush=True)
 
 
-def installed(contenders: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the contenders whose packages are installed, and a note on each of the others."""
+def runnable(todo: Sequence[Planned]) -> tuple[list[Planned], list[str]]:
+    """Leave out the contenders whose packages are not installed, with a note on each."""
     missing = {
-        contender: package
-        for contender in contenders
-        for package in CONTENDERS[contender].needs
+        name: package
+        for planned in todo
+        for name in planned.contenders
+        for package in CONTENDERS[name].needs
         if importlib.util.find_spec(package) is None
     }
     notes = [f"Left out: {name}, because {missing[name]} is not installed." for name in missing]
-    return tuple(name for name in contenders if name not in missing), notes
+    kept = [tuple(name for name in item.contenders if name not in missing) for item in todo]
+    pairs = zip(todo, kept, strict=True)
+    return [dataclasses.replace(item, contenders=names) for item, names in pairs], notes
 
 
 def measure(case: Case, contenders: Sequence[str], rounds: int, progress: Progress) -> dict:
@@ -76,22 +80,11 @@ def _combine(turns: list[dict]) -> dict:
 
 
 def ratio(ours: list[float], theirs: list[float]) -> dict:
-    """Compare two contenders: our throughput over theirs.
-
-    Args:
-        ours, theirs: seconds of a step in each round, in the same order.
-
-    Returns:
-        "median", "low" and "high" (the extremes) over the rounds, and "rounds", all of them.
-    """
+    """Divide our throughput by theirs in each round, given the seconds of a step; see `spread`."""
     return spread([b / a for a, b in zip(ours, theirs, strict=True)])
 
 
 def spread(values: list[float]) -> dict:
-    """Median and extremes of a figure's rounds, and all of them."""
-    return {
-        "median": statistics.median(values),
-        "low": min(values),
-        "high": max(values),
-        "rounds": values,
-    }
+    """Return "median", "low", "high" (the extremes) and "rounds" (all) of a figure's rounds."""
+    median = statistics.median(values)
+    return {"median": median, "low": min(values), "high": max(values), "rounds": values}

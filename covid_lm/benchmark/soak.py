@@ -9,14 +9,16 @@ import itertools
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
 
 import numpy as np
 
 from covid_lm.benchmark.cases import CALLERS, Options
+from covid_lm.benchmark.contenders import set_tensorflow_threads
 from covid_lm.benchmark.raw_image_contenders import read_images
-from covid_lm.benchmark.raw_images import raw_images
+from covid_lm.benchmark.raw_images import write_raw_images
 from covid_lm.benchmark.worker import run_child
 
 BAD_EVERY = 10
@@ -38,7 +40,8 @@ def run(options: Options) -> dict:
     """
     cases = []
     for backbone in options.backbones:
-        with raw_images(backbone, "float32", options.data_dir) as (directory, images):
+        with tempfile.TemporaryDirectory() as directory:
+            images = write_raw_images(directory, backbone, "float32", options.data_dir)
             arguments = directory, str(options.minutes * 60), str(options.threads)
             answer = json.loads(run_child(f"soak of {backbone}", __name__, *arguments))
         case = {"suite": "soak", "backbone": backbone, "dtype": "float32", "batch_size": 1}
@@ -47,7 +50,7 @@ def run(options: Options) -> dict:
 
 
 def soak(directory: str, seconds: float, threads: int) -> dict:
-    """Call `serving_default` of the export in `directory` (see `raw_images`), one image a call.
+    """Call `serving_default` of the export that `write_raw_images` wrote, with one image a call.
 
     Returns:
         "seconds", "calls", "bad_calls"; "errors", the calls that raised; "wrong", the answers that
@@ -84,8 +87,7 @@ class _Calls:
     def __init__(self, directory: str, threads: int):
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        set_tensorflow_threads(threads)
         self.model = tf.saved_model.load(os.path.join(directory, "export"))
         self.images, self.names = read_images(os.path.join(directory, "images"))
         self.expected = [self.answer(*pair) for pair in zip(self.images, self.names, strict=True)]

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from covid_lm.backbones.configs import backbone_config, exact_flops
-from covid_lm.benchmark.cases import Case, growth_series
+from covid_lm.benchmark.cases import growth_series
 from covid_lm.environment import machine_line
 from covid_lm.evaluation.summary import markdown_table
 
@@ -31,8 +30,9 @@ def _source(result: dict) -> str:
     machine = result["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     load = machine["load_average"]
+    commit, *changed = result["commit"].split("-")
     text = (
-        f"Measured on {result['date']} at commit {result['commit'][:10]} on "
+        f"Measured on {result['date']} at commit {'-'.join([commit[:10], *changed])} on "
         f"{machine_line(machine)}, load average {load:.1f} at the start, with {packages}."
     )
     if load > QUIET_LOAD:
@@ -49,25 +49,24 @@ def comparison_table(cases: list[dict]) -> str:
 
 
 def _rows(case: dict) -> list[dict]:
-    targets = {target["rival"]: target for target in case["targets"]}
+    goals = {
+        target["rival"]: f"{target['minimum']:g}, {'met' if target['met'] else 'missed'}"
+        for target in case["targets"]
+    }
     size = f"{case['callers']} callers" if case["callers"] > 1 else f"batch {case['batch_size']}"
-    rows: list[dict] = []
+    named = {"task": case["task"], "model": f"{case['backbone']} {case['dtype']}", "size": size}
+    rows = []
     for name in (*case["contenders"], *(["ceiling"] if "ceiling" in case else [])):
-        figure, target = case["figures"].get(name), targets.get(name)
-        measured = case["contenders"].get(name)
+        figure, measured = case["figures"].get(name), case["contenders"].get(name)
         row = {
-            "task": case["task"],
-            "model": f"{case['backbone']} {case['dtype']}",
-            "size": size,
             "contender": name,
             "a second": _speed(case, name),
             "peak GB": f"{measured['peak_bytes'] / 1e9:.2f}" if measured else "",
             "covid_lm is": _times(figure, name) if figure else "",
-            "goal": f"{target['minimum']:g}, {_met(target)}" if target else "",
+            "goal": goals.get(name, ""),
         }
-        if rows:  # the case is named in its first row only
-            row |= dict.fromkeys(("task", "model", "size"), "")
-        rows.append(row)
+        rows.append({**named, **row})
+        named = dict.fromkeys(named, "")  # only the first row names the case
     return rows
 
 
@@ -88,34 +87,24 @@ def _times(figure: dict, rival: str) -> str:
     return f"{median:.2f} times as fast [{low:.2f}, {high:.2f}]"
 
 
-def _met(target: dict) -> str:
-    return "met" if target["met"] else "missed"
-
-
 def growth_table(cases: list[dict]) -> str:
     """Seconds of our training step along each axis of `growth_series`, with their exponents."""
-    fields = ("backbone", "batch_size", "length")
-    seconds = {
-        tuple(case[name] for name in fields): statistics.median(
-            next(iter(case["contenders"].values()))["seconds"]
-        )
-        for case in cases
-    }
+    found = {}
+    for case in cases:
+        (measured,) = case["contenders"].values()
+        place = case["backbone"], case["batch_size"], case["length"]
+        found[place] = statistics.median(measured["seconds"])
     rows = []
     for axis, series in growth_series(threads=1).items():
-        measured = {
-            size: seconds[case.backbone, case.batch_size, case.length]
-            for size, case in series.items()
-        }
-        counted = {size: operations(case) for size, case in series.items()}
+        seconds = {n: found[c.backbone, c.batch_size, c.length] for n, c in series.items()}
+        operations = {size: case.operations for size, case in series.items()}
+        title = "training step of 4x256, 8 images of 256 tokens, float32"
         rows.append(
             {
-                "training step of 4x256, 8 images of 256 tokens, float32": (
-                    f"{axis}: {', '.join(map(str, measured))}"
-                ),
-                "seconds": ", ".join(f"{value:.3f}" for value in measured.values()),
-                "exponent": f"{exponent(measured):.2f}",
-                "exponent of the operations": f"{exponent(counted):.2f}",
+                title: f"{axis}: {', '.join(map(str, series))}",
+                "seconds": ", ".join(f"{value:.3f}" for value in seconds.values()),
+                "exponent": f"{exponent(seconds):.2f}",
+                "exponent of the operations": f"{exponent(operations):.2f}",
             }
         )
     return markdown_table(pd.DataFrame(rows))
@@ -125,11 +114,6 @@ def exponent(values: Mapping[int, float]) -> float:
     """Fit p in value = c * size**p by least squares of the logarithms."""
     slope, _ = np.polyfit(np.log(list(values)), np.log(list(values.values())), 1)
     return float(slope)
-
-
-def operations(case: Case) -> int:
-    """Count the operations of the forward pass' matrix products; backward takes twice as many."""
-    return case.batch_size * exact_flops(backbone_config(case.backbone), case.length)
 
 
 def soak_table(cases: list[dict]) -> str:

@@ -5,21 +5,20 @@ or with masked tokens. `preprocessing` goes from encoded images and file names t
 `serving` from there to probabilities. `growth` times our training step at several sizes.
 """
 
-import contextlib
 import dataclasses
 import datetime
-import functools
 import itertools
+import os
 import statistics
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable
 
-from covid_lm.backbones.configs import backbone_config, exact_flops
 from covid_lm.benchmark import soak
 from covid_lm.benchmark.cases import GOALS, RAW_IMAGE_TASKS, Case, Options, Planned, plan
 from covid_lm.benchmark.contenders import PRODUCT_FLOPS
 from covid_lm.benchmark.raw_image_contenders import images_of_step
-from covid_lm.benchmark.raw_images import raw_images
-from covid_lm.benchmark.rounds import Progress, installed, measure, ratio, spread
+from covid_lm.benchmark.raw_images import write_raw_images
+from covid_lm.benchmark.rounds import Progress, measure, ratio, runnable, spread
 from covid_lm.environment import commit, machine
 from covid_lm.errors import InputError
 
@@ -56,72 +55,53 @@ def run(
     }
     if suite == "soak":
         return {**header, **soak.run(options)}
-    todo, notes = _runnable(plan(suite, options))
-    kept = {_identity(case): case for case in (earlier or {}).get("cases", ())}
-    missing = [planned for planned in todo if _identity(_settings(planned)) not in kept]
+    todo, notes = runnable(plan(suite, options))
+    kept = [_measured_before(planned, earlier) for planned in todo]
     if earlier:
-        if missing and earlier["commit"] != header["commit"]:
-            of = earlier["commit"]
-            raise InputError(
-                f"--resume: the file is of commit {of}, not of this one; omit --resume"
-            )
+        if None in kept and earlier["commit"] != header["commit"]:
+            commits = f"commit {earlier['commit']}, not {header['commit']}"
+            raise InputError(f"--resume: the file is of {commits}; measure again without it")
         header = {key: earlier[key] for key in header}
+        notes = list(dict.fromkeys([*earlier["notes"], *notes]))
+    missing = [planned for planned, case in zip(todo, kept, strict=True) if case is None]
     progress = Progress(sum(len(planned.contenders) * planned.rounds for planned in missing))
     cases: list[dict] = []
-    with _materials(options.data_dir, notes) as material:
-        for planned in todo:
-            if planned in missing:
-                case = material(planned.case)
-                measured = measure(case, planned.contenders, planned.rounds, progress)
-                cases.append(case_result(planned, measured))
-            else:
-                cases.append(kept[_identity(_settings(planned))])
-            result = {**header, "notes": notes, "cases": cases}
+    result = {**header, "notes": notes, "cases": cases}
+    with tempfile.TemporaryDirectory() as directory:
+        for planned, case in zip(todo, kept, strict=True):
+            if case is None:
+                ready = _with_material(planned.case, directory, options.data_dir, notes)
+                measured = measure(ready, planned.contenders, planned.rounds, progress)
+                case = case_result(planned, measured)
+            cases.append(case)
             save(result)
     return result
 
 
-@contextlib.contextmanager
-def _materials(data_dir: str | None, notes: list[str]) -> Iterator[Callable[[Case], Case]]:
-    """Yield a function that gives a case its images and models, written when first needed."""
-    with contextlib.ExitStack() as stack:
-
-        @functools.cache
-        def write(backbone: str, dtype: str) -> str:
-            directory, images = stack.enter_context(raw_images(backbone, dtype, data_dir))
-            notes.extend({images}.difference(notes))
-            return directory
-
-        def with_material(case: Case) -> Case:
-            if case.task not in RAW_IMAGE_TASKS:
-                return case
-            return dataclasses.replace(case, material=write(case.backbone, case.dtype))
-
-        yield with_material
-
-
-def _runnable(todo: list[Planned]) -> tuple[list[Planned], list[str]]:
-    """Leave out the contenders that are not installed, with a note on each."""
-    found, notes = [], []
-    for planned in todo:
-        contenders, missing = installed(planned.contenders)
-        found.append(dataclasses.replace(planned, contenders=contenders))
-        notes += [note for note in missing if note not in notes]
-    return found, notes
+def _with_material(case: Case, directory: str, data_dir: str | None, notes: list[str]) -> Case:
+    """Add the images and models that a case needs, written when first needed."""
+    if case.task not in RAW_IMAGE_TASKS:
+        return case
+    material = os.path.join(directory, f"{case.backbone}-{case.dtype}")
+    if not os.path.exists(material):
+        images = write_raw_images(material, case.backbone, case.dtype, data_dir)
+        notes.extend({images}.difference(notes))
+    return dataclasses.replace(case, material=material)
 
 
 def _settings(planned: Planned) -> dict:
     settings = dataclasses.asdict(planned.case)
     del settings["material"]
-    contenders = dict.fromkeys(planned.contenders)
-    return {"suite": planned.suite, **settings, "rounds": planned.rounds, "contenders": contenders}
+    return {"suite": planned.suite, **settings, "rounds": planned.rounds}
 
 
-def _identity(case: dict) -> str:
-    """A key that equal measurements share: the settings, and the names of the contenders."""
-    fields = [field.name for field in dataclasses.fields(Case) if field.name != "material"]
-    values = [case.get(name) for name in ("suite", *fields, "rounds")]
-    return repr((values, list(case["contenders"])))
+def _measured_before(planned: Planned, earlier: dict | None) -> dict | None:
+    """Return the case of an earlier result that has the same settings and contenders."""
+    for case in earlier["cases"] if earlier else ():
+        same = _settings(planned).items() <= case.items()
+        if same and tuple(case["contenders"]) == planned.contenders:
+            return case
+    return None
 
 
 def case_result(planned: Planned, measured: dict) -> dict:
@@ -144,17 +124,12 @@ def case_result(planned: Planned, measured: dict) -> dict:
         per_step = 1 if case.callers > 1 else images_of_step(case)
     result = {**_settings(planned), "per_step": per_step, "contenders": measured}
     if case.task == "inference":
-        result |= {"exact_flops": _step_flops(case), "ceiling": _ceiling(measured)}
-        flops = [result["exact_flops"] / seconds for seconds in measured[ours]["seconds"]]
-        shares = zip(flops, result["ceiling"]["rounds"], strict=True)
-        figures["ceiling"] = spread([reached / ceiling for reached, ceiling in shares])
+        result |= {"operations": case.operations, "ceiling": _ceiling(measured)}
+        rounds = zip(measured[ours]["seconds"], result["ceiling"]["rounds"], strict=True)
+        figures["ceiling"] = spread([case.operations / s / ceiling for s, ceiling in rounds])
     if case.callers > 1:
         result["latencies"] = {name: _latencies(turns["calls"]) for name, turns in measured.items()}
     return {**result, "figures": figures, "targets": _targets(case, figures)}
-
-
-def _step_flops(case: Case) -> int:
-    return case.batch_size * exact_flops(backbone_config(case.backbone), case.length)
 
 
 def _ceiling(measured: dict) -> dict:

@@ -9,7 +9,6 @@ from covid_lm.backbones.configs import (
     activation_bytes,
     backbone_config,
     parameter_count,
-    state_bytes,
 )
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 
@@ -45,6 +44,5 @@ def test_bytes_by_hand():
     # Embeddings and their normalization, two layers, the pooler, and three classes.
     layer = 4 * 72 + (8 * 16 + 16) + (16 * 8 + 8) + 2 * 16
     assert parameter_count(config, 3) == 16 * 8 + 16 + 2 * layer + 72 + 27
-    assert state_bytes(config, 3) == 16 * parameter_count(config, 3)
     assert activation_bytes(config, 4) == 2 * (34 * 4 * 8 + 5 * 2 * 16)
     assert activation_bytes(config, 4, "float32") == 2 * activation_bytes(config, 4)

@@ -1,6 +1,5 @@
 """Contenders that start from image bytes: all give the same answers."""
 
-import contextlib
 import dataclasses
 import functools
 import os
@@ -18,7 +17,8 @@ from covid_lm.benchmark.raw_image_contenders import (
     pillow_hf,
     pillow_hf_tuned,
 )
-from covid_lm.benchmark.raw_images import raw_images
+from covid_lm.benchmark.raw_image_models import write_models
+from covid_lm.benchmark.raw_images import write_images
 from covid_lm.benchmark.speed_tables import report
 from covid_lm.errors import InputError
 from tests.conftest import encode, random_picture
@@ -31,10 +31,12 @@ TOKENS = {
 
 
 @pytest.fixture(scope="module")
-def directory():
-    with raw_images("1x64", "float32", None) as (path, images):
-        assert images.startswith(f"Images: {IMAGES} of the test split of phantom, ")
-        yield path
+def directory(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("material"))
+    images = write_images(os.path.join(path, "images"), None)
+    assert images.startswith(f"Images: {IMAGES} from the test split of phantom, mean ")
+    write_models(path, "1x64", "float32")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +120,7 @@ def test_a_step_of_concurrent_callers_answers_one_image(directory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suite", ["preprocessing", "serving"])
-def test_real_processes_measure_and_report(suite, directory, monkeypatch):
-    @contextlib.contextmanager
-    def existing(backbone, dtype, data_dir):
-        yield directory, "Images: 32."
-
-    monkeypatch.setattr(suites, "raw_images", existing)
+def test_real_processes_measure_and_report(suite):
     options = Options(backbones=("1x64",), batch_sizes=(32,), dtypes=("float32",), rounds=1)
     result = suites.run(suite, dataclasses.replace(options, rivals=("map_fn",)))
     case = result["cases"][0]
@@ -131,7 +128,7 @@ def test_real_processes_measure_and_report(suite, directory, monkeypatch):
     assert case["figures"]["map_fn"]["median"] > 0
     text = report(result)
     assert "batch 32" in text
-    assert text.endswith("Images: 32.")
+    assert " Images: 32 from the test split of phantom, " in text
     if suite == "serving":
         latency = result["cases"][1]
         assert len(latency["contenders"]["export"]["calls"][0]) >= 40

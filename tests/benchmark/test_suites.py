@@ -1,6 +1,6 @@
 """Every suite with canned turns for its processes: its cases, its figures and its tables."""
 
-import contextlib
+import os
 
 import pytest
 
@@ -8,7 +8,7 @@ from covid_lm.backbones.configs import backbone_config, exact_flops
 from covid_lm.benchmark import rounds, suites
 from covid_lm.benchmark.cases import GOALS, SUITES, Case, Options, growth_series, plan
 from covid_lm.benchmark.contenders import PRODUCT_FLOPS
-from covid_lm.benchmark.speed_tables import exponent, growth_table, operations, report
+from covid_lm.benchmark.speed_tables import exponent, growth_table, report
 from covid_lm.benchmark.worker import CONTENDERS, Contender
 from covid_lm.errors import InputError
 
@@ -46,12 +46,12 @@ def material(monkeypatch) -> list[tuple]:
     """Arguments with which images and models were to be written; nothing is written."""
     wanted = []
 
-    @contextlib.contextmanager
-    def nothing(*arguments):
+    def nothing(directory, *arguments):
         wanted.append(arguments)
-        yield "nowhere", "Images: 32 of nothing."
+        os.makedirs(directory)
+        return "Images: 32 of nothing."
 
-    monkeypatch.setattr(suites, "raw_images", nothing)
+    monkeypatch.setattr(suites, "write_raw_images", nothing)
     return wanted
 
 
@@ -128,7 +128,7 @@ def test_preprocessing_counts_images(turns, material):
     options = Options(**SUITES["preprocessing"], data_dir="DIR")
     result = suites.run("preprocessing", options)
     assert material == [("1x64", "float32", "DIR")]
-    assert {case.material for _, case in turns} == {"nowhere"}
+    assert {os.path.basename(case.material) for _, case in turns} == {"1x64-float32"}
     assert [case["batch_size"] for case in result["cases"]] == [1, 8, 32]
     table = rows(result)
     assert table[0][:5] == ["preprocessing", "1x64 float32", "batch 1", "export", "32.00"]
@@ -160,7 +160,7 @@ def test_an_interrupted_run_is_resumed(turns):
     assert {case.task for _, case in turns} == {"training"}
     assert [case["task"] for case in second["cases"]] == ["training", "pretraining"]
     assert second["cases"][1]["figures"] == {"kept": {}}
-    with pytest.raises(InputError, match=r"^--resume: the file is of commit of-old, "):
+    with pytest.raises(InputError, match=r"^--resume: the file is of commit of-old, not "):
         suites.run("training", OPTIONS, earlier={**first, "commit": "of-old"})
     # A run with other options has no case in common; a complete one needs no turn.
     turns.clear()
@@ -209,7 +209,7 @@ def test_the_series_of_growth_share_their_middle_and_grow_by_their_axis():
     assert middles == {Case("training", "4x256", "float32", 8, 2, length=256)}
     assert len(plan("growth", Options())) == 7
     counted = {
-        axis: exponent({size: operations(case) for size, case in cases.items()})
+        axis: exponent({size: case.operations for size, case in cases.items()})
         for axis, cases in series.items()
     }
     assert counted["images a batch"] == pytest.approx(1)
