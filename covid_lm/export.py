@@ -1,4 +1,4 @@
-"""Exports of a finished run: a new version for serving, or the encoder for another training run."""
+"""Exports of a finished run: a new version for serving, or the encoder for further training."""
 
 import os
 
@@ -14,7 +14,7 @@ from covid_lm.training.run_directory import sample_records
 
 
 def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
-    """A new version from a finished run, proved with the run's sample images.
+    """Exports a new version of a finished run, verified with the run's sample images.
 
     Args:
         model_dir: `saved_models/NAME`.
@@ -40,23 +40,26 @@ def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
 
 
 def write_encoder(model_dir: str, directory: str) -> None:
-    """Writes the encoder's weights, config and vocabulary; the classes' head is left behind.
+    """Writes the encoder's weights, config and vocabulary, without the classification head.
 
     Args:
-        model_dir: `saved_models/NAME`, of tools/train.py.
-        directory: what appears, whole; what was there before is replaced only if it is such a
-            directory, too.
+        model_dir: `saved_models/NAME` of a training run.
+        directory: written completely or not at all. An existing directory is replaced only if it
+            holds such weights, too.
 
     Raises:
-        InputError: no finished run there, an average or a convolutional network, or a directory
-            of something else.
+        InputError: no finished run there, a convolutional network, or a directory of other files.
         RunError: the directory can't be written.
     """
     classifier = load_classifier(os.path.join(model_dir, "run"))
     if not isinstance(classifier, TokenClassifier):
-        raise InputError(f"--run={model_dir}: has no single encoder; give a run of one BERT")
+        raise InputError(
+            f"--run={model_dir}: a network without a BERT encoder; give a run of a BERT"
+        )
     if os.path.exists(directory) and not os.path.exists(os.path.join(directory, "vocab.txt")):
-        raise InputError(f"--encoder={directory}: is there and holds no model; give another place")
+        raise InputError(
+            f"--encoder={directory}: exists and holds no weights; give another directory"
+        )
     try:
         save_checkpoint(
             directory,

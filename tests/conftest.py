@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import pathlib
+import tarfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -71,3 +72,12 @@ def image_folder(tmp_path_factory) -> str:
                 name = f"{class_name[0]}{number:03}.{image_format.lower()}"
                 (directory / name).write_bytes(encode(pixels, image_format))
     return str(root)
+
+
+@pytest.fixture(scope="session")
+def older_runs(tmp_path_factory) -> pathlib.Path:
+    """Directory with `run` and `pretraining`, made by an older commit (see test_older_runs.py)."""
+    root = tmp_path_factory.mktemp("older")
+    with tarfile.open(pathlib.Path(__file__).parent / "fixtures" / "older_runs.tar.xz") as archive:
+        archive.extractall(root, filter="data")
+    return root / "older_runs"

@@ -1,4 +1,4 @@
-"""A finished run's encoder, written out and read into the next training."""
+"""A finished run's encoder: exported, and loaded into the next training."""
 
 import os
 
@@ -11,36 +11,24 @@ from covid_lm.errors import InputError
 from covid_lm.export import write_encoder
 from covid_lm.models.pixel_classifier import PixelClassifier
 from covid_lm.models.saving import load_classifier
-from covid_lm.train import train
 from covid_lm.training.build import build_classifier
 from covid_lm.training.options import TrainingOptions
 
 
 @pytest.fixture(scope="module")
-def finished(image_folder, tmp_path_factory) -> tuple[str, TrainingOptions]:
-    options = TrainingOptions(
-        dataset="folder",
-        data_dir=image_folder,
-        backbone="1x64",
-        epochs=1,
-        batch_size=8,
-        learning_rate=1e-3,
-        output_dir=str(tmp_path_factory.mktemp("saved_models")),
-        name="first",
-    )
-    return train(options).model_dir, options
+def model_dir(older_runs) -> str:
+    return str(older_runs / "run")
 
 
-def test_the_next_training_begins_with_these_weights(finished):
-    model_dir, options = finished
-    directory = os.path.join(model_dir, "weights")
+def test_the_next_training_begins_with_these_weights(model_dir, tmp_path):
+    directory = str(tmp_path / "weights")
     write_encoder(model_dir, directory)
-    write_encoder(model_dir, directory)  # and replaces what it wrote
+    write_encoder(model_dir, directory)  # replaces the first one
     assert sorted(os.listdir(directory)) == ["config.json", "model.safetensors", "vocab.txt"]
     trained = load_classifier(os.path.join(model_dir, "run"))
     keras.utils.set_random_seed(7)
-    again = {**vars(options), "weights": directory, "name": "second"}
-    following = build_classifier(TrainingOptions(**again), ("a", "b", "c"))
+    options = TrainingOptions(backbone="1x64", weights=directory)
+    following = build_classifier(options, ("a", "b", "c"))
     ours, theirs = (
         {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.backbone.weights}
         for model in (following, trained)
@@ -52,14 +40,13 @@ def test_the_next_training_begins_with_these_weights(finished):
     assert following.vocabulary == trained.vocabulary
 
 
-def test_what_has_no_encoder_or_is_in_the_way(finished, tmp_path, monkeypatch):
-    model_dir, _ = finished
+def test_runs_without_an_encoder_and_directories_of_other_files(model_dir, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"absent/run: no finished run"):
         write_encoder("absent", str(tmp_path / "weights"))
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"^--encoder=.*: is there and holds no model; give ano"):
+    with pytest.raises(InputError, match=r"^--encoder=.*: exists and holds no weights; give an"):
         write_encoder(model_dir, str(tmp_path))
     assert (tmp_path / "notes.txt").read_text() == "mine"
     monkeypatch.setattr(export, "load_classifier", lambda _: PixelClassifier)
-    with pytest.raises(InputError, match=r"^--run=.*: has no single encoder; give a run of one BE"):
+    with pytest.raises(InputError, match=r"^--run=.*: a network without a BERT encoder; give"):
         write_encoder(model_dir, str(tmp_path / "weights"))

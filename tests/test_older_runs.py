@@ -15,7 +15,6 @@ commit computed from these files for the sample images. The tolerance is for oth
 import json
 import os
 import pathlib
-import tarfile
 
 import keras
 import numpy as np
@@ -39,12 +38,8 @@ TOLERANCE = 1e-6
 
 
 @pytest.fixture(scope="module")
-def older(tmp_path_factory) -> str:
-    """The unpacked directory, with `run` and `pretraining`."""
-    root = tmp_path_factory.mktemp("older")
-    with tarfile.open(FIXTURES / "older_runs.tar.xz") as archive:
-        archive.extractall(root, filter="data")
-    return str(root / "older_runs")
+def older(older_runs) -> str:
+    return str(older_runs)
 
 
 @pytest.fixture(scope="module")

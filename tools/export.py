@@ -1,6 +1,6 @@
-"""Exports a new version from a finished run: export.py --run=saved_models/NAME.
+"""Exports a new version of a finished run: export.py --run=saved_models/NAME.
 
-With --encoder, its encoder's weights instead, for another training to begin with.
+With --encoder=DIR, writes the run's encoder weights instead, for train.py --weights=DIR.
 """
 
 from absl import flags
@@ -9,35 +9,35 @@ from covid_lm.command_line import run_tool
 from covid_lm.errors import InputError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("run", None, "saved_models/NAME, where a run has finished.")
+flags.DEFINE_string("run", None, "Finished run, saved_models/NAME.")
 flags.DEFINE_enum(
     "dtype",
     "float32",
     ("float32", "bfloat16"),
-    "Of the export's weights and arithmetic; outputs are float32 in any case.",
+    "Type of the export's weights and arithmetic; its outputs are always float32.",
 )
 flags.DEFINE_string(
     "encoder",
     None,
-    "Directory for the encoder's weights in Hugging Face's form, as --weights of train.py takes "
-    "it; no version is exported then.",
+    "Directory for the encoder's weights in Hugging Face's format, for --weights of train.py; no "
+    "version is exported then.",
 )
 
 
 def main(argv: list[str]) -> None:
     if FLAGS.run is None:
-        raise InputError("--run=saved_models/NAME is needed")
+        raise InputError("give --run=saved_models/NAME, a finished run")
     if FLAGS.encoder is not None:
         from covid_lm.export import write_encoder
 
         write_encoder(FLAGS.run.rstrip("/"), FLAGS.encoder)
-        print(f"written: {FLAGS.encoder}")
+        print(f"wrote the encoder to {FLAGS.encoder}")
         return
     from covid_lm.export import export_run
 
     version_dir, difference = export_run(FLAGS.run.rstrip("/"), FLAGS.dtype)
     print(
-        f"exported {version_dir} in {FLAGS.dtype}: on the run's sample images its probabilities "
+        f"exported {version_dir} in {FLAGS.dtype}: for the run's sample images, its probabilities "
         f"differ from the live model's by at most {difference:.1e}"
     )
 

@@ -1,12 +1,13 @@
-"""Classes for image files: predict.py --model=saved_models/NAME FILE_OR_FOLDER ...
+"""Predicts the classes of image files: predict.py --model=saved_models/NAME FILE_OR_FOLDER ...
 
-Instead of --model, --server=HOST:PORT (gRPC) or --server=http://HOST:PORT (REST) asks a model
-server. Every file is answered once, by its class or by why there is none; exit status 1 if any has
-none.
+Instead of --model, --server=HOST:PORT (gRPC) or --server=http://HOST:PORT (REST) uses a model
+server. Prints one line per file: its class, or the reason why it has none. The exit status is 1 if
+any file has none.
 
-With --model, --runner=DirectRunner --output=PREFIX answers the files of a PATTERN ('gs://.../*.png')
-in an Apache Beam pipeline, as JSON lines in shards, PREFIX-00000-of-00004.jsonl and so on; files
-without a class are rows too, with "valid" false, and the exit status is 0.
+With --model, --runner=DirectRunner --output=PREFIX predicts the files of a PATTERN
+('gs://.../*.png') in an Apache Beam pipeline. The results are shards of JSON lines,
+PREFIX-00000-of-00004.jsonl and so on. A file without a class has a row with "valid" false; the
+exit status is 0 then, too.
 """
 
 import logging
@@ -18,23 +19,27 @@ from covid_lm.command_line import run_tool
 from covid_lm.errors import InputError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", None, "saved_models/NAME[/VERSION]; the newest version by default.")
 flags.DEFINE_string(
-    "server", None, "Ask a TF Serving server: HOST:PORT by gRPC, http://HOST:PORT by REST."
+    "model", None, "Exported model, saved_models/NAME[/VERSION]; default: its newest version."
 )
-flags.DEFINE_string("model_name", "covid_lm", "The model's name on the server.")
-flags.DEFINE_float("timeout", 30, "Seconds a request to the server may take.", lower_bound=0.001)
-flags.DEFINE_enum("format", "table", ("table", "csv", "json"), "How answers are printed.")
-flags.DEFINE_integer("batch_size", 32, "Images answered together.", lower_bound=1)
+flags.DEFINE_string(
+    "server", None, "TF Serving server: HOST:PORT for gRPC, http://HOST:PORT for REST."
+)
+flags.DEFINE_string("model_name", "covid_lm", "Name of the model on the server.")
+flags.DEFINE_float(
+    "timeout", 30, "Seconds for a request to the server, retries included.", lower_bound=0.001
+)
+flags.DEFINE_enum("format", "table", ("table", "csv", "json"), "Output format.")
+flags.DEFINE_integer("batch_size", 32, "Largest number of images per call.", lower_bound=1)
 flags.DEFINE_string(
     "runner",
     None,
-    "Apache Beam's: DirectRunner, DataflowRunner, FlinkRunner, SparkRunner or other.",
+    "Apache Beam runner: DirectRunner, DataflowRunner, FlinkRunner, SparkRunner or another one.",
 )
-flags.DEFINE_string("output", None, "With --runner: PREFIX of the shards; gs:// and the like too.")
-flags.DEFINE_integer("num_shards", 4, "With --runner: how many shards.", 1, 99999)
+flags.DEFINE_string("output", None, "With --runner: PREFIX of the shards, local or gs://.")
+flags.DEFINE_integer("num_shards", 4, "With --runner: number of shards.", 1, 99999)
 flags.DEFINE_string(
-    "beam_options", "", "With --runner: passed through, as in '--project=P --region=R'."
+    "beam_options", "", "With --runner: further options of Beam, such as '--project=P --region=R'."
 )
 
 
@@ -42,7 +47,7 @@ def main(argv: list[str]) -> int:
     if FLAGS.runner is not None:
         return _predict_in_a_pipeline(argv[1:])
     if FLAGS.output is not None or FLAGS.beam_options:
-        raise InputError("--output and --beam_options go with --runner")
+        raise InputError("--output and --beam_options need --runner")
     from covid_lm.serving.client import predict_on_server
     from covid_lm.serving.predict import image_files, predict_files, write_predictions
     from covid_lm.serving.versions import resolve_model
@@ -71,7 +76,7 @@ def _predict_in_a_pipeline(patterns: list[str]) -> int:
         raise InputError(
             f"--runner needs Apache Beam ({reason}): pip install 'covid_lm[beam]'"
         ) from None
-    # What fails on a worker in this process is raised here too: no traceback of it before the line.
+    # An error of a worker in this process is raised here, too: its traceback is not logged as well.
     for name in ("common", "worker"):
         logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)
     from covid_lm.serving.batch_inference import run_batch_inference

@@ -58,8 +58,8 @@ def test_a_pipeline_without_beam():
     ("arguments", "message"),
     [
         (["--runner=DirectRunner"], "--runner needs --model and --output=PREFIX, and no --server"),
-        (["--model=x", "--output=y"], "--output and --beam_options go with --runner"),
-        (["--model=x", "--beam_options=--y"], "--output and --beam_options go with --runner"),
+        (["--model=x", "--output=y"], "--output and --beam_options need --runner"),
+        (["--model=x", "--beam_options=--y"], "--output and --beam_options need --runner"),
     ],
 )
 def test_flags_of_a_pipeline(arguments, message):
