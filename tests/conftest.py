@@ -57,6 +57,29 @@ def encode(pixels: np.ndarray, image_format: str = "PNG", **options) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def finished_run(image_folder, tmp_path_factory):
+    """The `TrainingResult` of two epochs on `image_folder` under the paper's protocol.
+
+    Tests that change its files copy them first.
+    """
+    from covid_lm.train import train
+    from covid_lm.training.options import TrainingOptions
+
+    return train(
+        TrainingOptions(
+            dataset="folder",
+            data_dir=image_folder,
+            backbone="1x64",
+            epochs=2,
+            batch_size=4,
+            learning_rate=3e-3,
+            name="run-1",
+            output_dir=str(tmp_path_factory.mktemp("saved_models")),
+        )
+    )
+
+
+@pytest.fixture(scope="session")
 def image_folder(tmp_path_factory) -> str:
     """A folder data set of two easy classes, dark and bright, with all three splits."""
     root = tmp_path_factory.mktemp("image_folder")

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from covid_lm.data.folder import folder
 from covid_lm.data.records import ImageRecord
 from covid_lm.errors import InputError
-from covid_lm.evaluate import evaluate_run
+from covid_lm.evaluate import evaluate_run, report_path
 from covid_lm.evaluation import baselines, protocol_metrics
 from covid_lm.evaluation.protocol_metrics import evaluate_protocols
 from covid_lm.layers.image_input import ImageInput
@@ -19,29 +21,18 @@ from covid_lm.pipeline import decoded as pipeline
 from covid_lm.pipeline.decoded import decode_records, decoded_chunks
 from covid_lm.results.run_records import read_records
 from covid_lm.results.tables import runs_table
-from covid_lm.train import train
-from covid_lm.training.options import TrainingOptions
 
 
 @pytest.fixture(scope="module")
-def runs(image_folder, tmp_path_factory):
-    """Two finished runs of the same data, under `masked` and `fixed`."""
-    output_dir = str(tmp_path_factory.mktemp("saved_models"))
-    return [
-        train(
-            TrainingOptions(
-                dataset="folder",
-                data_dir=image_folder,
-                backbone="1x64",
-                protocol=protocol,
-                epochs=1,
-                batch_size=8,
-                name=protocol,
-                output_dir=output_dir,
-            )
-        ).model_dir
-        for protocol in ("masked", "fixed")
-    ]
+def runs(finished_run, tmp_path_factory):
+    """A finished run under the paper's protocol, and a copy of it that is tested under `fixed`."""
+    copy = tmp_path_factory.mktemp("saved_models") / "copy"
+    shutil.copytree(finished_run.model_dir, copy)
+    path = copy / "run" / "config.json"
+    config = json.loads(path.read_text())
+    config["classifier"]["protocol"] = "fixed"
+    path.write_text(json.dumps(config))
+    return finished_run.model_dir, str(copy)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +46,7 @@ def report(runs, image_folder, tmp_path_factory, decoded):
     """The evaluation with all options, and its folder of records."""
     folder = tmp_path_factory.mktemp("evaluated")
     (folder / "records").mkdir()
-    record = str(folder / "records" / "masked.json")
+    record = str(folder / "records" / "run-1.json")
     decode = pipeline._decode
 
     def counted(records, *arguments):
@@ -92,9 +83,20 @@ def test_images_of_a_large_split_are_decoded_again_when_needed(runs, image_folde
     np.testing.assert_array_equal(large.images.pixels[7], small.images.pixels[7])
     again = evaluate_protocols(classifier, small.records, decoded=small.in_memory)
     np.testing.assert_array_equal(again.own_probabilities, small.own_probabilities)
+    monkeypatch.setattr(protocol_metrics, "BASELINES", ("random_forest",))
     monkeypatch.setattr(baselines, "NUM_TREES", 5)
     rows = protocol_metrics.baseline_rows(classifier, dataset, large)
     assert rows == protocol_metrics.baseline_rows(classifier, dataset, small)
+
+
+def test_evaluation_of_the_finished_run_repeats_its_figures(report, finished_run):
+    metrics, record = report
+    assert metrics["protocols"] == finished_run.metrics["protocols"]
+    assert metrics["export_difference"] < 1e-6
+    folder = pathlib.Path(record).parents[1]
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    page = pathlib.Path(report_path(str(folder / "metrics.json")))
+    assert "<title>1x64 on folder, test split</title>" in page.read_text()
 
 
 def test_baselines_learn_two_easy_classes_from_the_tokens(report):
@@ -114,7 +116,7 @@ def test_the_name_s_length_is_a_baseline(report, image_folder):
 def test_another_model_on_the_same_images(report, runs):
     comparison = report[0]["comparison"]
     assert comparison["with"] == runs[1]
-    assert comparison["rows"] == ["masked", "fixed"]
+    assert comparison["rows"] == ["paper", "fixed"]
     assert comparison["n"] == 10
     counts = ("both_correct", "only_a_correct", "only_b_correct", "neither_correct")
     assert sum(comparison[key] for key in counts) == 10
@@ -125,13 +127,13 @@ def test_the_record_of_the_run(report):
     metrics, path = report
     with open(path, encoding="utf-8") as file:
         record = json.load(file)
-    assert record["name"] == "masked"
+    assert record["name"] == "run-1"
     assert record["command"].startswith("python tools/train.py --dataset=folder --data_dir=DIR ")
     assert (record["weights"], record["seed"], record["split"]) == ("random", 0, "test")
-    assert [line["epoch"] for line in record["epochs"]] == [1]
-    assert record["hits"].count("1") == metrics["protocols"]["masked"]["correct"]
-    assert set(record["protocols"]) == {"masked", "visible", "fixed", "absent"}
-    assert "reliability" not in record["protocols"]["masked"]
+    assert [line["epoch"] for line in record["epochs"]] == [1, 2]
+    assert record["hits"].count("1") == metrics["protocols"]["paper"]["correct"]
+    assert set(record["protocols"]) == {"paper", "visible", "fixed", "absent"}
+    assert "reliability" not in record["protocols"]["paper"]
     assert os.path.dirname(path) not in json.dumps(record)
     assert record["commit"]
     table = runs_table(read_records(os.path.dirname(path)))
@@ -152,7 +154,7 @@ def test_predictions_are_those_of_the_live_model(runs, image_folder):
     with open(os.path.join(run_dir, "predictions.csv"), newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 10
-    own = [row for row in rows if row["protocol"] == "masked"]
+    own = [row for row in rows if row["protocol"] == "paper"]
     assert [row["file"] for row in own] == [record.filename for record in evaluation.records]
     dark = [float(row["p(dark)"]) for row in own]
     np.testing.assert_allclose(dark, evaluation.own_probabilities[:, 1], atol=1e-5)
