@@ -23,9 +23,9 @@ _Pairs = Sequence[DuplicatePair]
 
 
 def structure_findings(
-    seen: Sequence[Observation],
+    seen: _Seen,
     unreadable: Sequence[Unreadable],
-    pairs: Sequence[DuplicatePair],
+    pairs: _Pairs,
     summaries: Sequence[SplitSummary],
     classes: Sequence[str],
     own_test: bool,
@@ -120,9 +120,8 @@ def _patients_across_splits(seen: _Seen) -> Finding | None:
 def _name_stems_across_splits(seen: _Seen) -> Finding | None:
     shared = shared_name_sources([observation.record for observation in seen])
     names = [
-        f"{source.name} ({' and '.join(source.splits)}, {len(source.patients)} patients by the "
-        "metadata)"
-        for source in shared
+        f"{s.name} ({' and '.join(s.splits)}, {len(s.patients)} patients by the metadata)"
+        for s in shared
     ]
     finding = _overlap_finding(
         seen,

@@ -1,6 +1,7 @@
 """Checks on a trained model: its predictions before and after edits of its input."""
 
 import collections
+import math
 import os
 from collections.abc import Callable, Sequence
 
@@ -94,20 +95,17 @@ def check_model(
     if count < 2:
         raise InputError(f"--model={model}: needs at least 2 readable test images")
     records = [test[i * len(test) // count] for i in range(count)]
+    few = slice(None, None, math.ceil(count / MAX_ATTRIBUTED))
     policies = tuple(dict.fromkeys((config.test_policy, config.training_policy)))
     predictions = _predict_edits(classifier, records, policies, seed, progress)
     results = {
         "model": model,
         "protocol": config.protocol,
         "images": count,
-        "rows": [
-            row for policy in policies for row in _rows(policy, predictions[policy], records, seed)
-        ],
+        "rows": [row for p in policies for row in _rows(p, predictions[p], records, seed)],
         "attribution": {
-            policy: attribution_shares(
-                classifier, policy, records[:MAX_ATTRIBUTED], predictions[policy][UNCHANGED]
-            )
-            for policy in policies
+            p: attribution_shares(classifier, p, records[few], predictions[p][UNCHANGED][few])
+            for p in policies
         },
     }
     return results, model_findings(results)
@@ -212,7 +210,7 @@ def attribution_shares(
 
     Args:
         policy: for the file names.
-        probabilities: predictions for the records, float [at least n, classes].
+        probabilities: predictions for the records, float [n, classes].
 
     Returns:
         Shares that add up to 1, of "image", "name" and "special" tokens ([CLS] and [SEP]).
