@@ -139,20 +139,18 @@ def penalty_folds(
 
 
 def name_length_baseline(
-    train: Sequence[ImageRecord], test: Sequence[ImageRecord], num_classes: int | None = None
+    train: Sequence[ImageRecord], test: Sequence[ImageRecord], num_classes: int
 ) -> np.ndarray:
     """A decision tree of depth 3 on the number of bytes of the file name, extension included.
 
     Args:
         train: records to fit on, at least one.
         test: records to predict.
-        num_classes: of the data set; by default as many as the records' labels show.
+        num_classes: of the data set.
 
     Returns:
         Probabilities, float [test, classes]; 0 for a class without a training record.
     """
-    if num_classes is None:
-        num_classes = 1 + max(record.label for record in (*train, *test))
     probabilities = np.zeros((len(test), num_classes))
     if not test:
         return probabilities

@@ -91,29 +91,29 @@ def evaluate_protocols(
     Raises:
         InputError: no images, or one that can't be decoded while `skip_invalid` is false.
     """
+    preprocessor = classifier.preprocessor()
+    on_demand = PixelsOnDemand(records, preprocessor.image_input)
+    if decoded is None and math.prod(on_demand.shape) <= KEPT_BYTES:
+        decoded = decode_records(records, preprocessor.decode, skip_invalid)
+    chunks = decoded_chunks(records, preprocessor.decode, skip_invalid)
+    if decoded is not None:
+        chunks = decoded.chunks()
     policies = evaluation_policies(classifier.config)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in policies}
     kept: list[ImageRecord] = []
     skipped: list[ImageRecord] = []
-    preprocessor = classifier.preprocessor()
-    in_memory = math.prod(PixelsOnDemand(records, preprocessor.image_input).shape) <= KEPT_BYTES
-    pixels: list[np.ndarray] = []
-    chunks = decoded_chunks(records, preprocessor.decode, skip_invalid)
-    if decoded is not None:
-        chunks = decoded.chunks()
     for images in chunks:
-        skipped += images.skipped
-        if not images.records:
-            continue
         kept += images.records
-        if in_memory:
-            pixels.append(np.asarray(images.pixels))
-        for name, policy in policies.items():
+        skipped += images.skipped
+        for name, policy in policies.items() if images.records else ():
             tokens = images.tokenize(classifier.preprocessor(policy)).tokens
             parts[name].append(predict_tokens(classifier, tokens))
     if not kept:
         raise InputError("no images in this split that can be decoded")
-    predictions = {name: np.concatenate(chunks) for name, chunks in parts.items()}
+    if decoded is None:
+        on_demand = PixelsOnDemand(kept, preprocessor.image_input)
+        decoded = DecodedRecords(on_demand, tuple(kept), tuple(skipped))
+    predictions = {name: np.concatenate(part) for name, part in parts.items()}
     rows = {
         name: {
             "training_policy": classifier.config.training_policy,
@@ -123,10 +123,6 @@ def evaluate_protocols(
         }
         for name, policy in policies.items()
     }
-    if decoded is None:
-        on_demand = PixelsOnDemand(kept, preprocessor.image_input)
-        all_pixels = np.concatenate(pixels) if in_memory else on_demand
-        decoded = DecodedRecords(all_pixels, tuple(kept), tuple(skipped))
     return Evaluation(rows, predictions, decoded)
 
 
