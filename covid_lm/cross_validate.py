@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from covid_lm.data import load_dataset
-from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import held_out_folds, limit_images
 from covid_lm.environment import commit, machine
 from covid_lm.errors import InputError
@@ -20,24 +19,10 @@ from covid_lm.models.classifier import predict_tokens
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
-from covid_lm.training.checkpoints import Progress
-from covid_lm.training.fine_tuning import compile_for_run
+from covid_lm.training.fine_tuning import compile_for_run, print_epoch
 from covid_lm.training.inputs import print_skipped, training_decode, training_set
 from covid_lm.training.loop import run_epochs
 from covid_lm.training.options import TrainingOptions
-
-
-@dataclasses.dataclass(frozen=True)
-class FoldImages:
-    """All images of the folds, decoded once, in one order.
-
-    Attributes:
-        held_out: in the size of the sequences.
-        training: in the size that training needs: larger if they are augmented.
-    """
-
-    held_out: DecodedRecords
-    training: DecodedRecords
 
 
 def cross_validate(
@@ -65,8 +50,15 @@ def cross_validate(
     if output is not None and not os.path.isdir(os.path.dirname(output) or "."):
         raise InputError(f"--output={output}: its folder does not exist")
     dataset = limit_images(load_dataset(options.dataset, options.data_dir), options.max_images)
-    images = _decode(options, dataset)
-    records = images.held_out.records
+    records = dataset.split("train", "val")
+    classifier = build_classifier(options, dataset.classes)
+    decode, larger = classifier.preprocessor().decode, training_decode(classifier, options)
+    images = decode_records(records, decode, options.skip_invalid)
+    print_skipped(images)
+    augmented = images
+    if options.augment != "none":
+        augmented = decode_records(records, larger, options.skip_invalid)
+    records = images.records
     splits = held_out_folds(records, num_folds, len(dataset.classes), options.seed)
     command = f"python tools/cross_validate.py{options.flags('early_stopping')} --folds={num_folds}"
     if max_folds is not None:
@@ -74,7 +66,7 @@ def cross_validate(
     results = []
     for number, held_out in enumerate(splits[:max_folds], 1):
         print(f"fold {number} of {num_folds}: {len(held_out)} images held out", flush=True)
-        results.append(_run_fold(options, dataset.classes, images, held_out))
+        results.append(_run_fold(options, dataset.classes, images, augmented, held_out))
         report = {
             "dataset": dataset.name,
             "command": command,
@@ -93,26 +85,25 @@ def cross_validate(
     return report
 
 
-def _decode(options: TrainingOptions, dataset: ImageDataset) -> FoldImages:
-    records = dataset.split("train", "val")
-    classifier = build_classifier(options, dataset.classes)
-    held_out = decode_records(records, classifier.preprocessor().decode, options.skip_invalid)
-    print_skipped(held_out)
-    if options.augment == "none":
-        return FoldImages(held_out, held_out)
-    decode = training_decode(classifier, options)
-    return FoldImages(held_out, decode_records(records, decode, options.skip_invalid))
-
-
 def _run_fold(
-    options: TrainingOptions, classes: tuple[str, ...], images: FoldImages, held_out: np.ndarray
+    options: TrainingOptions,
+    classes: tuple[str, ...],
+    images: DecodedRecords,
+    augmented: DecodedRecords,
+    held_out: np.ndarray,
 ) -> FoldResult:
-    """Trains on the images of the other folds, as `train` does, and predicts after each epoch."""
+    """Trains on the images of the other folds, as `train` does, and predicts after each epoch.
+
+    Args:
+        images: of all folds.
+        augmented: the same, decoded for augmentation if there is any.
+        held_out: indices of the fold's images, int [images of the fold].
+    """
     keras.utils.set_random_seed(options.seed)
     classifier = build_classifier(options, classes)
-    rest = np.setdiff1d(np.arange(len(images.training.records)), held_out)
-    source = training_set(classifier, images.training.rows(rest), options)
-    test = images.held_out.rows(held_out).tokenize(classifier.preprocessor())
+    rest = np.setdiff1d(np.arange(len(images.records)), held_out)
+    source = training_set(classifier, augmented.rows(rest), options)
+    test = images.rows(held_out).tokenize(classifier.preprocessor())
     length = test.tokens["token_ids"].shape[1] if classifier.reads_tokens else 0
     batch_size = global_batch_size(
         options.backbone, options.batch_size, len(rest), num_replicas=1, length=length
@@ -122,24 +113,17 @@ def _run_fold(
 
     def validate() -> dict[str, float]:
         probabilities.append(predict_tokens(classifier, test.tokens))
-        return {"held_out": float(np.mean(probabilities[-1].argmax(axis=1) == test.labels))}
-
-    def print_epoch(progress: Progress) -> None:
-        metrics = progress.history[-1]
-        print(
-            f"epoch {progress.epoch}/{options.epochs}: loss {metrics['loss']:.4f}, "
-            f"held out {metrics['held_out']:.4f}",
-            flush=True,
-        )
+        return {
+            "held_out_accuracy": float(np.mean(probabilities[-1].argmax(axis=1) == test.labels))
+        }
 
     progress = run_epochs(
         classifier.logits,
         source,
         batch_size,
-        options.epochs,
-        options.seed,
+        options,
         validate,
-        print_epoch,
+        lambda progress: print_epoch(progress, options.epochs),
     )
     losses = [metrics["loss"] for metrics in progress.history]
     return FoldResult(held_out, np.stack(probabilities), losses)

@@ -1,4 +1,4 @@
-"""Training images that are changed and tokenized anew in every epoch, within the input pipeline."""
+"""Training images that the input pipeline augments and tokenizes in every epoch."""
 
 import dataclasses
 import functools
@@ -14,22 +14,21 @@ from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.pipeline.tokenized import epoch_order, steps_per_epoch
 
-# Sides of up to this many pixels are decoded at three times their size for the augmentation, so
-# that a crop moves in steps of a third of an output pixel; larger ones at a quarter more.
+# Images with sides of up to this many pixels are decoded at three times their size for the
+# augmentation, so that crops move in steps of a third of an output pixel; others at 1.25 times.
 _SMALL_SIDE = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentedRecords:
-    """A training split in memory; stands in for `TokenizedRecords`.
+    """A training split in memory, as a `BatchSource`.
 
-    What becomes of an image in an epoch follows from the seed, the epoch and the image's number
-    alone, so that an epoch can be repeated, or gone on with, bit for bit.
+    The changes of an image follow from the seed, the epoch and the image's index alone, so that an
+    epoch can be repeated or resumed bit for bit.
 
     Attributes:
-        images: decoded; by `working_image_input` where there is an augmentation.
-        preprocessor: tokenizes them.
-        augmentation: changes the pixels; None leaves them as they are.
+        images: decoded, by `working_image_input` if there is an augmentation.
+        augmentation: changes the pixels; None for no change.
     """
 
     images: DecodedRecords
@@ -37,24 +36,24 @@ class AugmentedRecords:
     augmentation: Augmentation | None = None
 
     def steps(self, batch_size: int) -> int:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
         return steps_per_epoch(len(self.images.records), batch_size)
 
     def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
-        """As `TokenizedRecords.epoch`: what is left of it, as batches of (inputs, labels)."""
+        """Batches of (inputs, labels), as `TokenizedRecords.epoch`."""
         count = len(self.images.records)
         order = epoch_order(count, batch_size, seed, epoch)[first_step:]
-        # Two seeds per image are drawn and one is used, so that older runs can be repeated.
-        seeds = np.random.default_rng([seed, epoch, 1]).integers(2**31, size=(count, 2, 2))[:, 0]
+        generator = np.random.default_rng([seed, epoch, 1])
+        seeds = generator.integers(2**31, size=(count, 2), dtype=np.int32)
         return (
-            tf.data.Dataset.from_tensor_slices((order, seeds[order].astype(np.int32)))
+            tf.data.Dataset.from_tensor_slices((order, seeds[order]))
             .map(self._prepare, num_parallel_calls=tf.data.AUTOTUNE)
             .prefetch(tf.data.AUTOTUNE)
         )
 
     @functools.cached_property
     def _prepare(self) -> Callable:
-        """From rows [batch] and their seeds [batch, 2] to inputs and labels; traced once."""
+        """A function from rows [batch] and seeds [batch, 2] to inputs and labels; traced once."""
         with tf.device("CPU"):
             pixels = tf.constant(self.images.pixels)
             filenames, labels = tf.constant(self.images.filenames), tf.constant(self.images.labels)
@@ -70,7 +69,7 @@ class AugmentedRecords:
 
 
 def working_image_input(image_input: ImageInput) -> ImageInput:
-    """One that leaves an augmentation more pixels than it gives: three times the side, or 1.25."""
+    """An `ImageInput` with more pixels, for augmentation: 3 or 1.25 times the side."""
 
     def working_side(side: int) -> int:
         return 3 * side if side <= _SMALL_SIDE else max(3 * _SMALL_SIDE, side * 5 // 4)

@@ -1,4 +1,4 @@
-"""The classifier that a training run begins with."""
+"""The initial classifier of a training run."""
 
 from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS
 from covid_lm.backbones.weights.config import select_backbone

@@ -1,9 +1,9 @@
-"""Where a model is trained: flags to one `tf.distribute` strategy.
+"""The `tf.distribute` strategy of a run, from its options.
 
-A Cloud TPU when one is asked for, else all GPUs of this machine mirrored, else its one device.
-TensorFlow's strategies reach no further with Keras 3: `MultiWorkerMirroredStrategy` does not work
-with it, so several machines are refused; they train on JAX (`jax_fitting`). What fails on the way
-to a TPU is tried here; that it trains on one is untried, for want of a TPU.
+A Cloud TPU if the options name one, otherwise all GPUs of this machine, mirrored, or its CPU.
+`MultiWorkerMirroredStrategy` does not work with Keras 3, so TensorFlow trains on one machine only;
+several machines train on JAX (`training.jax`). The failures on the way to a TPU are tested;
+training on one is not, since no TPU was available.
 """
 
 import contextlib
@@ -28,18 +28,18 @@ def choose_strategy(
     project: str | None = None,
     timeout: float = 25.0,
 ) -> tf.distribute.Strategy:
-    """The strategy to build, train and evaluate under.
+    """The strategy for building, training and evaluating.
 
     Args:
-        tpu: name of a Cloud TPU, "local" on a TPU VM, or `grpc://HOST:PORT`; None for what this
-            machine has.
-        zone, project: of a named TPU; asked of the metadata server unless given.
-        timeout: seconds until a TPU must be ready. A call into TensorFlow that hangs can't be
-            interrupted, so the process ends then, with one line and status 1.
+        tpu: name of a Cloud TPU, "local" on a TPU VM, or `grpc://HOST:PORT`; None for the devices
+            of this machine.
+        zone, project: of a named TPU; from the metadata server unless given.
+        timeout: seconds until a TPU must be ready. A hanging call into TensorFlow can't be
+            interrupted, so the process then ends, with one line and status 1.
 
     Raises:
-        InputError: no such TPU, or TF_CONFIG asks for several machines.
-        RunError: the TPU can't be reached, or is none.
+        InputError: no such TPU, or TF_CONFIG names several machines.
+        RunError: the TPU can't be reached, or the device is not a TPU.
     """
     _refuse_several_machines(os.environ.get("TF_CONFIG", ""))
     if tpu is not None:
@@ -50,7 +50,7 @@ def choose_strategy(
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
-    """The devices in words, as "2 GPUs, mirrored"."""
+    """The devices in words, for example "2 GPUs, mirrored"."""
     replicas = strategy.num_replicas_in_sync
     if isinstance(strategy, tf.distribute.TPUStrategy):
         return f"TPU, {replicas} cores"
@@ -69,7 +69,7 @@ def _refuse_several_machines(tf_config: str) -> None:
     if tasks > 1:
         raise InputError(
             f"TF_CONFIG: names {tasks} tasks, but Keras 3 trains on one machine under TensorFlow; "
-            "unset it, and give a whole TPU pod with --tpu, or train.py's --num_processes"
+            "unset it, and use a TPU pod with --tpu, or train.py's --num_processes"
         )
 
 
@@ -104,7 +104,7 @@ def _remedy(message: str) -> str:
 
 @contextlib.contextmanager
 def _ended_after(seconds: float, tpu: str) -> Iterator[None]:
-    """Ends the process unless the block is done in time, whatever it hangs in."""
+    """Ends the process unless the block ends in time, even if a native call hangs."""
     message = (
         f"--tpu={tpu}: not ready after {seconds:g} s; check that it is a TPU of this TensorFlow's "
         "version, or give a large one more time with --tpu_timeout"

@@ -50,8 +50,7 @@ def fit_classifier(
         model,
         training,
         batch_size,
-        options.epochs,
-        options.seed,
+        options,
         lambda: {} if monitored is None else validate(model, monitored, batch_size),
         on_epoch_end,
         checkpoints,
@@ -85,8 +84,13 @@ def validate(model: keras.Model, split: TokenizedRecords, batch_size: int) -> di
 
 
 def log_epoch(progress: Progress, epochs: int, run_dir: str) -> None:
-    """Writes `metrics.jsonl`, and prints a line with the last epoch's metrics."""
+    """Writes `metrics.jsonl`, and prints the last epoch's metrics."""
     write_json_lines(os.path.join(run_dir, "metrics.jsonl"), progress.history)
+    print_epoch(progress, epochs)
+
+
+def print_epoch(progress: Progress, epochs: int) -> None:
+    """Prints a line with the last epoch's metrics."""
     metrics = dict(progress.history[-1])
     epoch, seconds = metrics.pop("epoch"), metrics.pop("seconds")
     values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())

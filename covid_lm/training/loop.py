@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from covid_lm.training.callbacks import SaveWithinEpoch, StopOnNonFiniteLoss
 from covid_lm.training.checkpoints import Checkpoints, Progress
+from covid_lm.training.options import RunOptions
 from covid_lm.training.termination import Termination
 
 
@@ -32,21 +33,20 @@ def run_epochs(
     model: keras.Model,
     source: BatchSource,
     batch_size: int,
-    epochs: int,
-    seed: int,
+    options: RunOptions,
     validate: Callable[[], dict[str, float]] = dict,
     on_epoch_end: Callable[[Progress], None] = lambda progress: None,
     checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
     termination: Termination | None = None,
 ) -> Progress:
-    """Trains a compiled model up to `epochs` epochs, or until its validation loss stops falling.
+    """Trains a compiled model up to `options.epochs`, or until its validation loss stops falling.
 
     On one CPU device, a run resumed from any of its checkpoints gives the same numbers, bit for
     bit, as an uninterrupted one.
 
     Args:
-        epochs: in all, including those that `progress` already has.
+        options: gives epochs and seed.
         validate: gives an epoch's validation metrics. With a `val_loss` among them, the weights of
             the best epoch are kept in `checkpoints`, and training stops early.
         on_epoch_end: called before an epoch's checkpoint is written, so that a log which it
@@ -64,10 +64,13 @@ def run_epochs(
     """
     progress = progress or Progress()
     with contextlib.nullcontext() if termination is None else termination.deferred():
-        while progress.epoch < epochs and not progress.stopped:
-            progress = _train_epoch(
-                model, source, batch_size, epochs, seed, checkpoints, progress, termination
-            )
+        while progress.epoch < options.epochs and not progress.stopped:
+            discard = None if checkpoints is None else checkpoints.discard
+            callbacks: list[keras.callbacks.Callback]
+            callbacks = [StopOnNonFiniteLoss(progress.step, discard)]
+            if checkpoints is not None and termination is not None:
+                callbacks.append(SaveWithinEpoch(checkpoints, progress, termination))
+            progress = _train_epoch(model, source, batch_size, options, progress, callbacks)
             progress = progress.epoch_finished(validate())
             on_epoch_end(progress)
             if checkpoints is not None:
@@ -81,23 +84,17 @@ def _train_epoch(
     model: keras.Model,
     source: BatchSource,
     batch_size: int,
-    epochs: int,
-    seed: int,
-    checkpoints: Checkpoints | None,
+    options: RunOptions,
     progress: Progress,
-    termination: Termination | None,
+    callbacks: list[keras.callbacks.Callback],
 ) -> Progress:
     """Does the remaining steps of the current epoch."""
     steps = source.steps(batch_size) - progress.step
     if not steps:  # the checkpoint was written after the epoch's last step
         return progress
-    discard = None if checkpoints is None else checkpoints.discard
-    callbacks: list[keras.callbacks.Callback] = [StopOnNonFiniteLoss(progress.step, discard)]
-    if checkpoints is not None and termination is not None:
-        callbacks.append(SaveWithinEpoch(checkpoints, progress, termination))
     started = time.monotonic()
     history = model.fit(
-        source.epoch(batch_size, seed, progress.epoch, progress.step),
+        source.epoch(batch_size, options.seed, progress.epoch, progress.step),
         initial_epoch=progress.epoch,
         epochs=progress.epoch + 1,
         callbacks=keras.callbacks.CallbackList(
@@ -106,7 +103,7 @@ def _train_epoch(
             add_progbar=sys.stdout.isatty(),
             model=model,
             verbose=1,
-            epochs=epochs,
+            epochs=options.epochs,
             steps=steps,
         ),
         shuffle=False,  # the source has shuffled them

@@ -1,8 +1,7 @@
-"""The metrics of a pre-training epoch, in `metrics.jsonl` and next to the trivial predictors'."""
+"""The metrics of a pre-training epoch: a line of `metrics.jsonl`, and a table."""
 
 import math
 
-PREDICTORS = {"model": "model", "unigram": "unigram", "copy_left": "copy left"}
 COLUMNS = ("loss", "perplexity", "accuracy", "image_accuracy", "name_accuracy")
 
 
@@ -35,7 +34,7 @@ def _figures(metrics: dict, prefix: str, trivial: dict) -> dict[str, float | Non
 
 
 def epoch_table(line: dict, trivial: dict[str, dict]) -> str:
-    """An epoch's figures next to those of the trivial predictors, as text.
+    """An epoch's figures next to those of the trivial predictor, as text.
 
     Args:
         line: from `epoch_line`.
@@ -48,7 +47,7 @@ def epoch_table(line: dict, trivial: dict[str, dict]) -> str:
     for split, predictors in trivial.items():
         for key, figures in {"model": line[split], **predictors}.items():
             cells = "".join(_cell(figures[column]) for column in COLUMNS)
-            lines.append(f"{split:<7}{PREDICTORS[key]:<11}{cells}")
+            lines.append(f"{split:<7}{key:<11}{cells}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM, which a preemptible machine sends half a minute before it goes away."""
+"""SIGTERM, which a preemptible machine sends half a minute before it stops."""
 
 import contextlib
 import os
@@ -11,11 +11,11 @@ from covid_lm.command_line import end_at_once
 from covid_lm.errors import RunError
 
 EXIT_STATUS = 128 + signal.SIGTERM
-GRACE = 8.0  # seconds to save in; 10 is what is promised
+GRACE = 8.0  # seconds to save the state; the documentation promises an end within 10
 
 
 class Terminated(RunError):
-    """SIGTERM was answered, after the work was saved."""
+    """SIGTERM arrived, and the state was saved."""
 
     exit_status = EXIT_STATUS
 
@@ -23,12 +23,12 @@ class Terminated(RunError):
 class Termination:
     """Within `with Termination() as termination`, SIGTERM ends the process with status 143.
 
-    At once, but inside `with termination.deferred()` not before GRACE seconds, in which whoever
-    sees `termination.requested` may save and raise `Terminated`. Python's own handlers wait until a
-    running call into TensorFlow returns, which may take longer than that; the wake-up byte that
-    is written beside them does not.
+    It ends at once, but within `with termination.deferred()` only after GRACE seconds, in which
+    code that sees `termination.requested` may save the state and raise `Terminated`. Python's
+    signal handlers wait until a running call into TensorFlow returns, which may take longer; the
+    wake-up byte that Python also writes does not.
 
-    Outside the main thread, where Python lets nobody handle signals, it does nothing.
+    It does nothing outside the main thread, where Python can't handle signals.
     """
 
     def __init__(self):
@@ -37,12 +37,12 @@ class Termination:
 
     @property
     def requested(self) -> bool:
-        """Whether the signal has come."""
+        """True if the signal has arrived."""
         return self._requested.is_set()
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Leaves GRACE seconds to save in."""
+        """Allows GRACE seconds for saving the state."""
         self._deferred.set()
         try:
             yield
@@ -86,5 +86,5 @@ class Termination:
                 with contextlib.suppress(TimeoutError):
                     while reader.recv(1):
                         pass
-                    return  # the block was left: saved, and on its way out
+                    return  # the block has ended: saved, and about to exit
         end_at_once("SIGTERM; the same command resumes from what was saved last", EXIT_STATUS)

@@ -1,4 +1,4 @@
-"""Flags to a strategy: what this machine has, and every way not to get a TPU."""
+"""The strategy from the options: devices of this machine, and all failures to get a TPU."""
 
 import json
 import pathlib
@@ -61,7 +61,7 @@ def test_several_machines_are_refused(monkeypatch, cluster, tasks):
         choose_strategy()
     assert str(error.value) == (
         f"TF_CONFIG: names {tasks} tasks, but Keras 3 trains on one machine under TensorFlow; "
-        "unset it, and give a whole TPU pod with --tpu, or train.py's --num_processes"
+        "unset it, and use a TPU pod with --tpu, or train.py's --num_processes"
     )
 
 
