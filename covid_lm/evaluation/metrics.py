@@ -9,9 +9,9 @@ A figure that is undefined (no image of a class, no prediction of it, no images)
 - `ci95`, `ci95_method`: the accuracy's interval (`statistics.accuracy_interval`), over patients if
   all are known; `wilson95`: Wilson's interval over images; `num_patients`: None unless all are
   known.
-- `balanced_accuracy`: the mean recall. For two classes `positive_class` (its name), `sensitivity`,
-  `specificity`, `precision`, `f1`; for more `macro_precision`, `macro_recall`, `macro_f1`, each
-  the mean over the classes.
+- `balanced_accuracy`: the mean recall. For two classes `positive_class` (the name of the second),
+  `sensitivity`, `specificity`, `precision`, `f1`; for more `macro_precision`, `macro_recall`,
+  `macro_f1`, each the mean over the classes.
 - `auc`*, `average_precision`*: for two classes of the positive one, else the mean of each class
   against the rest; `auc_ci95`*, `auc_ci95_method`: `statistics.area_interval`.
 - `brier`*: mean squared error of the probabilities (Brier 1950), for two classes of the positive
@@ -37,7 +37,6 @@ def classification_metrics(
     labels: np.ndarray,
     classes: Sequence[str] | None = None,
     patients: Sequence[str | None] | None = None,
-    positive_class: int = 1,
 ) -> dict:
     """Compute all metrics of a classifier on a set of images, ready for JSON.
 
@@ -46,16 +45,15 @@ def classification_metrics(
         labels: int [n].
         classes: class names; "0", "1" and so on by default.
         patients: of each image, None where unknown.
-        positive_class: index of the class that sensitivity and the like refer to, of two classes.
 
     Returns:
         The keys listed in this module's docstring.
 
     Raises:
-        ValueError: shapes disagree, or a label or `positive_class` is not a class.
+        ValueError: shapes disagree, or a label is not a class.
     """
     probabilities, labels = np.asarray(probabilities, float), np.asarray(labels, int)
-    _check(probabilities, labels, classes, patients, positive_class)
+    _check(probabilities, labels, classes, patients)
     num_classes = probabilities.shape[1]
     names = [str(index) for index in range(num_classes)] if classes is None else classes
     valid = np.isfinite(probabilities).all(axis=1)
@@ -76,11 +74,11 @@ def classification_metrics(
         "wilson95": wilson_interval(int(correct.sum()), len(labels)),
         "num_patients": num_patients,
         "invalid": int(np.sum(~valid)),
-        **_ranking(answered, truth, None if groups is None else groups[valid], positive_class),
-        "brier": brier_score(answered, truth, positive_class),
+        **_ranking(answered, truth, None if groups is None else groups[valid]),
+        "brier": _brier_score(answered, truth),
         "ece": expected_calibration_error(bins),
         "reliability": bins,
-        **_rates(labels, predicted, names, positive_class),
+        **_rates(labels, predicted, names),
         **_counts(labels, predicted, num_classes),
     }
 
@@ -90,7 +88,6 @@ def _check(
     labels: np.ndarray,
     classes: Sequence[str] | None,
     patients: Sequence[str | None] | None,
-    positive_class: int,
 ) -> None:
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
         raise ValueError(
@@ -103,8 +100,6 @@ def _check(
         raise ValueError(f"{len(classes)} class names for {num_classes} classes")
     if patients is not None and len(patients) != n:
         raise ValueError(f"{len(patients)} patients for {n} images")
-    if num_classes == 2 and positive_class not in (0, 1):
-        raise ValueError(f"positive_class {positive_class}: 0 or 1")
 
 
 def _counts(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict:
@@ -114,9 +109,7 @@ def _counts(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict
     return {"confusion": counts[:, :-1].tolist(), "invalid_by_class": counts[:, -1].tolist()}
 
 
-def _rates(
-    labels: np.ndarray, predicted: np.ndarray, names: Sequence[str], positive_class: int
-) -> dict:
+def _rates(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> dict:
     precision = recall = f1 = np.full(len(names), np.nan)
     if len(labels):
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(
@@ -130,11 +123,11 @@ def _rates(
             "macro_f1": _defined(f1.mean()),
         }
     return rates | {
-        "positive_class": names[positive_class],
-        "sensitivity": _defined(recall[positive_class]),
-        "specificity": _defined(recall[1 - positive_class]),
-        "precision": _defined(precision[positive_class]),
-        "f1": _defined(f1[positive_class]),
+        "positive_class": names[1],
+        "sensitivity": _defined(recall[1]),
+        "specificity": _defined(recall[0]),
+        "precision": _defined(precision[1]),
+        "f1": _defined(f1[1]),
     }
 
 
@@ -142,11 +135,13 @@ def _defined(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _ranking(
-    probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, positive_class: int
-) -> dict:
-    num_classes = probabilities.shape[1]
-    columns = np.array([positive_class]) if num_classes == 2 else np.arange(num_classes)
+def _shown_classes(num_classes: int) -> np.ndarray:
+    """The positive class of two, else all, as indices."""
+    return np.arange(num_classes)[1 if num_classes == 2 else 0 :]
+
+
+def _ranking(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> dict:
+    columns = _shown_classes(probabilities.shape[1])
     scores, indicators = probabilities[:, columns], labels[:, None] == columns
     area = precision = None
     if indicators.any(axis=0).all() and not indicators.all(axis=0).any():
@@ -161,17 +156,13 @@ def _ranking(
     }
 
 
-def brier_score(
-    probabilities: np.ndarray, labels: np.ndarray, positive_class: int = 1
-) -> float | None:
-    """The Brier score of finite probabilities, float [n, classes], and labels, int [n]."""
+def _brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
     n, num_classes = probabilities.shape
     if n == 0:
         return None
     # Not scikit-learn's, which warns of float32 rows that add up to 1 only in float32.
-    columns = [positive_class] if num_classes == 2 else range(num_classes)
     errors = probabilities - np.eye(num_classes)[labels]
-    return float(np.sum(errors[:, columns] ** 2) / n)
+    return float(np.sum(errors[:, _shown_classes(num_classes)] ** 2) / n)
 
 
 def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:

@@ -1,4 +1,4 @@
-"""The two floors on generated tokens: what informs is found, noise is not."""
+"""The token baselines on generated tokens: they find informative positions, not noise."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def tokenized(token_ids: np.ndarray, labels: np.ndarray) -> TokenizedRecords:
 
 
 def accuracy(kind: str, change, num_classes: int = 2, **settings) -> float:
-    """Of a floor on 120 + 100 sequences of noise, changed in place."""
+    """Accuracy of a baseline on 120 + 100 sequences of noise, changed in place."""
     records = []
     for n, seed in ((120, 0), (100, 1)):
         token_ids, labels = split(n, seed, num_classes)
@@ -62,7 +62,7 @@ def test_a_word_at_one_position_is_found(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_noise_is_left_to_chance(kind):
+def test_noise_gives_chance_level(kind):
     # 100 tosses of a coin: 35 to 65 in 99.8%
     assert 0.35 <= accuracy(kind, lambda *arguments: None) <= 0.65
 
@@ -79,7 +79,7 @@ def test_the_seed_decides(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_word_that_training_lacks_is_no_error(kind):
+def test_a_word_absent_from_training_is_ignored(kind):
     train_ids, labels = split(40, 0)
     train_ids[:, 4] = np.where(labels == 1, IDS["a"], IDS["b"])
     test_ids = train_ids.copy()
@@ -91,7 +91,7 @@ def test_a_word_that_training_lacks_is_no_error(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_to_learn_gives_the_shares_of_the_classes(kind):
+def test_equal_sequences_give_the_shares_of_the_classes(kind):
     token_ids, _ = split(8, 0)
     alike = tokenized(np.repeat(token_ids[:1], 8, axis=0), np.array([0, 0, 0, 0, 0, 0, 2, 2]))
     test = tokenized(*split(3, 1))
@@ -125,7 +125,7 @@ def test_the_penalty_is_chosen_over_patients(monkeypatch):
     assert seen == [[2, 3, 0, 2, 1, 3]]
 
 
-def test_a_class_of_one_patient_has_no_folds_but_a_floor():
+def test_a_class_of_one_patient_has_no_folds_but_a_baseline():
     labels = np.array([0] * 10 + [1] * 3)
     patients = [*(f"p{i}" for i in range(10)), "q", "q", "q"]
     groups = np.array([*range(10), 10, 10, 10])

@@ -8,7 +8,7 @@ from covid_lm.evaluation.statistics import mcnemar
 
 
 @pytest.mark.parametrize("counts", [(5, 9, 2, 3), (0, 1, 0, 0), (180, 12, 4, 7), (3, 4, 4, 0)])
-def test_discordant_pairs_are_tosses_of_a_coin(counts):
+def test_discordant_pairs_follow_the_binomial_test(counts):
     both, only_a, only_b, neither = counts
     correct_a = np.repeat([True, True, False, False], counts)
     correct_b = np.repeat([True, False, True, False], counts)
@@ -34,6 +34,6 @@ def test_models_that_never_differ(answers):
     assert mcnemar(answers, answers)["p_value"] == 1
 
 
-def test_other_images():
+def test_different_numbers_of_images_are_refused():
     with pytest.raises(ValueError, match=r"^shapes \(2,\) and \(3,\): two of the same \[n\]$"):
         mcnemar([True, False], [True, False, True])

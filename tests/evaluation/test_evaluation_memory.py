@@ -12,7 +12,7 @@ from tests.serving.tiny_model import tiny_classifier
 
 
 def records(count: int) -> list[ImageRecord]:
-    """Images of noise that are made when they are read."""
+    """Images of noise, generated when they are read."""
 
     def read(number: int) -> bytes:
         noise = np.random.default_rng(number).integers(0, 256, [32, 32, 3], dtype=np.uint8)

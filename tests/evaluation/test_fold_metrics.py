@@ -35,15 +35,15 @@ def test_figures_are_pooled_over_the_folds():
     # epoch 1: images 0, 1 right, 2, 3, 4 wrong; of 6 pairs (0: .1, 2: .8 | 3: .4, 1: .9, 4: .3)
     assert (first["n"], first["correct"]) == (5, 2)
     assert first["auc"] == pytest.approx(4 / 6)
-    said = [0.9, 0.4, 0.9, 0.2, 0.3]  # of the right class, in the order 0, 3, 1, 2, 4
-    assert first["log_loss"] == pytest.approx(-np.mean(np.log(said)))
+    probabilities = [0.9, 0.4, 0.9, 0.2, 0.3]  # of the true class of images 0, 3, 1, 2, 4
+    assert first["log_loss"] == pytest.approx(-np.mean(np.log(probabilities)))
     assert (second["correct"], second["auc"]) == (3, pytest.approx(5 / 6))
     assert first["ci95_method"] == "patient bootstrap"
     assert [row["correct"] for row in figures["by_fold"][0]] == [1, 2]
     assert [row["training_loss"] for row in figures["by_fold"][1]] == [0.5, 0.4]
 
 
-def test_each_image_keeps_its_answers():
+def test_each_image_keeps_its_predictions():
     rows = fold_figures(RESULTS, records("abccd"), CLASSES)["out_of_fold"]
     assert rows[1] == {
         "file": "3.png",

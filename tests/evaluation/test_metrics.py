@@ -1,4 +1,4 @@
-"""Every figure against a computation of its own, with exact values for small cases."""
+"""Every metric against an independent computation, with exact values for small cases."""
 
 import json
 import math
@@ -85,16 +85,6 @@ def test_reliability_bins_hold_their_upper_edge():
     }
 
 
-def test_the_other_class_as_the_positive_one():
-    row = classification_metrics(binary(POSITIVE), LABELS, ("healthy", "ill"), positive_class=0)
-    assert row["positive_class"] == "healthy"
-    assert row["sensitivity"] == pytest.approx(2 / 3)
-    assert row["specificity"] == pytest.approx(3 / 5)
-    assert row["precision"] == pytest.approx(2 / 3)
-    assert row["f1"] == pytest.approx(2 * 2 / (3 + 3))
-    assert row["brier"] == pytest.approx(1.75 / 7)
-
-
 @pytest.mark.parametrize(("num_classes", "n"), [(3, 40), (10, 200), (100, 600)])
 def test_more_classes_against_loops(num_classes, n):
     rng = np.random.default_rng(num_classes)
@@ -155,7 +145,7 @@ def test_the_calibration_error_of_many_images_is_summed_over_images():
     assert sum(b["n"] for b in row["reliability"]) == 500
 
 
-def test_wilson_is_always_there():
+def test_wilson_is_always_reported():
     row = classification_metrics(binary(POSITIVE), LABELS)
     assert row["wilson95"] == pytest.approx(wilson(5, 8))
     assert (row["ci95"], row["ci95_method"]) == (row["wilson95"], "wilson")
@@ -167,7 +157,7 @@ def test_wilson_is_always_there():
 
 
 @pytest.mark.parametrize("patients", [["a"] * 8, ["a", None, *"bcdefg"], None])
-def test_wilson_is_the_headline_where_patients_say_nothing(patients):
+def test_wilson_is_the_interval_without_known_patients(patients):
     row = classification_metrics(binary(POSITIVE), LABELS, patients=patients)
     assert row["ci95_method"] == "wilson"
     assert row["auc_ci95_method"] == "image bootstrap"
@@ -202,7 +192,7 @@ def test_one_image():
     assert (row["auc"], row["specificity"], row["ece"]) == (None, None, pytest.approx(0.3))
 
 
-def test_nothing_is_answered():
+def test_all_images_are_invalid():
     row = classification_metrics(np.full((4, 2), np.nan), [0, 1, 1, 1], patients=list("abcd"))
     assert (row["correct"], row["accuracy"], row["invalid"]) == (0, 0, 4)
     assert (row["sensitivity"], row["specificity"], row["precision"]) == (0, 0, None)
@@ -250,7 +240,6 @@ def test_constant_scores_have_half_the_area():
         ({"labels": [0, -1, 1, 0, 0, 0, 0, 0]}, "labels -1 to 1: 0 to 1"),
         ({"classes": ("a", "b", "c")}, "3 class names for 2 classes"),
         ({"patients": ["a"]}, "1 patients for 8 images"),
-        ({"positive_class": 2}, "positive_class 2: 0 or 1"),
     ],
 )
 def test_arguments_that_disagree(changes, message):

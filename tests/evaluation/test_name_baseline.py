@@ -1,4 +1,4 @@
-"""The tree on the name's length, and the sentence that it may deserve."""
+"""The tree on the name's length, and the headline that warns of it."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_length_is_counted_in_bytes():
     assert name_length_baseline(train, test, 2).tolist() == [[1, 0], [0, 1]]
 
 
-def test_classes_that_training_lacks():
+def test_classes_absent_from_training():
     train, test = [named(5, 0), named(9, 2)], [named(5, 3), named(9, 1)]
     assert name_length_baseline(train, test, 4).tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
     assert name_length_baseline(train, test, 5).shape == (2, 5)
@@ -57,7 +57,7 @@ def row(correct: int, n: int = 203, **policies) -> dict:
     return {**classification_metrics(np.eye(2)[answers], labels), **policies}
 
 
-def test_the_name_reaches_the_model():
+def test_the_headline_of_a_model_that_sees_the_name():
     assert headline(row(202, test_policy="masked"), row(203)) == (
         "The length of the file name alone gives 203/203: the model's 202/203 is no evidence that "
         "it looks at the picture."
@@ -66,14 +66,14 @@ def test_the_name_reaches_the_model():
 
 
 @pytest.mark.parametrize("policy", ["fixed", "absent"])
-def test_a_model_that_cannot_see_the_name(policy):
+def test_the_headline_of_a_model_that_cannot_see_the_name(policy):
     assert headline(row(137, test_policy=policy), row(203)) == (
         "The length of the file name alone gives 203/203: no less than the 137/203 of a model that "
         "cannot see it."
     )
 
 
-def test_the_name_falls_short():
+def test_no_headline_if_the_model_is_better():
     assert headline(row(150), row(149)) is None
     assert headline(row(100, n=200), row(101)) is None  # 101/203 is less than a half
     assert headline(row(0, n=0), row(0, n=0)) is None

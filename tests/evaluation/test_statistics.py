@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 def predictions(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities [n, 2] that tell something, and labels."""
+    """Informative probabilities [n, 2], and labels."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % 2
     positive = 1 / (1 + np.exp(-rng.normal(labels - 0.5)))
@@ -24,7 +24,7 @@ def width(interval: list[float]) -> float:
     return interval[1] - interval[0]
 
 
-def test_two_patients_are_drawn_whole():
+def test_a_patient_s_images_are_drawn_together():
     # drawn twice each with probability 1/4: the accuracy is 1/1 or 1/3 in more than 2.5%
     correct, groups = np.array([True, True, False, False]), np.array([0, 1, 1, 1])
     interval, method = intervals.accuracy_interval(correct, groups)

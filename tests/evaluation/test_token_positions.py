@@ -75,7 +75,7 @@ def test_the_paper_s_layout_keeps_the_top_of_red_and_the_bottom_of_blue(length):
 
 
 @pytest.mark.parametrize(("policy", "places"), [("fixed", 24), ("absent", 0)])
-def test_the_whole_gray_picture_is_kept(policy, places):
+def test_all_gray_values_are_kept(policy, places):
     gray = preprocessor(policy=policy, image_size=22, color="luminance")
     positions = token_positions(gray, b"any name")
     assert positions.kept().shape == (1, 22, 22)

@@ -37,7 +37,7 @@ def lines_of(table) -> list[str]:
     return markdown_table(table).splitlines()
 
 
-def test_a_row_of_a_run_and_of_the_name_s_length():
+def test_rows_of_a_run_and_of_the_name_length_baseline():
     lines = lines_of(runs_table([run_record("a", seed=3)]))
     expected = (
         "| minilm-l6, pretrained weights | fixed: 24 [MASK]s | 1,425 x 2 | 3 | 4/8 | 0.500 [0.215, "
