@@ -34,7 +34,7 @@ def run(
     Args:
         suite: a key of `cases.SUITES`.
         options: its options.
-        save: called with the result so far after each case.
+        save: called with the result so far, before the first case and after each.
         earlier: result of an interrupted run, whose cases are not measured again.
 
     Returns:
@@ -65,15 +65,14 @@ def run(
         notes = list(dict.fromkeys([*earlier["notes"], *notes]))
     missing = [planned for planned, case in zip(todo, kept, strict=True) if case is None]
     progress = Progress(sum(len(planned.contenders) * planned.rounds for planned in missing))
-    cases: list[dict] = []
-    result = {**header, "notes": notes, "cases": cases}
+    result = {**header, "notes": notes, "cases": list(filter(None, kept))}
+    save(result)  # fails now, not after the first case, where the file can't be written
     with tempfile.TemporaryDirectory() as directory:
-        for planned, case in zip(todo, kept, strict=True):
-            if case is None:
-                ready = _with_material(planned.case, directory, options.data_dir, notes)
-                measured = measure(ready, planned.contenders, planned.rounds, progress)
-                case = case_result(planned, measured)
-            cases.append(case)
+        for planned in missing:
+            case = _with_material(planned.case, directory, options.data_dir, notes)
+            measured = measure(case, planned.contenders, planned.rounds, progress)
+            kept[todo.index(planned)] = case_result(planned, measured)
+            result = {**result, "cases": list(filter(None, kept))}
             save(result)
     return result
 

@@ -89,7 +89,7 @@ def test_the_contract_of_the_json(turns):
     saved = []
     options = Options(batch_sizes=(8, 1), rounds=2)
     result = suites.run("encoder", options, lambda found: saved.append(len(found["cases"])))
-    assert saved == list(range(1, 9))  # two backbones, sizes and dtypes; each case when it ends
+    assert saved == list(range(9))  # two backbones, sizes and dtypes; each case when it ends
     assert result["commit"]
     assert result["date"]
     assert result["machine"]["load_average"] >= 0
@@ -156,7 +156,9 @@ def test_an_interrupted_run_is_resumed(turns):
     del first["cases"][0]
     first["cases"][0]["figures"] = {"kept": {}}
     turns.clear()
-    second = suites.run("training", OPTIONS, earlier=first)
+    saved = []
+    second = suites.run("training", OPTIONS, lambda found: saved.append(found["cases"]), first)
+    assert [len(cases) for cases in saved] == [1, 2]  # what is kept is never lost
     assert {case.task for _, case in turns} == {"training"}
     assert [case["task"] for case in second["cases"]] == ["training", "pretraining"]
     assert second["cases"][1]["figures"] == {"kept": {}}
