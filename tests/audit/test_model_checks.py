@@ -6,6 +6,7 @@ import pytest
 
 from covid_lm.audit.audit_report import json_report, model_table, text_summary
 from covid_lm.audit.data_audit import audit_dataset
+from covid_lm.audit.model import model_checks
 from covid_lm.audit.model.model_checks import (
     EDITS,
     attribution_shares,
@@ -51,6 +52,12 @@ def save_run(directory, protocol: str) -> str:
 def models(tmp_path_factory) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("saved_models")
     return {protocol: save_run(directory, protocol) for protocol in ("paper", "fixed")}
+
+
+@pytest.fixture(autouse=True)
+def few_attributed_images(monkeypatch):
+    """Two images instead of eight, for speed."""
+    monkeypatch.setattr(model_checks, "MAX_ATTRIBUTED", 2)
 
 
 @pytest.fixture(scope="module")
