@@ -4,15 +4,14 @@ It serves to choose a recipe, and its number of epochs, without using the test s
 """
 
 import dataclasses
-import os
 
 import keras
 import numpy as np
 
+from covid_lm.command_line import check_output
 from covid_lm.data import load_dataset
-from covid_lm.data.splits import held_out_folds, limit_images
+from covid_lm.data.splits import describe_splits, held_out_folds, limit_images
 from covid_lm.environment import commit, machine
-from covid_lm.errors import InputError
 from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures
 from covid_lm.files import write_json
 from covid_lm.models.classifier import predict_tokens
@@ -47,9 +46,9 @@ def cross_validate(
         InputError: unusable options or data.
         RunError: the loss became non-finite.
     """
-    if output is not None and not os.path.isdir(os.path.dirname(output) or "."):
-        raise InputError(f"--output={output}: its folder does not exist")
+    check_output("output", output)
     dataset = limit_images(load_dataset(options.dataset, options.data_dir), options.max_images)
+    print(describe_splits(dataset))
     records = dataset.split("train", "val")
     classifier = build_classifier(options, dataset.classes)
     decode, larger = classifier.preprocessor().decode, training_decode(classifier, options)

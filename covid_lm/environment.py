@@ -1,13 +1,32 @@
-"""The machine and the packages that a figure depends on."""
+"""The machine, the packages and the commit of a figure; processes and their start-up messages."""
 
+import contextlib
+import importlib
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 
 import covid_lm
 
 PACKAGES = ("covid_lm", "tensorflow", "keras", "keras-hub", "torch", "transformers")
+# Native code prints these while TensorFlow is imported, at any log level; no user can act on them.
+STARTUP_LINES = re.compile(
+    r"WARNING: All log messages before absl::InitializeLog\(\) is called"
+    r"|.*oneDNN custom operations are on"
+    r"|.*This TensorFlow binary is optimized to use available CPU instructions"
+    r"|To enable the following instructions: "
+    r"|.*Could not find cuda drivers on your machine"
+    r"|.*Could not load dynamic library 'libcudart"
+    r"|.*Ignore above cudart dlerror"
+    r"|.*Unable to register cu(FFT|DNN|BLAS) factory"
+    r"|.*computation placer already registered"
+    r"|.*TF-TRT Warning: Could not find TensorRT"
+)
 
 
 def machine() -> dict:
@@ -73,3 +92,42 @@ def child_environment(keras_backend: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
         "KERAS_BACKEND": keras_backend,
     }
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and Keras without the known messages that they print at their start.
+
+    Native code writes these to file descriptor 2. All other lines are shown, and all lines if an
+    import fails or if TF_CPP_MIN_LOG_LEVEL is 0.
+    """
+    with _held_messages():
+        importlib.import_module("tensorflow")
+        importlib.import_module("keras")
+
+
+def without_startup_lines(messages: str) -> str:
+    """The messages of a process, without those that TensorFlow prints at every start."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        return messages
+    lines = messages.splitlines(keepends=True)
+    return "".join(line for line in lines if not STARTUP_LINES.match(line))
+
+
+@contextlib.contextmanager
+def _held_messages() -> Iterator[None]:
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile("w+", errors="replace") as held:
+        os.dup2(held.fileno(), 2)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            sys.stderr.flush()
+            os.dup2(real, 2)
+            os.close(real)
+            held.seek(0)
+            messages = held.read()
+            sys.stderr.write(messages if failed else without_startup_lines(messages))
+            sys.stderr.flush()

@@ -2,8 +2,10 @@
 
 import os
 
+from covid_lm.command_line import check_output
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
+from covid_lm.data.splits import describe_splits
 from covid_lm.errors import InputError
 from covid_lm.evaluation.protocol_metrics import (
     Evaluation,
@@ -51,25 +53,24 @@ def evaluate_run(
         difference between its probabilities and the live model's), `floors`, `comparison`.
 
     Raises:
-        InputError: no such model or data, classes that differ from the model's, or an unusable
-            output.
+        InputError: no such model or data, other classes than the model's, or an unusable output.
     """
-    _check_folders(output=output, record=record)
+    check_output("output", output)
+    check_output("record", record)
     dataset = load_dataset(dataset_name, data_dir)
+    print(describe_splits(dataset))
     model_dir, version_dir, classifier = _load_model(model, dataset)
     if baselines and not classifier.reads_tokens:
         raise InputError(f"--baselines: {model} reads no tokens to fit them on")
     other = None if compare is None else _load_model(compare, dataset, flag="compare")[2]
-    records = dataset.split(split)
-    if not records:
+    if not dataset.split(split):
         raise InputError(f"--split={split}: {dataset_name} has no such images")
-    evaluation = evaluate_protocols(classifier, records, skip_invalid)
+    evaluation = evaluate_protocols(classifier, dataset.split(split), skip_invalid)
+    difference = export_difference(version_dir, evaluation.records, evaluation.own_probabilities)
     report = {
         "version": version_dir,
         **split_metrics(classifier, dataset, split, evaluation),
-        "export_difference": export_difference(
-            version_dir, evaluation.records, evaluation.own_probabilities
-        ),
+        "export_difference": difference,
     }
     if baselines and isinstance(classifier, TokenClassifier):
         report["floors"] = baseline_rows(classifier, dataset, evaluation)
@@ -89,12 +90,6 @@ def evaluate_run(
 def report_path(output: str) -> str:
     """Path of the HTML report next to the JSON file."""
     return f"{output.removesuffix('.json')}.html"
-
-
-def _check_folders(**paths: str | None) -> None:
-    for flag, path in paths.items():
-        if path is not None and not os.path.isdir(os.path.dirname(path) or "."):
-            raise InputError(f"--{flag}={path}: its folder does not exist")
 
 
 def _load_model(

@@ -12,6 +12,7 @@ import tensorflow as tf
 from covid_lm.backbones.vocabulary import SPECIAL_TOKENS
 from covid_lm.backbones.weights.config import select_backbone
 from covid_lm.data import load_dataset
+from covid_lm.data.splits import describe_splits
 from covid_lm.data.unlabelled import held_out_digests, unlabelled_records
 from covid_lm.environment import commit, machine, machine_line
 from covid_lm.errors import InputError
@@ -126,6 +127,7 @@ def decode_images(
         InputError: no training images, or one that can't be decoded.
     """
     datasets = [load_dataset(name, directory) for name, directory in options.sources]
+    print("\n".join(map(describe_splits, datasets)))
     held_out = held_out_digests(datasets)
     images = {}
     for split in ("train", "val"):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
-from covid_lm.data.splits import limit_images
+from covid_lm.data.splits import describe_splits, limit_images
 from covid_lm.environment import commit, machine
 from covid_lm.evaluation.protocol_metrics import (
     Evaluation,
@@ -173,10 +173,9 @@ def _print_plan(
     config = classifier.config
     weights = config.weights or "random weights, not pretrained"
     print(f"{config.backbone_name}: {classifier.logits.count_params():,} parameters, {weights}")
-    held_out = f"{len(images['val'].records)} validation, " if "val" in images else ""
+    print(describe_splits(dataset))
     print(
-        f"{dataset.name}: {len(images['train'].records)} training images, {held_out}"
-        f"{len(dataset.split('test'))} test; "
+        f"trained on {len(images['train'].records)} images; "
         f"protocol {config.protocol} (trained {config.training_policy}, "
         f"tested {config.test_policy}), layout {config.layout}, "
         f"batch size {run['batch_size']} on {run['devices']}, "

@@ -5,19 +5,22 @@ Suite `all` measures what the README quotes, in at most 25 minutes on two cores.
 machine that does nothing else.
 """
 
+import json
+import os
 from typing import Any
 
 from absl import flags
 
+from covid_lm.backbones.configs import backbone_config
 from covid_lm.benchmark.cases import DTYPES, RIVALS, SUITES, TASKS, Options
-from covid_lm.command_line import run_tool
+from covid_lm.command_line import define_path, run_tool
 from covid_lm.errors import InputError
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("suite", "encoder", SUITES, "Measurements to make.")
-flags.DEFINE_string("json", None, "File for all figures of each round, written after each case.")
+define_path("json", "File for all figures, written after each case.", "output file")
 flags.DEFINE_bool("resume", False, "Keep the cases that an interrupted run wrote to --json.")
-flags.DEFINE_string("readme", None, "With suite all: Markdown file to write the tables to.")
+define_path("readme", "With suite all: Markdown file to write the tables to.")
 flags.DEFINE_integer(
     "rounds",
     None,
@@ -32,24 +35,22 @@ flags.DEFINE_list(
 flags.DEFINE_multi_enum("task", TASKS, TASKS, "Tasks of suite training: a class, masked tokens.")
 flags.DEFINE_multi_enum("rival", None, RIVALS, "Contender to compare with; default all.")
 flags.DEFINE_float("minutes", 10.0, "Duration of suite soak.", lower_bound=0)
-flags.DEFINE_string(
-    "data_dir", None, "COVID-CT, for suites that read images; default the embedded phantom."
-)
+define_path("data_dir", "COVID-CT, for suites that read images; default the embedded phantom.")
 flags.DEFINE_integer("threads", 2, "Threads of each contender.", lower_bound=1)
 CHOICES = ("backbones", "batch_sizes", "dtypes", "rounds")  # None: the suite's default
 
 
 def main(argv: list[str]) -> None:
+    chosen = options()
+    earlier = _earlier()
     from covid_lm.benchmark import suites
     from covid_lm.files import write_json
-
-    options = _options()
 
     def save(result: dict) -> None:
         if FLAGS.json:
             write_json(FLAGS.json, result)
 
-    result = suites.run(FLAGS.suite, options, save, _earlier())
+    result = suites.run(FLAGS.suite, chosen, save, earlier)
     save(result)
     # Imported only now: this process stays small while others are measured.
     from covid_lm.benchmark.speed_tables import report
@@ -64,9 +65,6 @@ def main(argv: list[str]) -> None:
 
 def _earlier() -> dict | None:
     """Read the result of an interrupted run."""
-    import json
-    import os
-
     if not FLAGS.resume:
         return None
     if not FLAGS.json:
@@ -80,9 +78,7 @@ def _earlier() -> dict | None:
             raise InputError(f"--json={FLAGS.json}: not a benchmark's result") from None
 
 
-def _options() -> Options:
-    from covid_lm.backbones.configs import backbone_config
-
+def options() -> Options:
     given: dict[str, Any] = {name: FLAGS[name].value for name in CHOICES}
     given = {name: value for name, value in given.items() if value is not None}
     if FLAGS.readme and FLAGS.suite != "all":
@@ -111,4 +107,4 @@ def _options() -> Options:
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_tool(main, options)

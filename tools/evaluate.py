@@ -2,30 +2,40 @@
 
 from absl import flags
 
-from covid_lm.command_line import run_tool
-from covid_lm.data import DATASETS
+from covid_lm.command_line import define_path, run_tool
+from covid_lm.data import DATASETS, check_dataset, require_data_dir
+from covid_lm.environment import import_tensorflow
 from covid_lm.errors import InputError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", None, "saved_models/NAME[/VERSION]; the newest version by default.")
+define_path("model", "saved_models/NAME[/VERSION]; default: the newest version.", "input folder")
 flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.")
-flags.DEFINE_string("data_dir", None, "Where the data set lies; phantoms need none.")
+define_path("data_dir", "Directory of the data set, unless embedded.")
 flags.DEFINE_enum("split", "test", ("train", "val", "test"), "Split to evaluate.")
-flags.DEFINE_string("output", None, "File for the metrics, as JSON; the report goes to .html.")
+define_path("output", "File for the metrics, as JSON; the report goes to .html.", "output file")
 flags.DEFINE_bool(
-    "baselines", False, "Fit a logistic regression and a random forest on the model's tokens, too."
+    "baselines", False, "Fit a logistic regression and a random forest on the tokens, too."
 )
-flags.DEFINE_string("compare", None, "Another model, by McNemar's test on the same images.")
-flags.DEFINE_string("record", None, "File to write the run's record to, for tools/results.py.")
-flags.DEFINE_bool("skip_invalid", False, "Leave undecodable images out, and count them.")
+define_path("compare", "Another model, by McNemar's test on the same images.", kind="input folder")
+define_path("record", "File for the run's record, for results.py.", "output file")
+flags.DEFINE_bool("skip_invalid", False, "Leave out images that can't be decoded; count them.")
+
+
+def options() -> None:
+    if FLAGS.model is None:
+        raise InputError("--model=saved_models/NAME is needed")
+    require_data_dir(FLAGS.dataset, FLAGS.data_dir)
 
 
 def main(argv: list[str]) -> None:
+    from covid_lm.serving.versions import resolve_model
+
+    resolve_model(FLAGS.model)
+    check_dataset(FLAGS.dataset, FLAGS.data_dir)
+    import_tensorflow()
     from covid_lm.evaluate import evaluate_run, report_path
     from covid_lm.evaluation.summary import summary
 
-    if FLAGS.model is None:
-        raise InputError("--model=saved_models/NAME is needed")
     report = evaluate_run(
         FLAGS.model,
         FLAGS.dataset,
@@ -48,4 +58,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_tool(main, options)

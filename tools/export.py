@@ -5,28 +5,33 @@ With --encoder=DIR, writes the run's encoder weights instead, for train.py --wei
 
 from absl import flags
 
-from covid_lm.command_line import run_tool
+from covid_lm.command_line import define_path, run_tool
+from covid_lm.environment import import_tensorflow
 from covid_lm.errors import InputError
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("run", None, "Finished run, saved_models/NAME.")
+define_path("run", "Finished run, saved_models/NAME.", "input folder")
 flags.DEFINE_enum(
     "dtype",
     "float32",
     ("float32", "bfloat16"),
     "Type of the export's weights and arithmetic; its outputs are always float32.",
 )
-flags.DEFINE_string(
+define_path(
     "encoder",
-    None,
     "Directory for the encoder's weights in Hugging Face's format, for --weights of train.py; no "
     "version is exported then.",
+    "output folder",
 )
 
 
-def main(argv: list[str]) -> None:
+def options() -> None:
     if FLAGS.run is None:
         raise InputError("give --run=saved_models/NAME, a finished run")
+
+
+def main(argv: list[str]) -> None:
+    import_tensorflow()
     if FLAGS.encoder is not None:
         from covid_lm.export import write_encoder
 
@@ -43,4 +48,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_tool(main, options)

@@ -15,12 +15,16 @@ import os
 
 from absl import flags
 
-from covid_lm.command_line import run_tool
+from covid_lm.command_line import define_path, run_tool
+from covid_lm.environment import import_tensorflow
 from covid_lm.errors import InputError
 
+TAKES_WORDS = True
 FLAGS = flags.FLAGS
-flags.DEFINE_string(
-    "model", None, "Exported model, saved_models/NAME[/VERSION]; default: its newest version."
+define_path(
+    "model",
+    "Exported model, saved_models/NAME[/VERSION]; default: its newest version.",
+    "input folder",
 )
 flags.DEFINE_string(
     "server", None, "TF Serving server: HOST:PORT for gRPC, http://HOST:PORT for REST."
@@ -31,29 +35,33 @@ flags.DEFINE_float(
 )
 flags.DEFINE_enum("format", "table", ("table", "csv", "json"), "Output format.")
 flags.DEFINE_integer("batch_size", 32, "Largest number of images per call.", lower_bound=1)
-flags.DEFINE_string(
-    "runner",
-    None,
-    "Apache Beam runner: DirectRunner, DataflowRunner, FlinkRunner, SparkRunner or another one.",
-)
-flags.DEFINE_string("output", None, "With --runner: PREFIX of the shards, local or gs://.")
+flags.DEFINE_string("runner", None, "Apache Beam runner: DirectRunner, DataflowRunner, ...")
+define_path("output", "With --runner: PREFIX of the shards, local or gs://.", "output folder")
 flags.DEFINE_integer("num_shards", 4, "With --runner: number of shards.", 1, 99999)
 flags.DEFINE_string(
     "beam_options", "", "With --runner: further options of Beam, such as '--project=P --region=R'."
 )
 
 
+def options() -> None:
+    if FLAGS.runner is not None:
+        if FLAGS.model is None or FLAGS.output is None or FLAGS.server is not None:
+            raise InputError("--runner needs --model and --output=PREFIX, and no --server")
+    elif FLAGS.output is not None or FLAGS.beam_options:
+        raise InputError("--output and --beam_options need --runner")
+    elif (FLAGS.model is None) == (FLAGS.server is None):
+        raise InputError("give either --model=saved_models/NAME or --server=HOST:PORT")
+
+
 def main(argv: list[str]) -> int:
     if FLAGS.runner is not None:
         return _predict_in_a_pipeline(argv[1:])
-    if FLAGS.output is not None or FLAGS.beam_options:
-        raise InputError("--output and --beam_options need --runner")
+    if FLAGS.server is None:
+        import_tensorflow()
     from covid_lm.serving.client import predict_on_server
     from covid_lm.serving.predict import image_files, predict_files, write_predictions
     from covid_lm.serving.versions import resolve_model
 
-    if (FLAGS.model is None) == (FLAGS.server is None):
-        raise InputError("give either --model=saved_models/NAME or --server=HOST:PORT")
     files = image_files(argv[1:])
     if FLAGS.server is None:
         _, version_dir = resolve_model(FLAGS.model)
@@ -67,8 +75,6 @@ def main(argv: list[str]) -> int:
 
 
 def _predict_in_a_pipeline(patterns: list[str]) -> int:
-    if FLAGS.model is None or FLAGS.output is None or FLAGS.server is not None:
-        raise InputError("--runner needs --model and --output=PREFIX, and no --server")
     try:
         import apache_beam  # noqa: F401
     except ImportError as error:
@@ -79,6 +85,7 @@ def _predict_in_a_pipeline(patterns: list[str]) -> int:
     # An error of a worker in this process is raised here, too: its traceback is not logged as well.
     for name in ("common", "worker"):
         logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)
+    import_tensorflow()
     from covid_lm.serving.batch_inference import run_batch_inference
     from covid_lm.serving.versions import resolve_model
 
@@ -97,4 +104,4 @@ def _predict_in_a_pipeline(patterns: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_tool(main, options, TAKES_WORDS)

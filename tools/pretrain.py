@@ -2,29 +2,39 @@
 
 The result, saved_models/NAME/weights, is a directory for train.py's --weights, and one that
 Hugging Face transformers loads. Give --dataset several times to use several data sets, and
---data_dir once for each of them but phantoms, in the same order. The same command with the same
---name goes on after the last whole epoch.
+--data_dir once for each of them that isn't embedded, in the same order. The same command with the
+same --name resumes an interrupted run.
 """
 
-from covid_lm.command_line import run_tool
+from absl import flags
+
+from covid_lm.command_line import run_tool, tool_command
+from covid_lm.data import check_dataset
+from covid_lm.environment import import_tensorflow
 from covid_lm.training.options import PretrainingOptions
 
+FLAGS = flags.FLAGS
 PretrainingOptions.define_flags()
 
 
+def options() -> PretrainingOptions:
+    return PretrainingOptions.from_flags(FLAGS)
+
+
 def main(argv: list[str]) -> None:
-    options = PretrainingOptions.from_flags()
+    chosen = options()
+    for name, directory in chosen.sources:
+        check_dataset(name, directory)
+    import_tensorflow()
     from covid_lm.pretrain import pretrain
 
-    result = pretrain(options)
-    dataset, data_dir = options.sources[0]
-    place = f" --data_dir={data_dir}" if data_dir else ""
-    print(
-        f"\nwritten: {result.weights_dir}; {result.seconds:.0f} s in all\n"
-        f"next:\n  python tools/train.py --dataset={dataset}{place} --backbone={options.backbone} "
-        f"--weights={result.weights_dir} --layout={options.layout} --protocol={options.protocol}"
-    )
+    result = pretrain(chosen)
+    print(f"\nwritten: {result.weights_dir}; {result.seconds:.0f} s in all")
+    dataset, data_dir = chosen.sources[0]
+    words = [f"--dataset={dataset}", *([f"--data_dir={data_dir}"] if data_dir else [])]
+    words += [f"--{name}={getattr(chosen, name)}" for name in ("backbone", "layout", "protocol")]
+    print(f"next:\n  {tool_command('train', *words, f'--weights={result.weights_dir}')}")
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_tool(main, options)

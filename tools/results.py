@@ -8,21 +8,22 @@ import os
 
 from absl import flags
 
-from covid_lm.command_line import run_tool
+from covid_lm.command_line import define_path, run_tool
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("records", "saved_models/records", "Folder of the records.")
+define_path("records", "Folder of the records.", "input folder", default="saved_models/records")
 flags.DEFINE_string(
     "reference", None, "Name of a record to compare all others of its data set with, by McNemar."
 )
-flags.DEFINE_string(
-    "readme", None, "File whose marked tables are replaced; they are printed unless given."
+define_path("readme", "File whose marked tables are replaced; default: they are printed.")
+define_path("figure", "File for figure 2, such as figure_2.png.", "output file")
+define_path(
+    "pretraining",
+    "Finished pre-training run, saved_models/NAME, to make a record of first; repeatable.",
+    "input folder",
+    repeatable=True,
 )
-flags.DEFINE_string("figure", None, "File to draw figure 2 to, such as figure_2.png.")
-flags.DEFINE_multi_string(
-    "pretraining", [], "Finished pre-training runs, saved_models/NAME, to make records of first."
-)
-flags.DEFINE_string("curves", None, "File to draw the losses of pre-training to.")
+define_path("curves", "File for a figure of the losses of pre-training.", "output file")
 
 
 def main(argv: list[str]) -> None:

@@ -8,41 +8,46 @@ import os
 
 from absl import flags
 
-from covid_lm.command_line import run_tool
+from covid_lm.command_line import run_tool, tool_command
+from covid_lm.data import check_dataset
+from covid_lm.environment import import_tensorflow
 from covid_lm.training.options import TrainingOptions
 
-# What trains; `run_tool` gives all else to TensorFlow.
-BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
-
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")  # `run_tool` replaces it
 FLAGS = flags.FLAGS
 TrainingOptions.define_flags()
 
 
+def options() -> TrainingOptions:
+    return TrainingOptions.from_flags(FLAGS, backend=BACKEND)
+
+
 def main(argv: list[str]) -> None:
-    options = TrainingOptions.from_flags(backend=BACKEND)
+    chosen = options()
+    check_dataset(chosen.dataset, chosen.data_dir)
+    import_tensorflow()
     from covid_lm.evaluation.summary import summary
     from covid_lm.train import train, train_worker
 
-    if options.process_id:
-        train_worker(options)
-        print(f"process {options.process_id} is done; process 0 evaluates and exports")
+    if chosen.process_id:
+        train_worker(chosen)
+        print(f"process {chosen.process_id} is done; process 0 evaluates and exports")
         return
-    result = train(options)
+    result = train(chosen)
     print(f"\ntest split\n{summary(result.metrics)}\n")
-    if FLAGS.early_stopping == "test":
+    if chosen.early_stopping == "test":
         print("early stopping looked at the test split: these figures are not held-out ones")
     print(
         f"exported {result.version_dir}: reloaded, it gives the live model's probabilities "
         f"(max difference {result.export_difference:.1e}); {result.seconds:.0f} s in all"
     )
-    data_dir = f" --data_dir={FLAGS.data_dir}" if FLAGS.data_dir else ""
-    print(
-        "next:\n"
-        f"  python tools/evaluate.py --model={result.model_dir} "
-        f"--dataset={FLAGS.dataset}{data_dir}\n"
-        f"  python tools/predict.py --model={result.model_dir} {result.model_dir}/run/samples"
-    )
+    model, data = f"--model={result.model_dir}", [f"--dataset={chosen.dataset}"]
+    if chosen.data_dir is not None:
+        data.append(f"--data_dir={chosen.data_dir}")
+    samples = os.path.join(result.model_dir, "run", "samples")
+    print(f"next:\n  {tool_command('evaluate', model, *data)}")
+    print(f"  {tool_command('predict', model, samples)}")
 
 
 if __name__ == "__main__":
-    run_tool(main)
+    run_tool(main, options)

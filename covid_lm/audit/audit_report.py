@@ -10,6 +10,7 @@ from covid_lm.audit.checks import CHECKS
 from covid_lm.audit.data_audit import AuditReport, ProbeRow
 from covid_lm.audit.findings import LEAKAGE_CLASSES, SEVERITIES, Finding, short_path
 from covid_lm.audit.probes import FOLDS
+from covid_lm.data.splits import split_lines
 from covid_lm.evaluation.summary import interval_text, text_table
 
 MAX_LISTED = 20
@@ -48,19 +49,6 @@ def dependence_line(report: AuditReport) -> str:
             f"independent images (median of {len(effects)} probes, maximum {max(effects):.1f})"
         )
     return line
-
-
-def split_lines(report: AuditReport) -> list[str]:
-    """Files, patients and classes of each split."""
-    lines = []
-    for summary in report.splits:
-        patients = f" of {summary.patients} patients" if summary.patients else ""
-        classes = ", ".join(
-            f"{count} {name}"
-            for count, name in zip(summary.class_counts, report.classes, strict=True)
-        )
-        lines.append(f"{summary.split}: {summary.files} images{patients} ({classes})")
-    return lines
 
 
 def probe_table(report: AuditReport) -> pd.DataFrame:
@@ -127,7 +115,8 @@ def _finding_lines(finding: Finding) -> list[str]:
 def text_summary(report: AuditReport) -> str:
     """The audit as text for a terminal."""
     lines = [f"audit of {report.dataset}: {len(report.observations)} images"]
-    lines += [f"  {line}" for line in (*split_lines(report), dependence_line(report)) if line]
+    facts = (*split_lines(report.splits, report.classes), dependence_line(report))
+    lines += [f"  {line}" for line in facts if line]
     if report.unreadable:
         more = ", the first of them" if len(report.unreadable) > MAX_LISTED else ""
         lines.append(f"  {len(report.unreadable)} unreadable{more}:")

@@ -8,6 +8,7 @@ from covid_lm.audit.findings import LEAKAGE_CLASSES
 from covid_lm.audit.probes import FOLDS
 from covid_lm.data.preview import thumbnail
 from covid_lm.data.records import ImageRecord
+from covid_lm.data.splits import split_lines
 from covid_lm.html_page import data_uri, render
 
 THUMBNAIL_SIDE = 160
@@ -20,7 +21,11 @@ def html_report(report: AuditReport) -> str:
     return render(
         "audit.html",
         title=f"Audit of {report.dataset}",
-        lines=[*text.split_lines(report), text.dependence_line(report), report.not_probed],
+        lines=[
+            *split_lines(report.splits, report.classes),
+            text.dependence_line(report),
+            report.not_probed,
+        ],
         count_line=line[:1].upper() + line[1:],
         findings=[
             (finding, [_pair(report, pair) for pair in finding.pairs])

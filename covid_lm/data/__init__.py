@@ -23,8 +23,8 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
         from covid_lm.data.phantom.dataset import phantom
 
         return dataclasses.replace(phantom(EMBEDDED[name]), name=name)
-    if data_dir is None:
-        raise InputError(f"--dataset={name}: needs --data_dir")
+    require_data_dir(name, data_dir)
+    assert data_dir is not None
     if name == "covid_ct":
         from covid_lm.data.covid_ct import covid_ct
 
@@ -40,3 +40,24 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
 
         return folder(data_dir)
     raise InputError(f"--dataset={name}: choose one of {', '.join(DATASETS)}")
+
+
+def require_data_dir(name: str, data_dir: str | None) -> None:
+    """Raises InputError if a data set that isn't embedded has no `data_dir`."""
+    if name not in EMBEDDED and data_dir is None:
+        raise InputError(f"--dataset={name}: needs --data_dir")
+
+
+def check_dataset(name: str, data_dir: str | None) -> None:
+    """Checks a data set as far as that takes a moment: its directory, lists and file names.
+
+    Raises:
+        InputError: no `data_dir`, or a layout that `load_dataset` can't read.
+    """
+    require_data_dir(name, data_dir)
+    if name.startswith("cifar") and data_dir is not None:
+        from covid_lm.data.cifar_files import find_source
+
+        find_source(name.removesuffix("_coarse"), data_dir)
+    elif name not in EMBEDDED:
+        load_dataset(name, data_dir)

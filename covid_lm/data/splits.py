@@ -6,10 +6,11 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
 from covid_lm.errors import InputError
+
+MAX_CLASSES = 12  # listed by `split_lines`
 
 
 def draw_split(
@@ -95,6 +96,8 @@ def stratified_folds(
     Returns:
         The held-out images of each fold, int [images of the fold].
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import for a tool's checks
+
     folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
     return [held_out for _, held_out in folds.split(labels, labels, groups)]
 
@@ -150,3 +153,22 @@ def split_summaries(records: Sequence[ImageRecord], num_classes: int) -> list[Sp
             )
         )
     return summaries
+
+
+def split_lines(summaries: Sequence[SplitSummary], classes: Sequence[str]) -> list[str]:
+    """A line for each split: its images, their patients, and the images of up to 12 classes."""
+    lines = []
+    for summary in summaries:
+        patients = f" of {summary.patients} patients" if summary.patients else ""
+        counts = [f"{n} {name}" for n, name in zip(summary.class_counts, classes, strict=True)]
+        if len(counts) > MAX_CLASSES:
+            rest = sum(summary.class_counts[MAX_CLASSES:])
+            counts[MAX_CLASSES:] = [f"{rest} of {len(counts) - MAX_CLASSES} more classes"]
+        lines.append(f"{summary.split}: {summary.files} images{patients} ({', '.join(counts)})")
+    return lines
+
+
+def describe_splits(dataset: ImageDataset) -> str:
+    """The data set's name, and the `split_lines` of its splits below it, for a tool's plan."""
+    summaries = split_summaries(dataset.records, len(dataset.classes))
+    return "\n  ".join([f"{dataset.name}:", *split_lines(summaries, dataset.classes)])

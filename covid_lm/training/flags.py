@@ -29,8 +29,9 @@ class Bound(NamedTuple):
 
 AT_LEAST_0 = Bound("at least 0", lambda value: 0 <= value < math.inf)
 AT_LEAST_1 = Bound("at least 1", lambda value: value >= 1)
+BELOW_1 = Bound("at least 0 and below 1", lambda value: 0 <= value < 1)
 ABOVE_0 = Bound("above 0", lambda value: 0 < value < math.inf)
-PATH = PathParser()
+INPUT, OUTPUT_FOLDER = PathParser("input"), PathParser("output folder")
 
 
 def option(
@@ -47,7 +48,7 @@ def option(
 
     Args:
         help_text: of its flag.
-        valid: its choices, the `Bound` of its numbers, or `PATH`; None for any value.
+        valid: its choices, the `Bound` of its numbers, or a `PathParser`; None for any value.
         flag: name of its flag if that isn't the field's own; None for an option without a flag.
         must_match: True if a resumed run must repeat it, since the result depends on it.
         in_folds: True if cross-validation has it, too.

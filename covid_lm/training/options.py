@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from covid_lm.backbones.configs import BACKBONES, CONVOLUTIONAL_NETWORKS, backbone_config
-from covid_lm.data import DATASETS, EMBEDDED
+from covid_lm.data import DATASETS, EMBEDDED, require_data_dir
 from covid_lm.errors import InputError
 from covid_lm.protocols import AUGMENTATIONS, LAYOUT_HELP, LAYOUTS, PROTOCOLS, SCHEDULES
 from covid_lm.training.flags import (
     ABOVE_0,
     AT_LEAST_0,
     AT_LEAST_1,
-    PATH,
+    BELOW_1,
+    INPUT,
+    OUTPUT_FOLDER,
     Bound,
     FlagOptions,
     changed,
@@ -31,8 +33,7 @@ PLACE: dict[str, Any] = {"must_match": False, "in_folds": False}  # where a run 
 # command, the time that takes and the result to expect.
 RECIPES: dict[str, dict[str, Any]] = {
     # The paper's settings where it gives any, and a tiny model on the embedded phantoms.
-    # Command: python tools/train.py
-    # Time: about a minute on two cores. Result: a model that works, no published figure.
+    # python tools/train.py: about a minute on two cores, to see that everything works.
     "paper": {},
 }
 _NETWORKS = ", ".join(CONVOLUTIONAL_NETWORKS)
@@ -65,7 +66,7 @@ class RunOptions(FlagOptions):
         None, "Most training and most validation images of a data set; default: all.", AT_LEAST_1
     )
     backbone: str = option("tiny", _BACKBONE)
-    weights: str | None = option(None, _WEIGHTS, PATH, shown="WEIGHTS_DIR")
+    weights: str | None = option(None, _WEIGHTS, INPUT, shown="WEIGHTS_DIR")
     protocol: str = option("paper", _PROTOCOL, tuple(PROTOCOLS))
     layout: str = option("paper", LAYOUT_HELP, tuple(LAYOUTS))
     epochs: int = option(8, "Most epochs to train.", AT_LEAST_1)
@@ -86,7 +87,7 @@ class RunOptions(FlagOptions):
         None, "Name of the run; default: made from other options.", shown=None, **PLACE
     )
     output_dir: str = option(
-        "saved_models", "Directory in which NAME/ is written.", PATH, shown=None, **PLACE
+        "saved_models", "Directory in which NAME/ is written.", OUTPUT_FOLDER, shown=None, **PLACE
     )
     tpu: str | None = option(None, _TPU, **PLACE)
     tpu_zone: str | None = option(None, "Zone of a named TPU; default: this machine's.", **PLACE)
@@ -149,7 +150,7 @@ class TrainingOptions(RunOptions):
     )
     dataset: str = option("phantom", "Data set.", DATASETS)
     data_dir: str | None = option(
-        None, "Directory of the data set, unless embedded.", PATH, must_match=False, shown="DIR"
+        None, "Directory of the data set, unless embedded.", INPUT, must_match=False, shown="DIR"
     )
     image_size: int | None = option(
         None,
@@ -159,9 +160,7 @@ class TrainingOptions(RunOptions):
     schedule: str = option("constant", _SCHEDULE, SCHEDULES)
     weight_decay: float = option(1e-8, "Weight decay of AdamW.", AT_LEAST_0)
     label_smoothing: float = option(
-        0.0,
-        "Share of a target's probability that is spread over all classes.",
-        Bound("at least 0 and below 1", lambda value: 0 <= value < 1),
+        0.0, "Share of a target's probability that is spread over all classes.", BELOW_1
     )
     augment: str = option(
         "none",
@@ -186,6 +185,7 @@ class TrainingOptions(RunOptions):
 
     def __post_init__(self):
         super().__post_init__()
+        require_data_dir(self.dataset, self.data_dir)
         for message in self._problems():
             raise InputError(message)
 
@@ -261,8 +261,8 @@ class PretrainingOptions(RunOptions):
     )
     data_dirs: tuple[str, ...] = option(
         (),
-        "Directory of a data set, once for each --dataset that isn't embedded, in the same order.",
-        PATH,
+        "Directory of each --dataset that isn't embedded, in the same order; repeatable.",
+        INPUT,
         flag="data_dir",
         must_match=False,
         shown="DIR",

@@ -43,7 +43,7 @@ def test_the_tool_needs_a_model_or_a_server(arguments):
 def test_a_pipeline_without_beam():
     run = run_tool(
         "--runner=DirectRunner",
-        "--model=x",
+        "--model=tools",
         "--output=y",
         "*.png",
         before="sys.modules['apache_beam'] = None",
