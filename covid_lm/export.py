@@ -53,13 +53,9 @@ def write_encoder(model_dir: str, directory: str) -> None:
     """
     classifier = load_classifier(os.path.join(model_dir, "run"))
     if not isinstance(classifier, TokenClassifier):
-        raise InputError(
-            f"--run={model_dir}: a network without a BERT encoder; give a run of a BERT"
-        )
+        raise InputError(f"--run={model_dir}: its network has no encoder; give a run of a BERT")
     if os.path.exists(directory) and not os.path.exists(os.path.join(directory, "vocab.txt")):
-        raise InputError(
-            f"--encoder={directory}: exists and holds no weights; give another directory"
-        )
+        raise InputError(f"--encoder={directory}: holds other files; give another directory")
     try:
         save_checkpoint(
             directory,

@@ -44,9 +44,9 @@ def test_runs_without_an_encoder_and_directories_of_other_files(model_dir, tmp_p
     with pytest.raises(InputError, match=r"absent/run: no finished run"):
         write_encoder("absent", str(tmp_path / "weights"))
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"^--encoder=.*: exists and holds no weights; give an"):
+    with pytest.raises(InputError, match=r"^--encoder=.*: holds other files; give another dir"):
         write_encoder(model_dir, str(tmp_path))
     assert (tmp_path / "notes.txt").read_text() == "mine"
     monkeypatch.setattr(export, "load_classifier", lambda _: PixelClassifier)
-    with pytest.raises(InputError, match=r"^--run=.*: a network without a BERT encoder; give"):
+    with pytest.raises(InputError, match=r"^--run=.*: its network has no encoder; give a run"):
         write_encoder(model_dir, str(tmp_path / "weights"))

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
         from covid_lm.export import write_encoder
 
         write_encoder(FLAGS.run.rstrip("/"), FLAGS.encoder)
-        print(f"wrote the encoder to {FLAGS.encoder}")
+        print(f"written: {FLAGS.encoder}")
         return
     from covid_lm.export import export_run
 

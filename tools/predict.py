@@ -22,17 +22,13 @@ from covid_lm.errors import InputError
 TAKES_WORDS = True
 FLAGS = flags.FLAGS
 define_path(
-    "model",
-    "Exported model, saved_models/NAME[/VERSION]; default: its newest version.",
-    "input folder",
+    "model", "Export, saved_models/NAME[/VERSION]; the newest version by default.", "input folder"
 )
 flags.DEFINE_string(
     "server", None, "TF Serving server: HOST:PORT for gRPC, http://HOST:PORT for REST."
 )
 flags.DEFINE_string("model_name", "covid_lm", "Name of the model on the server.")
-flags.DEFINE_float(
-    "timeout", 30, "Seconds for a request to the server, retries included.", lower_bound=0.001
-)
+flags.DEFINE_float("timeout", 30, "Seconds for a request, retries included.", lower_bound=0.001)
 flags.DEFINE_enum("format", "table", ("table", "csv", "json"), "Output format.")
 flags.DEFINE_integer("batch_size", 32, "Largest number of images per call.", lower_bound=1)
 flags.DEFINE_string("runner", None, "Apache Beam runner: DirectRunner, DataflowRunner, ...")
