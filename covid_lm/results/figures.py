@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from covid_lm.files import atomic_write
-from covid_lm.results.tables import pretraining_title
+from covid_lm.results.tables import pretraining_title, run_title
 
 # Published test accuracies of the paper, drawn as lines in figure 2.
 PAPER_ACCURACIES = {"covid_ct": 0.9951, "cifar10": 0.9960, "cifar100": 0.9910}
@@ -42,18 +42,9 @@ def _draw(panel: Axes, record: dict) -> None:
     if not epochs:
         return
     watched = "test" if record["early_stopping"] == "test" else "validation"
-    size = f" {record['image_size']}" if record.get("image_size") else ""
-    layout = f" {record['layout']}" if record.get("layout", "paper") != "paper" else ""
-    label = (
-        f"{record['backbone']}{size}{layout}, {record['weights']} weights, {record['protocol']}, "
-        f"seed {record['seed']} ({watched})"
-    )
-    panel.plot(
-        [line["epoch"] for line in epochs],
-        [line["val_accuracy"] for line in epochs],
-        marker=".",
-        label=label,
-    )
+    label = f"{run_title(record)} ({watched})"
+    accuracies = [line["val_accuracy"] for line in epochs]
+    panel.plot([line["epoch"] for line in epochs], accuracies, marker=".", label=label)
 
 
 def pretraining_figure(records: Sequence[dict], path: str) -> None:
