@@ -6,6 +6,7 @@ One process loads the modules that all tools share and then forks for every comm
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -269,3 +270,15 @@ def test_a_tool_shows_no_messages_of_tensorflow(tmp_path):
         [sys.executable, path], capture_output=True, text=True, check=False, env=environment
     )
     assert (process.returncode, process.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_tools_readme_names_every_flag_and_no_other(tool):
+    text = (REPOSITORY / "tools" / "README.md").read_text(encoding="utf-8")
+    sections = dict(section.split("\n", 1) for section in text.split("\n## ")[1:])
+    named = set(re.findall(r"--(\w+)", sections[f"{tool}.py"]))
+    _, values = command_line._load_tool(str(REPOSITORY / "tools" / f"{tool}.py"))
+    flags_of_train = set(re.findall(r"`--(\w+)`", sections["train.py"]))
+    known = named | (flags_of_train if tool == "cross_validate" else set())
+    assert named - {"weights"} <= set(values)
+    assert set(values) <= known | {"verbose"}

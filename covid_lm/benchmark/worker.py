@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from covid_lm.benchmark import contenders, masked_lm_contenders, raw_image_contenders
 from covid_lm.benchmark.cases import Case
 from covid_lm.benchmark.contenders import Step
-from covid_lm.environment import child_environment
+from covid_lm.environment import child_environment, without_startup_lines
 from covid_lm.errors import RunError
 
 MODULE = "covid_lm.benchmark.worker"
@@ -92,7 +92,8 @@ def run_child(title: str, module: str, *arguments: str, threads: int = 0) -> str
         text=True,
     )
     if process.returncode:
-        lines = process.stderr.strip().splitlines() or [f"exit status {process.returncode}"]
+        lines = without_startup_lines(process.stderr).strip().splitlines()
+        lines = lines or [f"exit status {process.returncode}"]
         raise RunError(f"{title} failed: {lines[-1]}")
     return (process.stdout.splitlines() or [""])[-1]
 

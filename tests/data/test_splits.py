@@ -3,7 +3,7 @@ import collections
 import pytest
 
 from covid_lm.data.records import ImageDataset, ImageRecord
-from covid_lm.data.splits import limit_images
+from covid_lm.data.splits import describe_splits, limit_images
 
 
 def dataset(counts: dict[tuple[str, int], int], reverse: bool = False) -> ImageDataset:
@@ -44,3 +44,13 @@ def test_the_draw_does_not_depend_on_the_records_order_and_grows_with_the_number
     assert paths(8) < paths(20)
     order = [record.path for record in limit_images(dataset(COUNTS), 8).records]
     assert order == [r.path for r in dataset(COUNTS).records if r.path in set(order)]
+
+
+def test_the_plan_lists_the_classes_of_each_split():
+    assert describe_splits(dataset(COUNTS)) == (
+        "some:\n  train: 40 images (30 a, 10 b)\n  val: 8 images (4 a, 4 b)\n"
+        "  test: 50 images (50 a, 0 b)"
+    )
+    counts = {("train", label): 2 for label in range(15)}
+    many = ImageDataset("many", tuple("abcdefghijklmno"), dataset(counts).records)
+    assert describe_splits(many).endswith("2 k, 2 l, 6 of 3 more classes)")

@@ -16,7 +16,7 @@ import tempfile
 
 import numpy as np
 
-from covid_lm.environment import child_environment
+from covid_lm.environment import child_environment, without_startup_lines
 from covid_lm.errors import InputError, RunError
 from covid_lm.files import is_remote, write_json
 from covid_lm.models.classifier import Classifier
@@ -123,7 +123,7 @@ def _run_child(directory: str) -> None:
             if child.stdin is not None:
                 child.stdin.close()
         errors.seek(0)
-        said = errors.read()
+        said = without_startup_lines(errors.read())
     if not status:
         return
     message = re.search(r"^\S+\.py: (.+)\s*\Z", said, re.MULTILINE)
