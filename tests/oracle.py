@@ -1,6 +1,6 @@
-"""An independent tokenizer, written from the paper and not from the layers.
+"""An independent tokenizer, written from the paper instead of from the layers.
 
-The resized pixels have an oracle of their own, Pillow's: `encoded_images.resized`.
+For resized pixels, Pillow is the oracle: `encoded_images.resized`.
 """
 
 import numpy as np
@@ -14,16 +14,17 @@ def oracle_sequence(
     head: int = 256,
     tail: int = 256,
 ) -> dict[str, list[int]]:
-    """Token ids, segment ids and padding mask of one image, as lists of 512.
+    """Token ids, segment ids and padding mask of one image, as lists of head + tail numbers.
 
     Args:
         pixels: uint8 [height, width, channels], already resized.
     """
     length = head + tail
-    unknown = vocabulary.index("[UNK]")
+    ids = {word: number for number, word in enumerate(vocabulary)}
+    unknown = ids["[UNK]"]
 
     def word_id(word: str) -> int:
-        return vocabulary.index(word) if word in vocabulary else unknown
+        return ids.get(word, unknown)
 
     characters = {
         "visible": [word_id(chr(b).lower()) if b < 128 else unknown for b in name],

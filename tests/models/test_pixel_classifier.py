@@ -1,4 +1,4 @@
-"""Convolutional networks on the same line: trained, evaluated, exported, loaded, refused."""
+"""Convolutional classifiers: trained, evaluated, exported, loaded, and refused."""
 
 import os
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from covid_lm.backbones import convolutional
 from covid_lm.data.folder import folder
 from covid_lm.errors import InputError
 from covid_lm.models.pixel_classifier import (
@@ -22,10 +23,28 @@ from covid_lm.training.options import TrainingOptions
 from tests.conftest import encode, random_picture
 
 CLASSES = ("bright", "dark")
+RESNET50 = convolutional._NETWORKS["resnet50"]
 
 
-@pytest.fixture(scope="module")
-def finished(image_folder, tmp_path_factory):
+def small_network(include_top, weights, input_shape, pooling) -> keras.Model:
+    """A network with two layers, with the arguments of `keras.applications`."""
+    assert (include_top, weights, pooling) == (False, None, "avg")
+    inputs = keras.Input(input_shape)
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(16, 8, strides=8)(inputs))
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.ops.relu(x)))
+
+
+@pytest.fixture(scope="module", params=["small", pytest.param("real", marks=pytest.mark.slow)])
+def finished(request, image_folder, tmp_path_factory):
+    """A run of ResNet50, or of a small network in its place."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "small":
+            small = small_network, RESNET50[1]
+            patch.setitem(convolutional._NETWORKS, "resnet50", small)
+        yield _train(image_folder, tmp_path_factory)
+
+
+def _train(image_folder, tmp_path_factory):
     return train(
         TrainingOptions(
             dataset="folder",
@@ -64,7 +83,9 @@ def test_the_export_answers_as_the_live_model_image_by_image(finished, image_fol
         alone["probabilities"][0], together["probabilities"][0], atol=1e-6, rtol=0
     )
     embedding = model.signatures["embed"](image_bytes=tf.constant(encoded[:2]))["embedding"]
-    assert embedding.shape == (2, 2048)
+    np.testing.assert_allclose(
+        embedding, classifier.embedding({"pixels": images.pixels[:2]}), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_the_preprocessor_is_the_token_classifiers_input_layer():
@@ -80,7 +101,8 @@ def test_the_preprocessor_is_the_token_classifiers_input_layer():
     assert again.get_config() == preprocessor.get_config()
 
 
-def test_weights_of_a_file(tmp_path):
+def test_weights_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.setitem(convolutional._NETWORKS, "resnet50", RESNET50)
     keras.utils.set_random_seed(0)
     source = keras.applications.ResNet50(include_top=False, weights=None)
     path = str(tmp_path / "resnet50_notop.weights.h5")
@@ -97,7 +119,8 @@ def test_weights_of_a_file(tmp_path):
     np.testing.assert_allclose(classifier.embedding({"pixels": pixels}), expected, rtol=1e-4)
 
 
-def test_unusable_weights(tmp_path):
+def test_unusable_weights(tmp_path, monkeypatch):
+    monkeypatch.setitem(convolutional._NETWORKS, "resnet50", RESNET50)
     absent = str(tmp_path / "none.h5")
     wrong = tmp_path / "wrong.h5"
     wrong.write_bytes(b"not HDF5")
