@@ -7,7 +7,8 @@ from covid_lm.evaluation.statistics import PATIENT_BOOTSTRAP, PATIENT_WILSON
 
 def markdown_table(table: pd.DataFrame) -> str:
     """Format a table of text or numbers as Markdown, without its index."""
-    rows = [table.columns.tolist(), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    cells = table.astype(object).to_numpy().tolist()  # of mixed numbers, integers stay integers
+    rows = [table.columns.tolist(), ["---"] * len(table.columns), *cells]
     lines = (" | ".join(str(cell).replace("|", r"\|") for cell in row) for row in rows)
     return "\n".join(f"| {line} |" for line in lines)
 

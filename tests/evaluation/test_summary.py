@@ -14,6 +14,8 @@ def test_a_table_in_markdown():
         r"| a\|b | 1 | 0.5 |",
         "| long name | 20 | - |",
     ]
+    numbers = pd.DataFrame({"n": [1], "share": [0.5]})
+    assert markdown_table(numbers).splitlines()[2] == "| 1 | 0.5 |"
     assert markdown_table(TABLE.iloc[:0]).splitlines() == [
         "| name | n | share |",
         "| --- | --- | --- |",
