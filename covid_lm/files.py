@@ -1,10 +1,10 @@
-"""Files here and in a store such as gs:// alike.
+"""Access to files on disk and in a store such as gs://.
 
-Paths with a scheme (`gs://bucket/...`) go through `tf.io.gfile`, all others straight to the
-operating system, without importing TensorFlow. Every failure is an `OSError`.
+Paths with a scheme (`gs://bucket/...`) are opened by `tf.io.gfile`, all others by the operating
+system, without importing TensorFlow. Every failure is an `OSError`.
 
-A store has no directories to rename and no locks: there, a file appears whole when its upload is
-done, and of a directory that is moved the file that readers look for comes last.
+A store can't rename directories and has no locks. There, a file appears when its upload is
+complete, and of a copied directory the file that readers look for is uploaded last.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 
 def is_remote(path: str) -> bool:
-    """Whether the path has a scheme."""
+    """True if the path has a scheme."""
     return "://" in path
 
 
@@ -32,7 +32,7 @@ def read_bytes(path: str) -> bytes:
 
 @contextlib.contextmanager
 def local_copy(path: str) -> Iterator[str]:
-    """A local path to read from, for readers that know no others."""
+    """A local path to the file's content, for readers of local files only."""
     if not is_remote(path):
         yield path
         return
@@ -45,12 +45,12 @@ def local_copy(path: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def atomic_write(path: str, suffix: str = "") -> Iterator[str]:
-    """A local path to write to; what is written takes the place of `path`, whole, at the end.
+    """A local path to write to, whose file replaces `path` at the end.
 
-    A local file is written beside, flushed to disk and renamed. On an error nothing changes.
+    A file on disk is written next to `path`, flushed and renamed. On an error nothing changes.
 
     Args:
-        suffix: that the local path must end in, one that `path` ends in too.
+        suffix: end of both `path` and the local path, for writers that require it.
     """
     if is_remote(path):
         with tempfile.TemporaryDirectory() as directory:
@@ -79,12 +79,12 @@ def list_names(directory: str) -> list[str]:
     with _store(directory) as gfile:
         if not gfile.isdir(directory):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory)
-        # Of a directory the store's name ends in a slash.
+        # A store's names of directories end in a slash.
         return sorted(name.rstrip("/") for name in gfile.listdir(directory))
 
 
 def is_directory(path: str) -> bool:
-    """Whether there is a directory."""
+    """True if the path is a directory."""
     if not is_remote(path):
         return os.path.isdir(path)
     with _store(path) as gfile:
@@ -92,7 +92,7 @@ def is_directory(path: str) -> bool:
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file or directory."""
+    """True if the path is a file or directory."""
     if not is_remote(path):
         return os.path.exists(path)
     with _store(path) as gfile:
@@ -110,7 +110,7 @@ def files_below(root: str) -> list[str]:
 
 
 def make_directories(path: str) -> None:
-    """Makes a directory and those above it, where they are absent."""
+    """Makes a directory and its parents, unless they exist."""
     if not is_remote(path):
         os.makedirs(path, exist_ok=True)
         return
@@ -128,7 +128,7 @@ def remove(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Removes a directory and what is in it, as far as it can be."""
+    """Removes a directory and its content; ignores errors."""
     if not is_remote(path):
         shutil.rmtree(path, ignore_errors=True)
         return
@@ -165,7 +165,7 @@ def _store(path: str) -> Iterator:
 
 
 def flush_to_disk(path: str) -> None:
-    """Returns when a local file, or a directory's list of names, would survive a power cut."""
+    """Writes a local file, or a directory's list of names, through to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -174,16 +174,16 @@ def flush_to_disk(path: str) -> None:
 
 
 def write_json(path: str, content: dict) -> None:
-    """Writes the file whole."""
+    """Writes the file atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_json_lines(path: str, lines: Sequence[dict]) -> None:
-    """Writes one JSON object a line, the file whole."""
+    """Writes one JSON object per line, the file atomically."""
     write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def write_text(path: str, text: str) -> None:
-    """Writes the file whole."""
+    """Writes the file atomically."""
     with atomic_write(path) as staged, open(staged, "w", encoding="utf-8") as file:
         file.write(text)

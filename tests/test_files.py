@@ -1,4 +1,4 @@
-"""Files on disk and in a store; TensorFlow's `ram://` stands for gs://."""
+"""Files on disk and in a store; TensorFlow's `ram://` replaces gs://."""
 
 import contextlib
 import os
@@ -60,7 +60,7 @@ def test_files(root):
     assert not file_system.exists(f"{root}/a/b/two")
 
 
-def test_what_is_absent_is_an_os_error(root):
+def test_an_absent_file_is_an_os_error(root):
     for function in (file_system.read_bytes, file_system.list_names, file_system.remove):
         with pytest.raises(FileNotFoundError):
             function(f"{root}/absent")

@@ -83,7 +83,7 @@ def test_a_run_leaves_its_files(finished):
 
 
 class SigtermInStep:
-    """A stand-in for `Termination` whose signal arrives in the given step."""
+    """A replacement for `Termination` whose signal arrives in the given step."""
 
     def __init__(self, step: int):
         self.remaining = step
@@ -107,7 +107,7 @@ class SigtermInStep:
 def interrupted(image_folder, tmp_path_factory):
     """The finished run again, written to ram:// and terminated within its second epoch.
 
-    TensorFlow's in-memory file system stands for gs://. The test images are others, of which half
+    TensorFlow's in-memory file system replaces gs://. The test images are other ones, of which half
     can't be decoded.
 
     Returns the result and the output directory.

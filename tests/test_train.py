@@ -1,4 +1,4 @@
-"""The whole line on a small folder: train, evaluate, export, reload, predict, refuse."""
+"""Training on a small folder: results, export, versions, refusals."""
 
 import dataclasses
 import json
@@ -76,12 +76,12 @@ def test_a_run_leaves_its_files(finished):
     assert (extra / "model_card.md").read_text() == card
 
 
-def test_two_easy_classes_are_learnt(finished):
+def test_two_easy_classes_are_learned(finished):
     result, _ = finished
     assert result.metrics["protocols"]["paper"]["auc"] == 1.0
 
 
-def test_the_export_is_the_live_model(finished, image_folder):
+def test_the_export_gives_the_live_models_probabilities(finished, image_folder):
     result, directory = finished
     assert result.export_difference < 1e-6
     classifier = load_classifier(str(directory / "run-1" / "run"))
@@ -165,7 +165,7 @@ def test_tensorboard_is_an_extra(monkeypatch):
         TrainingOptions(tensorboard=True)
 
 
-def test_the_command_repeats_what_differs_from_the_defaults():
+def test_the_command_repeats_options_without_their_default():
     told = TrainingOptions(
         dataset="covid_ct", data_dir="/data/ct", weights="/w", seed=3, name="x", skip_invalid=True
     )

@@ -1,4 +1,4 @@
-"""Run by `test_jax_training`, once for each process: the same training on JAX and on TensorFlow.
+"""The same training on JAX and on TensorFlow, run by `test_jax_training` once for each process.
 
 `python -m tests.training.jax_curves NUM_PROCESSES PROCESS_ID PORT DROPOUT` prints one JSON object.
 """
@@ -27,7 +27,7 @@ from tests.training.device_curves import BATCH_SIZE, IMAGES, STEPS, records
 
 
 class Tokenized:
-    """Stands in for `DecodedRecords`, of which only the token ids are needed."""
+    """Replaces `DecodedRecords`, of which only the token ids are needed."""
 
     def __init__(self, split):
         self.split = split

@@ -21,7 +21,7 @@ class Model:
 
 
 class SlowCheckpoints:
-    """A stand-in for `Checkpoints` that records what is saved, and takes time for it."""
+    """A replacement for `Checkpoints` that records what is saved, and takes time for it."""
 
     def __init__(self, clock: Clock, seconds: float):
         self.clock, self.seconds, self.saved = clock, seconds, []

@@ -52,7 +52,7 @@ def test_two_are_kept_and_the_newest_is_restored(trained, tmp_path):
         np.testing.assert_array_equal(restored, expected)
 
 
-def test_the_next_step_is_the_same_dropout_included(trained, tmp_path):
+def test_the_next_step_is_the_same_with_dropout(trained, tmp_path):
     model, _ = trained
     other = compiled()
     Checkpoints(str(tmp_path), other).restore()

@@ -1,4 +1,4 @@
-"""What JAX's child process is told, and what is refused before there is one."""
+"""The job of JAX's child process, and options that are refused before it starts."""
 
 import numpy as np
 import pytest
@@ -100,7 +100,7 @@ def test_the_command_names_no_host():
         ("sys.exit(7)", RunError, "training on JAX ended with status 7; see above"),
     ],
 )
-def test_the_child_s_error_is_the_parent_s(monkeypatch, script, kind, message):
+def test_an_error_of_the_child_is_raised_in_the_parent(monkeypatch, script, kind, message):
     monkeypatch.setattr("covid_lm.training.jax.launcher.CHILD", ("-c", f"import sys; {script}"))
     with pytest.raises(kind) as error:
         _run_child("unused")

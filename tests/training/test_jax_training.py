@@ -1,7 +1,4 @@
-"""The core on Keras' JAX backend, in one process and in two, beside TensorFlow's.
-
-All but the last tests run processes of their own, for tens of seconds each.
-"""
+"""Training on Keras' JAX backend, in one process and in two, compared with TensorFlow."""
 
 import functools
 import importlib.util
@@ -55,7 +52,7 @@ def output(process: subprocess.Popen) -> str:
 
 @functools.cache
 def curves(num_processes: int, dropout: float) -> list[dict]:
-    """What each process says of the same training."""
+    """The results of each process of one training."""
     port = free_port()
     processes = [
         start(
@@ -139,7 +136,7 @@ with np.load(sys.argv[2]) as tokens:
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])
-def test_a_whole_run_ends_in_an_export_of_the_jax_core(image_folder, tmp_path, num_processes):
+def test_a_run_ends_with_an_export_of_the_jax_core(image_folder, tmp_path, num_processes):
     import tensorflow as tf
 
     port = free_port()
@@ -170,7 +167,7 @@ def test_a_whole_run_ends_in_an_export_of_the_jax_core(image_folder, tmp_path, n
     np.savez(tmp_path / "tokens.npz", **{key: value.numpy() for key, value in tokens.items()})
     probabilities = tmp_path / "probabilities.npy"
     output(start("-c", CORE, run_dir, tmp_path / "tokens.npz", probabilities, backend="jax"))
-    assert np.ptp(expected[:, 0]) > 1e-4  # images are told apart, by more than is allowed below
+    assert np.ptp(expected[:, 0]) > 1e-4  # images differ by more than the tolerance below
     assert_close(np.load(probabilities), expected)
 
 
@@ -179,7 +176,7 @@ def metrics(directory) -> list[dict]:
     return [{**json.loads(line), "seconds": 0} for line in lines]
 
 
-def test_a_killed_run_goes_on_after_its_last_whole_epoch(image_folder, tmp_path):
+def test_a_killed_run_resumes_after_its_last_finished_epoch(image_folder, tmp_path):
     flags = {"epochs": 4, "batch_size": 4}
     output(train(image_folder, tmp_path / "at_once", **flags))
     killed = train(image_folder, tmp_path / "killed", **flags)
@@ -217,7 +214,7 @@ def test_a_failing_run_is_one_line(image_folder, tmp_path, flags, message):
     assert os.listdir(tmp_path) == []
 
 
-def test_processes_of_different_flags_are_told(image_folder, tmp_path):
+def test_processes_with_different_flags_are_refused(image_folder, tmp_path):
     port = free_port()
     processes = [train(image_folder, tmp_path / str(n), 2, n, port, seed=n) for n in range(2)]
     for process in processes:

@@ -1,4 +1,4 @@
-"""Pre-training on two devices is pre-training on one."""
+"""Pre-training on two devices gives the results of one."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_every_masked_token_counts_once(results, split):
         assert two[split] == pytest.approx(one[split], rel=1e-5, abs=1e-5)
 
 
-def test_with_dropout_a_run_goes_on_as_if_at_once(results):
+def test_a_resumed_run_with_dropout_equals_an_uninterrupted_one(results):
     at_once, in_two_calls = run_curves("two_dropout", "two_dropout_in_two_calls").values()
     assert at_once["losses"] == in_two_calls["losses"]
     assert at_once["epochs"] == in_two_calls["epochs"]

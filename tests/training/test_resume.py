@@ -42,7 +42,7 @@ def options(image_folder, output_dir, **changes) -> TrainingOptions:
 
 
 class AfterSteps:
-    """A stand-in for `Termination` whose signal arrives in the given step, or never."""
+    """A replacement for `Termination` whose signal arrives in the given step, or never."""
 
     def __init__(self, steps: int | None):
         self.steps = steps

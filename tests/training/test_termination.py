@@ -1,4 +1,4 @@
-"""SIGTERM as a small process meets it, without TensorFlow."""
+"""SIGTERM in a small process without TensorFlow."""
 
 import signal
 import subprocess
@@ -82,6 +82,6 @@ def test_sigterm(script, expected):
     assert run(script) == expected
 
 
-def test_the_status_is_the_shells():
+def test_the_exit_status_is_the_shells():
     assert EXIT_STATUS == Terminated.exit_status == 128 + signal.SIGTERM == 143
     assert not Termination().requested
