@@ -1,8 +1,9 @@
-"""The machine, the packages and the commit of a figure; processes and their start-up messages."""
+"""Machine, packages and commit of a measurement; environment and start-up messages of processes."""
 
 import contextlib
 import importlib
 import importlib.metadata
+import logging
 import os
 import platform
 import re
@@ -30,7 +31,7 @@ STARTUP_LINES = re.compile(
 
 
 def machine() -> dict:
-    """Processor, cores, load and package versions: what a figure depends on."""
+    """Processor, cores, load and package versions, which a measured figure depends on."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -41,7 +42,7 @@ def machine() -> dict:
 
 
 def machine_line(found: dict) -> str:
-    """What `machine` found, in words: cores and processor."""
+    """Cores and processor of a `machine` as text."""
     return f"{found['cores']} cores of {found['processor']}"
 
 
@@ -98,8 +99,13 @@ def import_tensorflow() -> None:
     """Imports TensorFlow and Keras without the known messages that they print at their start.
 
     Native code writes these to file descriptor 2. All other lines are shown, and all lines if an
-    import fails or if TF_CPP_MIN_LOG_LEVEL is 0.
+    import fails or if TF_CPP_MIN_LOG_LEVEL is 0. Deprecation notes, which are for developers, are
+    left out of TensorFlow's Python log, too.
     """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0":
+        logging.getLogger("tensorflow").addFilter(
+            lambda record: "is deprecated and will be removed" not in record.getMessage()
+        )
     with _held_messages():
         importlib.import_module("tensorflow")
         importlib.import_module("keras")

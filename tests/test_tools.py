@@ -257,11 +257,18 @@ def test_all_messages_are_shown_where_they_are_wanted_or_an_import_fails(tmp_pat
 
 
 def test_a_tool_shows_no_messages_of_tensorflow(tmp_path):
-    """A real import: the help of TensorFlow's lines is in no answer of a tool that loads it."""
+    """A real import, after which a warning is shown, but no note of deprecation."""
     script = textwrap.dedent("""
         from covid_lm.command_line import run_tool
         from covid_lm.environment import import_tensorflow
-        run_tool(lambda argv: import_tensorflow())
+
+        def main(argv):
+            import_tensorflow()
+            import tensorflow as tf
+            tf.get_logger().warning("f (from g) is deprecated and will be removed in a version.")
+            tf.get_logger().warning("something else")
+
+        run_tool(main)
     """)
     path = tmp_path / "tool.py"
     path.write_text(script)
@@ -269,7 +276,8 @@ def test_a_tool_shows_no_messages_of_tensorflow(tmp_path):
     process = subprocess.run(
         [sys.executable, path], capture_output=True, text=True, check=False, env=environment
     )
-    assert (process.returncode, process.stderr) == (0, "")
+    assert process.returncode == 0
+    assert re.fullmatch(r"W\d{4} .*\] something else\n", process.stderr)
 
 
 @pytest.mark.parametrize("tool", TOOLS)
