@@ -59,7 +59,7 @@ class RestClient(ModelClient):
         answer = self._request("POST", f"{self._url}:predict", json.dumps(body).encode())
         try:
             outputs = answer["outputs"]
-            # The decimals stand for float32 values; converted to these they equal those over gRPC.
+            # The decimals are float32 values: converted, they are equal to those over gRPC.
             probabilities = [array.array("f", row).tolist() for row in outputs["probabilities"]]
             return Answers(probabilities, outputs["label"], outputs["valid"])
         except (KeyError, TypeError):

@@ -1,5 +1,4 @@
-"""The model server that the clients are tested with: TF Serving's rules, without which those tests
-would prove little."""
+"""The test model server follows TF Serving's rules, on which the client tests rely."""
 
 import base64
 import json
@@ -20,7 +19,7 @@ from tests.serving.tiny_model import CLASSES
 
 @pytest.fixture(scope="module")
 def ask(served):
-    """Asks a REST server: (policy, path, document) to (status, answer)."""
+    """Function that sends a request to a REST server and returns status and answer."""
 
     def ask_server(policy: str, path: str, document: dict | None = None) -> tuple[int, dict]:
         url = f"{served[policy][1]['rest']}/v1/models/{path}"
