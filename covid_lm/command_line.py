@@ -126,13 +126,16 @@ def run_tool(
     app.run(guarded, flags_parser=lambda argv: _parse_flags(argv, options, takes_words))
 
 
-def check_arguments(script: str, arguments: Sequence[str]) -> None:
+def check_arguments(
+    script: str, arguments: Sequence[str], keras_backend: str = "tensorflow"
+) -> None:
     """Parses a tool's arguments and validates its options, in this process; nothing is run.
 
     Files and folders need not exist.
 
     Args:
         script: path of the tool, such as `tools/train.py`.
+        keras_backend: KERAS_BACKEND of the command.
 
     Raises:
         InputError: the tool would refuse them.
@@ -140,6 +143,7 @@ def check_arguments(script: str, arguments: Sequence[str]) -> None:
     tool, values = _load_tool(os.path.abspath(script))
     for name in values:
         values[name].unparse()
+    tool.__dict__["BACKEND"] = keras_backend
     _parse(values, [script, *arguments], getattr(tool, "TAKES_WORDS", False))
     if hasattr(tool, "options"):
         tool.options()

@@ -1,4 +1,4 @@
-"""The two ways in which a command ends badly, each with its exit status."""
+"""Errors that end a command, each with its exit status."""
 
 
 class InputError(ValueError):

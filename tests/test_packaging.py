@@ -1,4 +1,4 @@
-"""What is installed, and what is handed on: console commands, and an sdist of what builds them."""
+"""The installed console commands, and the files of the source distribution."""
 
 import configparser
 import os

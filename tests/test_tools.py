@@ -100,7 +100,7 @@ STRAY_WORDS = [f"{tool} stray" for tool in TOOLS if tool != "predict"]
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory) -> dict[str, dict]:
-    """What each command line prints, its exit status and the heavy modules that it imported."""
+    """Output, exit status and imported heavy modules of each command line."""
     lines = [*HELP, *STRAY_WORDS, *(line for line, _ in ERRORS)]
     commands = [["tools/" + words[0] + ".py", *words[1:]] for words in map(str.split, lines)]
     process = subprocess.run(
@@ -184,6 +184,15 @@ def test_arguments_are_checked_in_this_process():
     predict = str(REPOSITORY / "tools" / "predict.py")
     check_arguments(predict, ["--model=DIR", "a.png", "b.png"])
     assert "dataset" not in flags.FLAGS
+
+
+def test_arguments_of_training_on_jax(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # as if JAX were installed
+    train = str(REPOSITORY / "tools" / "train.py")
+    hosts = ["--num_processes=2", "--process_id=1", "--coordinator=h:1"]
+    check_arguments(train, hosts, keras_backend="jax")
+    with pytest.raises(InputError, match="only with KERAS_BACKEND=jax"):
+        check_arguments(train, hosts)
 
 
 def test_outputs_are_checked_before_the_work(tmp_path):
