@@ -1,4 +1,4 @@
-"""Choices by name, the paper's and ours. Free of TensorFlow."""
+"""Named choices, the paper's and ours: protocols, layouts, augmentations. Imports no TensorFlow."""
 
 from typing import Any, Literal, TypedDict
 
@@ -6,7 +6,7 @@ from covid_lm.errors import InputError
 
 
 class Layout(TypedDict, total=False):
-    """Arguments of `preprocessor.Preprocessor`: how a picture becomes a sequence."""
+    """Arguments of `models.preprocessor.Preprocessor` that determine the sequence of an image."""
 
     image_size: int
     color: Literal["rgb", "luminance"]
@@ -20,39 +20,39 @@ PROTOCOLS = {  # name: (training policy, test policy)
     "fixed": ("fixed", "fixed"),
     "absent": ("absent", "absent"),
 }
-LAYOUTS: dict[str, Layout] = {  # a layout is nothing but arguments of the preprocessor
+LAYOUTS: dict[str, Layout] = {
     "paper": {"image_size": 32, "color": "rgb"},
     "gray22": {"image_size": 22, "color": "luminance"},
 }
 LAYOUT_HELP = (
     "Image to tokens: paper, 32x32 RGB, trimmed; gray22, 22x22 luminance, the whole image."
 )
-AUGMENTATIONS: dict[str, dict[str, Any]] = {  # arguments of `layers.augmentation`, without `none`
+AUGMENTATIONS: dict[str, dict[str, Any]] = {  # arguments of `Augmentation`
     "light": {"smallest_crop": 0.9, "flip": True, "contrast": 0.1, "brightness": 0.05},
     "strong": {"smallest_crop": 0.7, "flip": True, "contrast": 0.25, "brightness": 0.1},
 }
-SCHEDULES = ("constant", "cosine")  # of the learning rate: see `optimization`
+SCHEDULES = ("constant", "cosine")  # of the learning rate
 # Options that earlier versions had, each with the value that has no effect; and the last commit
 # that supports their other values and the removed layouts.
 REMOVED_OPTIONS = {"views": 1, "reading": "decimal", "token_dropout": 0.0}
 REMOVED_LAYOUTS = ("levels32", "scales", "gray16", "hilbert16")
 LAST_COMMIT_WITH_THEM = "aca75e6"
-PAPER_TRIM = {"head": 256, "tail": 256}  # positions kept, of a layout that names none
-DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # of Keras
+PAPER_TRIM = {"head": 256, "tail": 256}  # for layouts without these arguments
+DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # Keras' names
 
 
 def layout_trim(layout: str) -> dict[str, int]:
-    """`head` and `tail` of a layout: the positions that its sequences keep."""
+    """Returns `head` and `tail` of a layout, the numbers of positions that the trim keeps."""
     arguments: dict[str, Any] = dict(LAYOUTS[layout])
     return {key: arguments.get(key, value) for key, value in PAPER_TRIM.items()}
 
 
 def without_removed_options(config: dict, path: str) -> dict:
-    """A run's stored config without the options that this version no longer has.
+    """Returns a run's stored config without the options that this version no longer has.
 
     Args:
         config: the section `run` or `classifier` of `config.json`.
-        path: of the file or its directory, for the message.
+        path: location of the config, for the message.
 
     Raises:
         InputError: a removed option has a value that changes the model, or the layout was removed.

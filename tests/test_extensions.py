@@ -1,6 +1,6 @@
-"""How to add a data set, a backbone, a layout and a probe: each a diff that works.
+"""Examples of a new data set, backbone, layout and probe, as diffs.
 
-The diffs in `extensions/` are applied to a copy of the package, and what they add is used there.
+The diffs in `extensions/` are applied to a copy of the package, and their additions are used there.
 """
 
 import os
@@ -50,11 +50,11 @@ def extended(tmp_path_factory):
     return copy
 
 
-def test_there_is_a_diff_for_each_of_the_four():
+def test_there_are_four_diffs():
     assert [path.stem for path in DIFFS] == ["backbone", "data_set", "layout", "probe"]
 
 
-def test_what_the_diffs_add_works(extended, tmp_path):
+def test_the_diffs_work(extended, tmp_path):
     (tmp_path / "labels.csv").write_text(
         "file,label,split,patient\na1.png,sick,train,p1\nb22.png,well,train,\nc.png,sick,test,p2\n"
     )

@@ -1,4 +1,4 @@
-"""One script, one result: on one device, on two, and compiled by XLA."""
+"""Training gives the same result on one device, on two, and compiled by XLA."""
 
 import json
 import subprocess
@@ -77,7 +77,7 @@ print(n, result.export_difference < 1e-5, result.version_dir)
 
 
 @pytest.mark.slow
-def test_a_whole_run_on_two_devices_broken_off_and_resumed(image_folder, tmp_path):
+def test_a_run_on_two_devices_interrupted_and_resumed(image_folder, tmp_path):
     lines = run_python("-c", TRAIN_ON_TWO, image_folder, str(tmp_path)).splitlines()
     assert "batch size 6 on 2 CPUs, mirrored, " in lines[1]
     assert "resumed after epoch 1, step 0" in lines

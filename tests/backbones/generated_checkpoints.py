@@ -63,7 +63,7 @@ def count_parameters(shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 def random_arrays(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, np.ndarray]:
-    """float32 arrays of these shapes, no two values of one tensor alike by design."""
+    """float32 arrays of these shapes, with distinct values within a tensor."""
     rng = np.random.default_rng(seed)
     return {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
 

@@ -1,4 +1,4 @@
-"""`ClsEncoder` against the library's backbone, and in all the ways in which it is run."""
+"""`ClsEncoder` compared with keras_nlp's backbone: eager, in graphs, compiled and exported."""
 
 import dataclasses
 
@@ -126,7 +126,7 @@ def test_mixed_bfloat16_gradients_are_near_float32():
         assert np.linalg.norm(rounded - exact) < 0.05 * np.linalg.norm(exact) + 0.02
 
 
-def test_exact_gelu_and_epsilon_are_honoured():
+def test_exact_gelu_and_epsilon_are_used():
     x = np.linspace(-4, 4, 81, dtype=np.float32)
     exact = ACTIVATIONS["gelu"](keras.ops.convert_to_tensor(x))
     np.testing.assert_allclose(exact, keras.activations.gelu(x, approximate=False), atol=1e-6)

@@ -1,4 +1,4 @@
-"""The encoders on Keras' JAX and PyTorch backends, each in a process of its own."""
+"""The encoders on Keras' JAX and PyTorch backends, each in a separate process."""
 
 import importlib.util
 import os

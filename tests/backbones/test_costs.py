@@ -1,4 +1,4 @@
-"""The formulas against models that are built, and against numbers by hand."""
+"""Formulas of costs compared with built models and with manual calculations."""
 
 import dataclasses
 

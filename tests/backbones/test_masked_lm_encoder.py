@@ -1,4 +1,4 @@
-"""`MaskedLmEncoder` and `MaskedLmHead` against the library's backbone and plain numpy."""
+"""`MaskedLmEncoder` and `MaskedLmHead` compared with keras_nlp's backbone and with numpy."""
 
 import keras
 import numpy as np

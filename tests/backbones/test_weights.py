@@ -1,4 +1,4 @@
-"""Generated checkpoints come in bit-equal from all three formats."""
+"""Generated checkpoints in all three formats are read bit-equal."""
 
 import re
 
@@ -123,7 +123,7 @@ def test_bfloat16(tmp_path, backbone, file_format):
     assert_equal(backbone, cast(arrays, np.float32))
 
 
-def test_heads_kept_apart(tmp_path, backbone):
+def test_kernels_with_separate_heads(tmp_path, backbone):
     arrays = dict(ARRAYS)
     for name, array in ARRAYS.items():
         if "/attention/self/" in name:
@@ -156,8 +156,8 @@ def test_optional_parts(tmp_path, backbone, file_format, pooler, masked_lm_head)
     np.testing.assert_array_equal(after, expected)
 
 
-def test_knowingly_ignored(tmp_path, backbone):
-    """Optimizer memory, step, next-sentence head."""
+def test_deliberately_ignored_tensors(tmp_path, backbone):
+    """Optimizer state, step and next-sentence head."""
     kernel = "bert/encoder/layer_0/output/dense/kernel"
     extra = {f"{kernel}/adam_m": ARRAYS[kernel], f"{kernel}/adam_v": ARRAYS[kernel]}
     extra |= {"global_step": np.int64(7), "cls/seq_relationship/output_bias": np.ones(2, "f")}

@@ -1,4 +1,4 @@
-"""The config and the vocabulary beside the weights: read, honoured, or refused in one line."""
+"""Config and vocabulary of a checkpoint: read, used, or refused with one line."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def test_read_config(tmp_path, name):
         ("relu", "relu"),
     ],
 )
-def test_config_is_honoured(tmp_path, hidden_act, activation):
+def test_config_values_are_used(tmp_path, hidden_act, activation):
     more = {"hidden_act": hidden_act, "layer_norm_eps": 1e-5, "type_vocab_size": 3}
     generated.write_config(tmp_path, CONFIG, hidden_dropout_prob=0.2, **more)
     config = read_config(tmp_path)
@@ -98,7 +98,7 @@ def test_vocabulary(tmp_path):
     assert vocabulary_file(tmp_path) == str(path)
 
 
-def test_backbone_of_another_config(tmp_path):
+def test_a_backbone_of_another_config(tmp_path):
     generated.write_config(tmp_path, CONFIG)
     backbone = build_backbone(BackboneConfig(2, 32, 2, 64, 50, 16))
     assert the_line(load_weights, tmp_path, backbone) == (

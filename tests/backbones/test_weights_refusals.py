@@ -1,4 +1,4 @@
-"""A checkpoint that does not fit in every tensor is refused in one exact line."""
+"""Unusable checkpoints are refused with one exact line."""
 
 import os
 import re
@@ -148,7 +148,7 @@ def test_git_lfs_pointers(tmp_path, backbone, file_format):
 
 
 def own_name(name, file_format):
-    """How the error spells a tensor named as in the original release."""
+    """The name in an error message for a tensor's name in the original release."""
     if file_format == "safetensors":
         name = name.replace("layer_", "layer.").replace("/", ".").replace("kernel", "weight")
     elif file_format == "h5":
@@ -233,7 +233,7 @@ def test_quantized_tensor(tmp_path, backbone, file_format):
     )
 
 
-def test_nothing_is_half_assigned(tmp_path, backbone, file_format):
+def test_nothing_is_assigned_on_an_error(tmp_path, backbone, file_format):
     before = backbone.get_weights()
     for number, arrays in enumerate(
         (

@@ -1,4 +1,4 @@
-"""MiniLM's real weights: our [CLS] vectors against Hugging Face transformers' BertModel."""
+"""MiniLM's pretrained weights: our [CLS] vectors compared with transformers' BertModel."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""A saved directory holds the released names, and comes in again bit for bit."""
+"""A saved directory has the released names, and is read bit-equal."""
 
 import dataclasses
 import json
@@ -80,7 +80,7 @@ def test_names_and_shapes_are_those_of_hugging_face(tmp_path):
     assert {array.dtype for array in actual.values()} == {np.dtype(np.float32)}
 
 
-def test_every_name_leads_back_to_its_place():
+def test_every_name_maps_back_to_its_canonical_name():
     backbone = build_backbone(CONFIG)
     places = (
         tensor_names.encoder_targets(backbone)
@@ -94,7 +94,7 @@ def test_every_name_leads_back_to_its_place():
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_approximate", "relu"])
-def test_config_comes_back(tmp_path, activation):
+def test_config_round_trip(tmp_path, activation):
     config = dataclasses.replace(CONFIG, activation=activation)
     save(tmp_path / "weights", config=config)
     assert read_config(tmp_path / "weights") == config
@@ -103,7 +103,7 @@ def test_config_comes_back(tmp_path, activation):
     assert values["pad_token_id"] == VOCABULARY.index("[PAD]")
 
 
-def test_a_directory_is_replaced_whole_and_nothing_else_is_left(tmp_path):
+def test_a_directory_is_replaced_atomically(tmp_path):
     directory = tmp_path / "weights"
     directory.mkdir()
     (directory / "tf_model.h5").write_text("another format's")
@@ -112,7 +112,7 @@ def test_a_directory_is_replaced_whole_and_nothing_else_is_left(tmp_path):
     assert sorted(os.listdir(directory)) == ["config.json", "model.safetensors", "vocab.txt"]
 
 
-def test_a_failure_leaves_what_was_there(tmp_path):
+def test_a_failure_keeps_the_old_directory(tmp_path):
     directory = tmp_path / "weights"
     directory.mkdir()
     (directory / "old").write_text("old")

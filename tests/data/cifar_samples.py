@@ -106,7 +106,7 @@ def write_tar_gz(path: pathlib.Path, folder: str, files: dict[str, bytes]) -> st
 
 
 def python2_pickle(value: object) -> bytes:
-    """What Python 2.7's `cPickle.dumps(value, 2)` wrote; text becomes its byte strings."""
+    """The bytes of Python 2.7's `cPickle.dumps(value, 2)`; text becomes byte strings."""
     return b"\x80\x02" + _opcodes(value) + b"."
 
 

@@ -64,7 +64,7 @@ def test_a_tar_with_links_or_devices(tmp_path, kind, target):
 def test_a_tar_that_is_damaged(tmp_path):
     path = pathlib.Path(tar_gz(tmp_path / "a.tar.gz", ("d/a", bytes(range(256)) * 40)))
     whole = path.read_bytes()
-    # The last is gzip's own checksum, behind everything that is wanted.
+    # The last is gzip's checksum, after all wanted files.
     flipped = whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:]
     for content in (b"", b"no gzip", whole[:60], whole[: len(whole) // 2], whole[:-1], flipped):
         path.write_bytes(content)

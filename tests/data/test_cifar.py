@@ -41,7 +41,7 @@ def pixels_of(records, image_input) -> np.ndarray:
 
 
 def published_pixels(data: np.ndarray) -> np.ndarray:
-    """CIFAR's rows, uint8 [n, 3072], as [n, 32, 32, 3], said once more: plane, row, column."""
+    """Independently converts CIFAR's rows, uint8 [n, 3072], to [n, 32, 32, 3]."""
     pixels = np.zeros([len(data), 32, 32, 3], np.uint8)
     for channel in range(3):
         for row in range(32):
@@ -81,7 +81,7 @@ def test_splits_are_drawn_by_class_from_training_alone(tmp_path):
     assert [r.split for r in again.records] == [r.split for r in dataset.records]
 
 
-def test_every_version_and_place_reads_alike(tmp_path, image_input):
+def test_all_versions_and_locations_give_the_same_images(tmp_path, image_input):
     folders = {"cifar-10-batches-py": python_files, "cifar-10-batches-bin": binary_files}
     archives = {"cifar-10-batches-py": "python", "cifar-10-batches-bin": "binary"}
     unpacked = {}
@@ -223,7 +223,7 @@ def test_a_damaged_zip(tmp_path):
         load_dataset("cifar10", str(tmp_path))
 
 
-def test_the_copies_at_hand(image_input):
+def test_the_published_jpeg_copies(image_input):
     if not (SHARED_DATA / "cifar10_images.zip").is_file():
         pytest.skip("no ../shared/data/cifar10_images.zip beside the repository")
     dataset = load_dataset("cifar10", str(SHARED_DATA))

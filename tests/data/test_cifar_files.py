@@ -60,7 +60,7 @@ def test_an_archive_cut_short(archive):
     )
 
 
-def test_nothing_there(tmp_path):
+def test_no_files_found(tmp_path):
     with pytest.raises(InputError) as caught:
         load_dataset("cifar100", str(tmp_path))
     assert str(caught.value) == (

@@ -38,7 +38,7 @@ def test_reads_the_layout(small_copy):
     assert record.path.endswith("CT_COVID.zip!CT_COVID/val 1%0, a.png")
 
 
-def test_split_file_naming_a_missing_image(small_copy):
+def test_a_split_list_with_a_missing_image(small_copy):
     path = small_copy / "Data-split" / "COVID" / "valCT_COVID.txt"
     path.write_text("gone.png\n")
     with pytest.raises(InputError, match=r"valCT_COVID.txt: names 'gone.png', which .*zip does"):
@@ -49,7 +49,7 @@ def test_split_file_naming_a_missing_image(small_copy):
     "name",
     ["Images-processed/CT_COVID.zip", "Data-split/COVID/testCT_COVID.txt", "COVID-CT-MetaInfo.csv"],
 )
-def test_each_absent_file_is_named(small_copy, name):
+def test_each_missing_file_is_reported(small_copy, name):
     (small_copy / name).unlink()
     with pytest.raises(InputError, match=f"{name}: no such"):
         covid_ct(str(small_copy))

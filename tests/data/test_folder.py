@@ -22,7 +22,7 @@ def test_given_splits_are_kept(image_folder):
     assert dataset.records[0].read().startswith(b"\x89PNG")
 
 
-def test_without_splits_they_are_drawn_once_and_for_all(tmp_path):
+def test_missing_splits_are_drawn_deterministically(tmp_path):
     fill(tmp_path, *(f"{c}/{n}.png" for c in "ab" for n in range(20)), "a/.hidden", "b/sub/x.png")
     dataset = folder(str(tmp_path))
     sizes = {split: len(dataset.split(split)) for split in ("train", "val", "test")}
@@ -66,7 +66,7 @@ def test_empty_classes(tmp_path):
         folder(str(tmp_path))
 
 
-def test_load_dataset_refuses_in_one_line(tmp_path):
+def test_load_dataset_refuses_with_one_line(tmp_path):
     with pytest.raises(InputError, match="--dataset=folder: needs --data_dir"):
         load_dataset("folder")
     with pytest.raises(InputError, match=r"no such directory; give --data_dir"):

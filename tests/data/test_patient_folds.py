@@ -1,4 +1,4 @@
-"""Folds: every image once, no patient on two sides, classes in equal shares."""
+"""Folds: each image held out once, no patient in two folds, classes in equal shares."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_every_image_is_held_out_once_and_no_patient_twice():
         assert np.mean([RECORDS[row].label for row in fold]) == pytest.approx(1 / 3, abs=0.12)
 
 
-def test_unknown_patients_are_not_one_patient():
+def test_unknown_patients_are_separate_patients():
     folds = held_out_folds(RECORDS, 5, 2, seed=0)
     unknown = [fold for fold in folds if any(RECORDS[row].patient is None for row in fold)]
     assert len(unknown) > 1

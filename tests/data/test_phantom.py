@@ -36,7 +36,7 @@ def container(record):
 
 
 def pairs(leak, share=1.0):
-    """The records with and without the leak, matched by their order, which leaks never change."""
+    """Records without and with the leak, matched by their order, which leaks keep."""
     return list(zip(small().records, small(leak=leak, leak_share=share).records, strict=True))
 
 
@@ -87,7 +87,7 @@ def test_names_are_opaque_and_of_one_length():
     assert records[0].path == f"phantom(seed=0)/{records[0].filename}"
 
 
-def test_file_order_does_not_tell_the_label():
+def test_file_order_does_not_predict_the_label():
     records = full().records
     assert [r.filename for r in records] == sorted(r.filename for r in records)
     assert 0.4 < roc_auc_score([r.label for r in records], range(len(records))) < 0.6
@@ -147,7 +147,7 @@ def test_slices_of_a_patient_resemble_each_other_but_differ():
     assert np.mean(within) < 0.8 * np.mean(across)
 
 
-def test_lesions_are_where_they_are_said_to_be():
+def test_lesions_are_at_the_returned_positions():
     places = lesions(SMALL, 3)
     darker, brighter = [], []
     for record in small().records:
@@ -157,7 +157,7 @@ def test_lesions_are_where_they_are_said_to_be():
         for lesion in places[record.filename]:
             assert 0 < lesion.y < 1
             assert 0 < lesion.x < 1
-            # The mirrored place lies in the other lung, healthy more often than not.
+            # The mirrored position is in the other lung, where it is mostly healthy.
             y, x = int(lesion.y * height), int(lesion.x * width)
             brighter.append(pixels[y, x])
             darker.append(pixels[y, min(int((0.99 - lesion.x) * width), width - 1)])
@@ -172,7 +172,7 @@ def test_lesions_reach_the_rows_that_survive_the_trim():
     assert all(6 / 128 < x.y < 1 - 6 / 128 for x in all_lesions)
 
 
-def test_nothing_but_the_picture_tells_the_label():
+def test_only_the_pixels_predict_the_label():
     labels = [r.label for r in full().records]
     probes = collections.defaultdict(list)
     for record in full().records:
@@ -192,7 +192,7 @@ def test_nothing_but_the_picture_tells_the_label():
     assert all(0.4 < area < 0.6 for area in areas.values()), areas
 
 
-def test_the_picture_tells_the_label():
+def test_pixels_predict_the_label():
     def thumbnails(split):
         records = full().split(split)
         pictures = [
@@ -209,7 +209,7 @@ def test_the_picture_tells_the_label():
 
 
 @pytest.mark.parametrize("leak", LEAKS)
-def test_no_share_is_no_leak(leak):
+def test_a_share_of_0_has_no_leak(leak):
     assert not changed(leak, 0.0)
 
 
@@ -366,7 +366,7 @@ def test_lesions_follow_a_leak_that_moves_them():
         ({"seed": -1}, "phantom seed -1: negative; give 0 or more"),
     ],
 )
-def test_bad_arguments_say_what_to_do(arguments, message):
+def test_messages_for_invalid_arguments(arguments, message):
     for call in (phantom, lesions):
         with pytest.raises(InputError) as caught:
             call(**arguments)

@@ -101,7 +101,7 @@ def test_no_function_is_called(tmp_path, protocol, nested):
         (b"\x80\x02U\x01xQ.", "persistent"),
     ],
 )
-def test_what_is_no_plain_data_is_refused(data, reason):
+def test_anything_but_plain_data_is_refused(data, reason):
     with pytest.raises(InputError) as caught:
         load_pickle(data, "batch")
     message = str(caught.value)
@@ -111,7 +111,7 @@ def test_what_is_no_plain_data_is_refused(data, reason):
     assert "\n" not in message
 
 
-def test_an_array_that_claims_another_shape():
+def test_an_array_with_a_wrong_shape():
     data = python2_pickle({"data": np.zeros([2, 3], np.uint8)})
     with pytest.raises(InputError, match="cannot reshape array of size 6 into shape"):
         load_pickle(data.replace(b"(K\x02K\x03t", b"(K\x02K\x04t"), "batch")

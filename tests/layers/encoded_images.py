@@ -1,6 +1,6 @@
-"""Encoded pictures for tests, good and bad, with the oracle that says what the good ones show.
+"""Encoded images for tests, good and bad, with Pillow as the oracle of the good ones.
 
-Everything is made here by Pillow or byte by byte; nothing of the package is used.
+All are made by Pillow or byte by byte, without the package.
 """
 
 import io
@@ -28,7 +28,7 @@ def encode(image: Image.Image, file_format: str, **options) -> bytes:
 
 
 def resized(image_bytes: bytes, size: tuple[int, int] = (32, 32)) -> np.ndarray:
-    """Pillow's answer: alpha dropped, antialiased bilinear, int32 [height, width, 3]."""
+    """Pillow's result: alpha dropped, antialiased bilinear, int32 [height, width, 3]."""
     image = Image.open(io.BytesIO(image_bytes))
     if image.mode.startswith("I"):
         # Pillow clips 16-bit gray instead of scaling it.
@@ -39,7 +39,7 @@ def resized(image_bytes: bytes, size: tuple[int, int] = (32, 32)) -> np.ndarray:
 
 
 def good_images(height: int, width: int, seed: int = 0) -> dict[str, bytes]:
-    """One file per kind that the layer must read, all showing variations of one picture."""
+    """One file of each kind that the layer must read, with variations of one picture."""
     pixels = picture(height, width, seed)
     rgb = Image.fromarray(pixels)
     alpha = Image.fromarray(
@@ -81,7 +81,7 @@ def good_images(height: int, width: int, seed: int = 0) -> dict[str, bytes]:
 
 
 def bad_images() -> dict[str, bytes]:
-    """One file per kind of bad input; each must come out invalid, and harm nobody."""
+    """One file of each kind of bad input; each must be invalid and not affect others."""
     rgb = Image.fromarray(picture(40, 50))
     files = {file_format: encode(rgb, file_format) for file_format in ("PNG", "GIF", "BMP", "WEBP")}
     jpeg, progressive = encode(rgb, "JPEG"), encode(rgb, "JPEG", progressive=True)
@@ -204,7 +204,7 @@ def bmp(pixels: np.ndarray, top_down: bool) -> bytes:
 
 
 def gif(palette: Image.Image, screen: tuple[int, int], corner: tuple[int, int]) -> bytes:
-    """A GIF whose first frame lies at corner (top, left) of a larger screen (height, width)."""
+    """A GIF with its first frame at (top, left) of a larger screen (height, width)."""
     whole = encode(palette, "GIF", transparency=5)
     frame = frame_position(whole)
     placed = patch(whole, frame + 1, struct.pack("<HH", *corner[::-1]))
@@ -212,7 +212,7 @@ def gif(palette: Image.Image, screen: tuple[int, int], corner: tuple[int, int]) 
 
 
 def frame_position(gif_bytes: bytes) -> int:
-    """Where the first frame's descriptor starts in a GIF by Pillow with at most one extension."""
+    """Position of the first frame's descriptor in a GIF by Pillow, with at most one extension."""
     table_end = 13 + 3 * 2 ** (gif_bytes[10] % 8 + 1)
     return gif_bytes.index(b",", table_end + (8 if gif_bytes[table_end] == ord("!") else 0))
 

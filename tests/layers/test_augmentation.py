@@ -1,4 +1,4 @@
-"""Each image's change: what it can be, and that a seed decides it."""
+"""Augmentation: the range of changes, and their dependence on the seed only."""
 
 import itertools
 
@@ -55,7 +55,7 @@ def test_a_crop_is_a_part_resized_as_pillow_does():
     assert {top for top, *_ in found} > {0, 1, 2}
 
 
-def test_contrast_and_brightness_are_one_line_for_all_values_of_an_image():
+def test_contrast_and_brightness_are_linear_within_an_image():
     values = plain().astype(float).ravel()
     scales, shifts = [], []
     for image in changed(contrast=0.2, brightness=0.1):

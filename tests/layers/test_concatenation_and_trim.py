@@ -44,7 +44,7 @@ def test_trim_keeps_head_and_tail_of_each_row():
     )
 
 
-def test_trim_pads_what_is_shorter():
+def test_trim_pads_shorter_rows():
     trimmed = Trim(head=6, tail=6)(concatenated())
     np.testing.assert_array_equal(trimmed["symbols"][0, -3:], [MASK, SEP, PAD])
     np.testing.assert_array_equal(trimmed["symbols"][1, -3:], [SEP, PAD, PAD])

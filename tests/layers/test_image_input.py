@@ -38,7 +38,7 @@ def assert_close_to_pillow(layer: ImageInput, files: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_every_kind_as_pillow(layer, size):
+def test_every_kind_equals_pillow(layer, size):
     files = encoded_images.good_images(*size)
     assert len(files) == 27
     assert_close_to_pillow(layer, files)
@@ -73,7 +73,7 @@ def test_luminance_is_pillows_from_the_resized_pixels(layer):
         np.testing.assert_array_equal(one_gray[..., 0], Image.fromarray(rgb).convert("L"))
 
 
-def test_each_bad_kind_is_invalid_and_blank(layer):
+def test_each_bad_kind_is_invalid_and_black(layer):
     bad = encoded_images.bad_images()
     output = layer(tf.constant(list(bad.values())))
     accepted = [kind for kind, valid in zip(bad, output["valid"], strict=True) if valid]
@@ -82,7 +82,7 @@ def test_each_bad_kind_is_invalid_and_blank(layer):
     assert not output["pixels"].numpy().any()
 
 
-def test_the_bad_kinds_are_bad_by_their_damage_alone(layer):
+def test_bad_kinds_are_valid_without_their_damage(layer):
     image = Image.fromarray(encoded_images.picture(40, 50))
     whole = [encoded_images.encode(image, kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP")]
     whole.append(encoded_images.encode(image, "JPEG", progressive=True))
@@ -91,7 +91,7 @@ def test_the_bad_kinds_are_bad_by_their_damage_alone(layer):
     assert layer(tf.constant(whole))["valid"].numpy().all()
 
 
-def test_bad_images_change_no_neighbour(layer, mixed):
+def test_bad_images_do_not_affect_others(layer, mixed):
     files, is_good = mixed
     output = layer(tf.constant(files))
     np.testing.assert_array_equal(output["valid"], is_good)
@@ -133,7 +133,7 @@ def test_pixel_limit():
     assert not ImageInput(max_pixels=1199)(files)["valid"].numpy().any()
 
 
-def test_sides_are_limited_whatever_the_area(layer):
+def test_sides_are_limited_independent_of_the_area(layer):
     row = b"\x00" * 70_001
     wide = encoded_images.png_file(1, 70_000, 8, 0, encoded_images.zlib.compress(row))
     high = encoded_images.png_file(70_000, 1, 8, 0, encoded_images.zlib.compress(bytes(140_000)))
@@ -166,7 +166,7 @@ def test_empty_batch(color):
     assert output["valid"].dtype == tf.bool
 
 
-def test_graphs_answer_as_eagerly(layer, mixed):
+def test_graphs_give_the_same_as_eager_calls(layer, mixed):
     files, _ = mixed
     eager = layer(tf.constant(files))
     compiled = tf.function(layer, input_signature=[tf.TensorSpec([None], tf.string)])
@@ -180,7 +180,7 @@ def test_graphs_answer_as_eagerly(layer, mixed):
         np.testing.assert_array_equal(np.concatenate([b[key] for b in batches]), eager[key])
 
 
-def test_export_answers_as_the_layer(layer, mixed, tmp_path):
+def test_an_export_gives_the_same_as_the_layer(layer, mixed, tmp_path):
     files, _ = mixed
     expected = layer(tf.constant(files))
     archive = keras.export.ExportArchive()
@@ -215,7 +215,7 @@ def test_arguments_out_of_range(arguments):
         ImageInput(**arguments)
 
 
-def test_covid_ct_as_pillow(layer, covid_ct_dir):
+def test_covid_ct_equals_pillow(layer, covid_ct_dir):
     files = {}
     for archive in sorted(pathlib.Path(covid_ct_dir, "Images-processed").glob("*.zip")):
         with zipfile.ZipFile(archive) as opened:

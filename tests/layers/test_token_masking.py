@@ -16,7 +16,7 @@ def make_masking(num_masked=15, rate=0.15) -> TokenMasking:
 
 
 def make_tokens(rows=1) -> dict[str, tf.Tensor]:
-    """[CLS], 79 words, [SEP], 9 words, 4 [MASK]s that stand for a name, [UNK], [SEP], padding."""
+    """[CLS], 79 words, [SEP], 9 words, 4 [MASK]s for a name, [UNK], [SEP], padding."""
     generator = np.random.default_rng(0)
     ids = np.zeros([rows, LENGTH], np.int32)
     ids[:, 0], ids[:, 80], ids[:, 95] = 2, 3, 3
@@ -68,7 +68,7 @@ def test_special_tokens_are_never_selected():
     chosen = inputs["masked_positions"][targets[..., 1] != UNUSED]
     counts = np.bincount(chosen, minlength=LENGTH)
     assert counts[np.setdiff1d(np.arange(LENGTH), selectable)].sum() == 0
-    # Every word is as likely: 400 * 13 / 88 = 59 times, give or take 5 standard deviations.
+    # All words are equally likely: 400 * 13 / 88 = 59 times, within 5 standard deviations.
     assert np.abs(counts[selectable] - rows * 13 / 88).max() < 5 * (rows * 13 / 88) ** 0.5
 
 
@@ -85,7 +85,7 @@ def test_of_the_words_drawn_80_percent_become_mask_10_random_10_stay():
         assert abs(count / n - expected) < 4 * (expected * (1 - expected) / n) ** 0.5
 
     assert_share(np.sum(now == MASK_ID), 0.8)
-    # A random word is the same one in 20 times.
+    # A random word is the original one in 1 of 20 cases.
     assert_share(np.sum((now != MASK_ID) & (now != before)), 0.1 * 19 / 20)
     assert_share(np.sum(now == before), 0.1 + 0.1 / 20)
     random_words = now[(now != MASK_ID) & (now != before)]
@@ -107,7 +107,7 @@ def test_masks_follow_the_seed_alone_eagerly_and_in_a_dataset():
     (graph, graph_targets) = next(iter(dataset))
     np.testing.assert_array_equal(graph["token_ids"], first["token_ids"])
     np.testing.assert_array_equal(graph_targets, targets)
-    # Rows of equal words get masks of their own.
+    # Equal rows get different masks.
     equal = {name: tf.repeat(tensor[:1], 4, axis=0) for name, tensor in tokens.items()}
     inputs, _ = mask(masking, equal)
     assert (inputs["masked_positions"][0] != inputs["masked_positions"][1]).any()

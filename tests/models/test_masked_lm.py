@@ -1,4 +1,4 @@
-"""A masked language model saved and loaded, and with a checkpoint that lacks a head."""
+"""A masked language model, saved and loaded, and with a checkpoint without a head."""
 
 import numpy as np
 import pytest
@@ -39,13 +39,13 @@ def test_saved_and_loaded_it_gives_the_same_logits(tmp_path, pooler):
     assert np.abs(logits(first) - logits(second)).max() > 0.1
     assert second.load(str(tmp_path / "saved")) is True
     np.testing.assert_array_equal(logits(first), logits(second))
-    # What came in goes out: the pooler if there was one, and the bias of every word.
+    # Saved: the pooler if it was loaded, and the bias of every word.
     original = (tmp_path / "model.safetensors").stat().st_size
     saved = (tmp_path / "saved" / "model.safetensors").stat().st_size
     assert abs(saved - original) < 100
 
 
-def test_a_checkpoint_without_a_head_leaves_the_head_as_it_was(tmp_path):
+def test_a_checkpoint_without_a_head_keeps_the_initial_head(tmp_path):
     shapes = generated.tensor_shapes(CONFIG, masked_lm_head=False)
     arrays = generated.random_arrays(shapes)
     generated.write_directory(str(tmp_path), "safetensors", arrays, CONFIG)

@@ -1,4 +1,4 @@
-"""The loss against an independent computation, and metrics that are sums over all tokens."""
+"""Loss and metrics compared with an independent computation."""
 
 import math
 
@@ -37,7 +37,7 @@ def test_loss_is_the_cross_entropy_of_every_slot():
     expected = [token[0] for token in by_hand(targets, logits)]
     assert 0 < len(expected) < 24
     used = targets[..., 1] != UNUSED
-    # Keras hands a loss its targets as float32.
+    # Keras passes targets to a loss as float32.
     for given in (targets, targets.astype(np.float32)):
         losses = np.asarray(masked_token_loss(given, logits))
         assert losses.shape == (6, 4)

@@ -1,4 +1,4 @@
-"""The whole preprocessor against the oracle, position by position."""
+"""The preprocessor compared with the oracle, position by position."""
 
 import functools
 
@@ -40,7 +40,7 @@ def luminance(pixels: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def resized_by_us(size: int) -> np.ndarray:
-    """Resizing may differ from Pillow's by one level; tokens are compared on the same pixels."""
+    """Pixels within one level of Pillow's, so that tokens can be compared exactly."""
     pixels = Preprocessor(VOCABULARY, image_size=size).decode(tf.constant(SOURCES))["pixels"]
     for row, source in enumerate(SOURCES):
         difference = pixels[row].numpy().astype(int) - encoded_images.resized(source, (size, size))
