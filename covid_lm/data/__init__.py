@@ -49,7 +49,7 @@ def require_data_dir(name: str, data_dir: str | None) -> None:
 
 
 def check_dataset(name: str, data_dir: str | None) -> None:
-    """Checks a data set as far as that takes a moment: its directory, lists and file names.
+    """Checks what can be checked quickly: directory, lists and file names of a data set.
 
     Raises:
         InputError: no `data_dir`, or a layout that `load_dataset` can't read.

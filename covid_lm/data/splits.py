@@ -156,7 +156,7 @@ def split_summaries(records: Sequence[ImageRecord], num_classes: int) -> list[Sp
 
 
 def split_lines(summaries: Sequence[SplitSummary], classes: Sequence[str]) -> list[str]:
-    """A line for each split: its images, their patients, and the images of up to 12 classes."""
+    """Returns a line per split with its images, patients, and images of up to 12 classes."""
     lines = []
     for summary in summaries:
         patients = f" of {summary.patients} patients" if summary.patients else ""
@@ -169,6 +169,6 @@ def split_lines(summaries: Sequence[SplitSummary], classes: Sequence[str]) -> li
 
 
 def describe_splits(dataset: ImageDataset) -> str:
-    """The data set's name, and the `split_lines` of its splits below it, for a tool's plan."""
+    """Returns the data set's name, followed by its `split_lines`."""
     summaries = split_summaries(dataset.records, len(dataset.classes))
     return "\n  ".join([f"{dataset.name}:", *split_lines(summaries, dataset.classes)])

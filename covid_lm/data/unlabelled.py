@@ -1,4 +1,4 @@
-"""Images for pre-training: of several data sets, without their labels and without test images."""
+"""Images of several data sets for pre-training, without labels and without test images."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,17 +10,14 @@ from covid_lm.data.splits import limit_images
 def unlabelled_records(
     datasets: Sequence[ImageDataset], split: str, max_images: int | None = None
 ) -> tuple[ImageRecord, ...]:
-    """The images of one split of all data sets, at most `max_images` of each data set."""
+    """Returns the images of one split of all data sets, at most `max_images` of each."""
     return tuple(
         record for dataset in datasets for record in limit_images(dataset, max_images).split(split)
     )
 
 
 def held_out_digests(datasets: Sequence[ImageDataset]) -> frozenset[bytes]:
-    """`content_digest` of all test images, which one data set may share with another's training.
-
-    Nothing else is kept of a test image.
-    """
+    """Returns the digests of all test images, by which other splits can be checked for them."""
     return frozenset(
         content_digest(read_image(record))
         for dataset in datasets
@@ -29,5 +26,5 @@ def held_out_digests(datasets: Sequence[ImageDataset]) -> frozenset[bytes]:
 
 
 def content_digest(content: bytes) -> bytes:
-    """SHA-256 of a file's content."""
+    """Returns the SHA-256 digest of a file's content."""
     return hashlib.sha256(content).digest()

@@ -107,9 +107,9 @@ def truncate(path):
 def test_truncated_file(tmp_path, backbone, file_format, text):
     path = write(tmp_path, file_format)
     truncate(path)
-    assert the_line(load_weights, tmp_path, backbone) == f"{path}: not a whole {text}; {DAMAGED}"
+    assert the_line(load_weights, tmp_path, backbone) == f"{path}: not a complete {text}; {DAMAGED}"
     os.truncate(path, 0)
-    assert the_line(load_weights, tmp_path, backbone) == f"{path}: not a whole {text}; {DAMAGED}"
+    assert the_line(load_weights, tmp_path, backbone) == f"{path}: not a complete {text}; {DAMAGED}"
 
 
 def test_truncated_tf1(tmp_path, backbone):
@@ -121,7 +121,7 @@ def test_truncated_tf1(tmp_path, backbone):
         f"{shard}: the tensors need {needed} bytes, the data holds {needed - 10}; {DAMAGED}"
     )
     truncate(index)
-    line = f"{index}: not a whole checkpoint index; {DAMAGED}"
+    line = f"{index}: not a complete checkpoint index; {DAMAGED}"
     assert the_line(load_weights, tmp_path, backbone) == line
     os.truncate(index, 0)
     assert the_line(load_weights, tmp_path, backbone) == line

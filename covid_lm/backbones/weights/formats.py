@@ -70,7 +70,7 @@ def open_safetensors(path: str) -> TensorFile:
                 is_floating = view.get_dtype() in ("F16", "BF16", "F32", "F64")
                 specs[name] = TensorSpec(tuple(view.get_shape()), is_floating)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole safetensors file; {_FETCH_AGAIN}") from error
+        raise InputError(f"{path}: not a complete safetensors file; {_FETCH_AGAIN}") from error
 
     def read(name: str) -> np.ndarray:
         # Opened for each tensor, because the pages of a mapped file count as used memory.
@@ -100,7 +100,7 @@ def open_h5(path: str) -> TensorFile:
         with h5py.File(path, "r") as file:
             file.visititems(collect)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: not a whole HDF5 file; {_FETCH_AGAIN}") from error
+        raise InputError(f"{path}: not a complete HDF5 file; {_FETCH_AGAIN}") from error
 
     def read(name: str) -> np.ndarray:
         try:
@@ -126,7 +126,7 @@ def open_tf1_checkpoint(index: str) -> TensorFile:
     try:
         reader = tf.train.load_checkpoint(prefix)
     except _TF_READ_ERRORS as error:
-        raise InputError(f"{index}: not a whole checkpoint index; {_FETCH_AGAIN}") from error
+        raise InputError(f"{index}: not a complete checkpoint index; {_FETCH_AGAIN}") from error
     dtypes = reader.get_variable_to_dtype_map()
     specs = {
         name: TensorSpec(tuple(shape), dtypes[name].is_floating)
