@@ -7,8 +7,8 @@ from tests.python_source import FILES, TREES
 
 # Top-level packages and modules, from the ground up. Each may import itself and lower levels.
 ORDER = (
-    ("covid_lm", "environment", "errors", "files", "html_page", "protocols"),
-    ("command_line", "data", "layers"),
+    ("covid_lm", "errors", "files", "html_page"),
+    ("command_line", "data", "environment", "layers", "protocols"),
     ("backbones",),
     ("models",),
     ("pipeline",),
@@ -71,7 +71,7 @@ def test_the_plan_stays_small():
     ]
     assert len(ORDER) <= 9
     assert len(loose) + 1 <= 12
-    assert len(modules) <= 172
+    assert len(modules) <= 160
 
 
 def test_modules_and_functions_are_short():
