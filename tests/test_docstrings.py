@@ -23,6 +23,19 @@ OF_KERAS = {
 }
 
 
+# Methods of each class with a docstring: an override of one needs none of its own.
+DOCUMENTED = {
+    node.name: {
+        method.name
+        for method in node.body
+        if isinstance(method, ast.FunctionDef) and ast.get_docstring(method)
+    }
+    for tree in TREES.values()
+    for node in ast.walk(tree)
+    if isinstance(node, ast.ClassDef)
+}
+
+
 def undocumented(module: str, tree: ast.Module) -> Iterator[str]:
     """Names without a docstring."""
     if tree.body and ast.get_docstring(tree) is None:
@@ -31,15 +44,18 @@ def undocumented(module: str, tree: ast.Module) -> Iterator[str]:
 
 
 def _undocumented_in(place: str, node: ast.Module | ast.ClassDef) -> Iterator[str]:
+    inherited = OF_KERAS.union(
+        *(DOCUMENTED.get(ast.unparse(base), ()) for base in getattr(node, "bases", ()))
+    )
     for child in node.body:
         is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
         if not (is_function or isinstance(child, ast.ClassDef)) or child.name.startswith("_"):
             continue
         name = f"{place}.{child.name}"
-        if is_function and isinstance(node, ast.ClassDef) and child.name in OF_KERAS:
+        if is_function and isinstance(node, ast.ClassDef) and child.name in inherited:
             continue
-        if is_function and place.startswith("tools.") and child.name == "main":
-            continue  # the module's docstring tells it, as --help
+        if is_function and place.startswith("tools.") and child.name in ("main", "options"):
+            continue  # the module's docstring describes the tool, and --help shows it
         if ast.get_docstring(child) is None:
             yield name
         if isinstance(child, ast.ClassDef):
