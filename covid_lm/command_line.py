@@ -44,6 +44,7 @@ class PathParser(flags.ArgumentParser):
         self.kind = kind
 
     def parse(self, argument: str) -> str:
+        """The path with `~` expanded."""
         return os.path.expanduser(argument)
 
     def check(self, flag: str, path: str) -> None:

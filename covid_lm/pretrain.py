@@ -109,13 +109,20 @@ def pretrain(
             "words": len(masking.word_ids),
             "trivial_predictors": trivial,
             "epochs": history,
-            "command": options.command,
-            "commit": commit(),
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "machine": machine_line(machine()),
+            **_origin(options),
         }
         write_json(os.path.join(staged, "metrics.json"), metrics)
     return PretrainingResult(weights_dir, metrics, time.monotonic() - started)
+
+
+def _origin(options: PretrainingOptions) -> dict:
+    """The command, code and machine that produced a run's figures."""
+    return {
+        "command": options.command,
+        "commit": commit(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine_line(machine()),
+    }
 
 
 def decode_images(

@@ -44,15 +44,18 @@ class ProcessShare:
     options: TrainingOptions
 
     def steps(self, batch_size: int) -> int:
+        """Batches per epoch."""
         return self.split.steps(batch_size)
 
     def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
+        """The batches of an epoch from `first_step` on."""
         options = self.options
         return self.split.epoch(
             batch_size, seed, epoch, first_step, options.process_id, options.num_processes
         )
 
     def once(self, batch_size: int) -> tf.data.Dataset:
+        """Batches that hold each image once."""
         return self.split.once(batch_size, self.options.process_id, self.options.num_processes)
 
 
