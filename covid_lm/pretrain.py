@@ -53,8 +53,8 @@ def pretrain(
 ) -> PretrainingResult:
     """Pre-trains, and writes the weights after the last epoch.
 
-    Resumes an unfinished run of the same name, if there is one. Validation images are only
-    measured on, and test images are not used.
+    Resumes an unfinished run of the same name. Validation images are only measured on; test images
+    are not used.
 
     Args:
         strategy: overrides the devices that `options` name.
@@ -65,10 +65,9 @@ def pretrain(
         Terminated: SIGTERM arrived, and the state was saved.
     """
     started = time.monotonic()
-    if strategy is None:
-        strategy = choose_strategy(
-            options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout
-        )
+    strategy = strategy or choose_strategy(
+        options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout
+    )
     weights_dir = os.path.join(options.model_dir, "weights")
     with (
         Termination() as termination,
@@ -87,13 +86,9 @@ def pretrain(
         run = _run_config(options, images, length, strategy)
         run = resumed_config(staged, run, options, RESOLVED, "pretraining")
         write_json(os.path.join(staged, "config.json"), {"pretraining": run})
+        policy = DTYPE_POLICIES[options.dtype]
         language_model = MaskedLanguageModel(
-            backbone,
-            vocabulary,
-            masking.word_ids,
-            length=length,
-            num_masked=masking.num_masked,
-            dtype_policy=DTYPE_POLICIES[options.dtype],
+            backbone, vocabulary, masking.word_ids, length, masking.num_masked, policy
         )
         has_head = options.weights is not None and language_model.load(options.weights)
         _print_plan(options, language_model, masking, has_head, run)
