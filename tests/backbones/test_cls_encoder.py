@@ -104,7 +104,7 @@ def test_padding_is_not_read():
     assert np.abs(encoder(inputs) - encoder(changed))[1:].max() > 1e-2
 
 
-@pytest.mark.parametrize("way", ["graph", "xla"])
+@pytest.mark.parametrize("way", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
 def test_mixed_bfloat16_is_near_float32(way):
     expected = make_encoder()(make_inputs()).numpy()
     encoder = make_encoder(dtype="mixed_bfloat16")

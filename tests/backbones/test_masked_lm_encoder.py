@@ -50,7 +50,10 @@ def output_and_gradients(function, variables):
     return output.numpy(), [tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
 
 
-@pytest.mark.parametrize(("way", "training"), [("eager", False), ("graph", True), ("xla", True)])
+@pytest.mark.parametrize(
+    ("way", "training"),
+    [("eager", False), ("graph", True), pytest.param("xla", True, marks=pytest.mark.slow)],
+)
 def test_equals_the_library_forward_and_backward(way, training):
     encoder = make_encoder(dropout=0.0)
     variables = encoder.trainable_variables

@@ -14,6 +14,7 @@ from tests.backbones import generated_checkpoints as generated
 CONFIG = BackboneConfig(2, 32, 4, 64, vocabulary_size=50, max_sequence_length=16)
 SHAPES = generated.tensor_shapes(CONFIG)
 ARRAYS = generated.random_arrays(SHAPES)
+PAPER_MODELS = {"rbt3": "tf1", "rbtl3": "h5", "roberta-wwm-ext-large": "safetensors"}
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +186,15 @@ def test_order_of_preference(tmp_path, backbone):
         assert_equal(backbone, arrays)
 
 
-@pytest.mark.parametrize("name", ["rbt3", "rbtl3", "roberta-wwm-ext-large"])
+# Each model in one format by default, in the others with `-m slow`.
+@pytest.mark.parametrize(
+    ("name", "file_format"),
+    [
+        pytest.param(name, written, marks=() if written == default else pytest.mark.slow)
+        for name, default in PAPER_MODELS.items()
+        for written in generated.WRITERS
+    ],
+)
 def test_paper_models_scaled_down(tmp_path, file_format, name):
     """Their layers and heads; heads of 4, a smaller vocabulary."""
     full = BACKBONES[name]
