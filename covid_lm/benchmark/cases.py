@@ -54,7 +54,7 @@ SHORTER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("training", {**_TRAINING, "tasks": ("training",), "rivals": ("hugging_face",)}),
     ("training", {**_TRAINING, "tasks": ("pretraining",), "backbones": ("rbt3",)}),
     ("preprocessing", {"batch_sizes": (1, 32)}),
-    ("serving", {"batch_sizes": (1, 8), "rivals": ("pillow_hf",)}),
+    ("serving", {"batch_sizes": (8,), "rivals": ("pillow_hf",)}),
     ("growth", {}),
 )
 

@@ -88,9 +88,7 @@ def hugging_face_config(config: BackboneConfig, dropout: float) -> Any:
         num_hidden_layers=config.num_layers,
         num_attention_heads=config.num_heads,
         intermediate_size=config.intermediate_dim,
-        hidden_act={"gelu_approximate": "gelu_pytorch_tanh"}.get(
-            config.activation, config.activation
-        ),
+        hidden_act=config.activation.replace("gelu_approximate", "gelu_pytorch_tanh"),
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         layer_norm_eps=config.layer_norm_epsilon,
@@ -102,12 +100,10 @@ def torch_inputs(ids: dict[str, np.ndarray]) -> dict[str, Any]:
     """Convert our int32 arrays to int64 tensors under transformers' names."""
     import torch
 
-    names = {
-        "input_ids": "token_ids",
-        "token_type_ids": "segment_ids",
-        "attention_mask": "padding_mask",
-    }
-    return {theirs: torch.from_numpy(ids[ours]).long() for theirs, ours in names.items()}
+    ours = ("token_ids", "segment_ids", "padding_mask")
+    theirs = ("input_ids", "token_type_ids", "attention_mask")
+    tensors = [torch.from_numpy(ids[name]).long() for name in ours]
+    return dict(zip(theirs, tensors, strict=True))
 
 
 def torch_training_step(case: Case, model: Any, logits: Any, labels: Any) -> Step:

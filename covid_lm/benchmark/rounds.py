@@ -13,11 +13,7 @@ TURN_SECONDS = 15  # mean duration in suite `all` on two cores
 
 
 class Progress:
-    """Prints a line for each turn, with an estimate of the time left.
-
-    Args:
-        turns: number of turns in all.
-    """
+    """Prints a line for each of a number of turns, with an estimate of the time left."""
 
     def __init__(self, turns: int):
         self._turns, self._done, self._start = turns, 0, time.monotonic()
@@ -52,10 +48,7 @@ def measure(case: Case, contenders: Sequence[str], rounds: int, progress: Progre
     within rounds are compared.
 
     Args:
-        case: the measurement.
         contenders: keys of `worker.CONTENDERS`.
-        rounds: number of rounds.
-        progress: prints each turn.
 
     Returns:
         contender -> {"seconds": median of a step in each round, "calls": seconds of every step

@@ -115,17 +115,16 @@ def case_result(planned: Planned, measured: dict) -> dict:
     """
     case = planned.case
     ours, *rivals = planned.contenders
-    figures = {
-        rival: ratio(measured[ours]["seconds"], measured[rival]["seconds"]) for rival in rivals
-    }
+    seconds = {name: turns["seconds"] for name, turns in measured.items()}
+    figures = {rival: ratio(seconds[ours], seconds[rival]) for rival in rivals}
     per_step = case.batch_size
     if case.task in RAW_IMAGE_TASKS:
         per_step = 1 if case.callers > 1 else images_of_step(case)
     result = {**_settings(planned), "per_step": per_step, "contenders": measured}
     if case.task == "inference":
         result |= {"operations": case.operations, "ceiling": _ceiling(measured)}
-        rounds = zip(measured[ours]["seconds"], result["ceiling"]["rounds"], strict=True)
-        figures["ceiling"] = spread([case.operations / s / ceiling for s, ceiling in rounds])
+        rounds = zip(seconds[ours], result["ceiling"]["rounds"], strict=True)
+        figures["ceiling"] = spread([case.operations / step / ceiling for step, ceiling in rounds])
     if case.callers > 1:
         result["latencies"] = {name: _latencies(turns["calls"]) for name, turns in measured.items()}
     return {**result, "figures": figures, "targets": _targets(case, figures)}
@@ -133,9 +132,8 @@ def case_result(planned: Planned, measured: dict) -> dict:
 
 def _ceiling(measured: dict) -> dict:
     """Operations a second of the fastest matrix product of each round."""
-    products = [
-        turns["product_seconds"] for turns in measured.values() if "product_seconds" in turns
-    ]
+    key = "product_seconds"
+    products = [turns[key] for turns in measured.values() if key in turns]
     return spread([PRODUCT_FLOPS / min(seconds) for seconds in zip(*products, strict=True)])
 
 

@@ -49,14 +49,7 @@ CONTENDERS = {
 
 
 def turn(contender: str, case: Case) -> dict:
-    """Start a contender's process, measure, and return when the process has ended.
-
-    Args:
-        contender: a key of `CONTENDERS`.
-        case: the measurement.
-
-    Returns:
-        What `measure_here` returns.
+    """Run `measure_here` for a key of `CONTENDERS` in a new process, and wait for its end.
 
     Raises:
         RunError: the process failed; with the last line of its error output.
@@ -70,8 +63,7 @@ def run_child(title: str, module: str, *arguments: str, threads: int = 0) -> str
 
     Args:
         title: names the process in an error message.
-        module: name of the module to run.
-        arguments: its command-line arguments.
+        module: name of the module to run, with its command-line arguments.
         threads: limit of the libraries that read theirs from the environment; none if 0.
 
     Returns:
