@@ -3,9 +3,8 @@
 Each token gets the integral of its gradient along the straight line from a baseline to the
 sequence, in the space of embeddings. On the baseline every token except [CLS] is [PAD] and belongs
 to the first segment; positions and the padding mask are those of the sequence. The attributions
-add up to the change of the margin (completeness), which `Attribution.error` checks. The second
-segment begins where the name does, so it depends on the name's length; segment embeddings are part
-of the path and count for the tokens in that segment.
+add up to the change of the margin (completeness). Segment embeddings are part of the path, so the
+start of the second segment, which depends on the name's length, counts for the name's tokens.
 """
 
 import dataclasses
@@ -18,7 +17,7 @@ from covid_lm.models.token_classifier import TokenClassifier
 
 TOLERANCE = 0.01
 SMALL_CHANGE = 0.1
-POINTS, MOST_POINTS = 8, 72
+POINTS, MOST_POINTS = 8, 72  # for a part of the path, and for all
 BATCH = 4  # points at a time: the gradient of a 24-layer model takes gigabytes for each
 
 
@@ -31,14 +30,12 @@ class Attribution:
 
     Attributes:
         tokens: float64 [length].
-        target: index of the class.
         margin: of the sequence.
         baseline_margin: of the baseline.
         points: number of points at which the gradient was computed.
     """
 
     tokens: np.ndarray
-    target: int
     margin: float
     baseline_margin: float
     points: int
@@ -57,9 +54,9 @@ def integrated_gradients(
 ) -> Attribution:
     """Attribute one image's margin to its tokens, in float32 under any dtype policy.
 
-    The path is halved where it needs more points. The change of the margin over each part is known
-    exactly, so the part with the largest error of its Gauss-Legendre sum is halved, until the
-    total error is within `tolerance` or the gradient was computed at `MOST_POINTS` points.
+    The change of the margin over each part of the path is known exactly, so the part with the
+    largest error of its Gauss-Legendre sum is halved, until the total error is within `tolerance`
+    or the gradient was computed at `MOST_POINTS` points.
 
     Args:
         tokens: `token_ids`, `segment_ids` and `padding_mask`, int32 [1, length].
@@ -71,47 +68,34 @@ def integrated_gradients(
     direction[target] = 1
     start, end = _ends(classifier, tokens)
     mask = np.asarray(tokens["padding_mask"])
-    (before, after), _ = _margins(classifier, np.concatenate([start, end]), mask, direction)
 
-    def part(low: float, high: float, at_low: float, at_high: float) -> _Part:
+    def at(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        vectors = start + places[:, np.newaxis, np.newaxis] * (end - start)
+        return _margins(classifier, vectors.astype(np.float32), mask, direction)
+
+    def shares_between(low: float, high: float) -> np.ndarray:
         nodes, weights = np.polynomial.legendre.leggauss(POINTS)  # on [-1, 1]
         gradient = np.zeros(end.shape[1:], np.float64)
         for first in range(0, POINTS, BATCH):
             chosen = slice(first, first + BATCH)
-            at = low + (high - low) * (nodes[chosen, np.newaxis, np.newaxis] + 1) / 2
-            points = (start + at * (end - start)).astype(np.float32)
-            _, slopes = _margins(classifier, points, mask, direction)
+            _, slopes = at(low + (high - low) * (nodes[chosen] + 1) / 2)
             gradient += np.einsum("b,blh->lh", weights[chosen] / 2 * (high - low), slopes)
-        shares = np.sum(gradient * (end - start)[0], axis=1)
-        return _Part(low, high, at_low, at_high, shares)
+        return np.sum(gradient * (end - start)[0], axis=1)
 
-    parts, points = [part(0.0, 1.0, float(before), float(after))], POINTS
-    allowed = tolerance * max(abs(float(after - before)), SMALL_CHANGE)
-    while sum(p.error for p in parts) > allowed and points + 2 * POINTS <= MOST_POINTS:
-        worst = parts.pop(int(np.argmax([p.error for p in parts])))
-        middle = (worst.low + worst.high) / 2
-        vectors = (start + middle * (end - start)).astype(np.float32)
-        at_middle = float(_margins(classifier, vectors, mask, direction)[0][0])
-        parts.append(part(worst.low, middle, worst.at_low, at_middle))
-        parts.append(part(middle, worst.high, at_middle, worst.at_high))
+    places, margins = [0.0, 1.0], at(np.array([0.0, 1.0]))[0].astype(float).tolist()
+    shares, points = [shares_between(0.0, 1.0)], POINTS
+    allowed = tolerance * max(abs(margins[1] - margins[0]), SMALL_CHANGE)
+    while True:
+        errors = np.abs(np.sum(shares, axis=1) - np.diff(margins))
+        if errors.sum() <= allowed or points + 2 * POINTS > MOST_POINTS:
+            return Attribution(np.sum(shares, axis=0), margins[-1], margins[0], points)
+        worst = int(np.argmax(errors))
+        low, high = places[worst : worst + 2]
+        middle = (low + high) / 2
+        places.insert(worst + 1, middle)
+        margins.insert(worst + 1, float(at(np.array([middle]))[0][0]))
+        shares[worst : worst + 1] = [shares_between(low, middle), shares_between(middle, high)]
         points += 2 * POINTS
-    shares = np.sum([p.shares for p in parts], axis=0)
-    return Attribution(shares, target, float(after), float(before), points)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """A part of the path, the margins at its ends, and the tokens' shares of the difference."""
-
-    low: float
-    high: float
-    at_low: float
-    at_high: float
-    shares: np.ndarray
-
-    @property
-    def error(self) -> float:
-        return abs(float(self.shares.sum()) - (self.at_high - self.at_low))
 
 
 def _ends(classifier: TokenClassifier, tokens: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +117,7 @@ def _margins(
     padding_mask: np.ndarray,
     direction: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Margins [batch] of vectors [batch, length, hidden], and their gradients [as the vectors]."""
+    """Margins, float32 [batch], and their gradients, of vectors [batch, length, hidden]."""
     encoder = classifier.logits.get_layer("cls_encoder")
     head = classifier.logits.get_layer("feature_extraction").dense
     mask = tf.tile(padding_mask, [len(vectors), 1])

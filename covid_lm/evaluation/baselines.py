@@ -11,17 +11,16 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from covid_lm.data.records import ImageRecord, encoded_filename
-from covid_lm.data.splits import class_groups, patient_groups, stratified_folds
+from covid_lm.data.splits import class_groups, patient_groups
 from covid_lm.pipeline.tokenized import TokenizedRecords
 
 Baseline = Literal["logistic_regression", "random_forest"]
@@ -40,7 +39,7 @@ def baseline_probabilities(
     test: TokenizedRecords,
     num_classes: int,
     vocabulary: Sequence[str],
-    patients: Sequence[str | None] | None = None,
+    patients: Sequence[str | None],
     seed: int = 0,
 ) -> np.ndarray:
     """Fit a classifier on the token ids that the model sees, and predict others.
@@ -49,25 +48,16 @@ def baseline_probabilities(
         kind: `logistic_regression` on standardized numbers, its penalty chosen by accuracy in a
             `penalty_folds` cross-validation (scikit-learn's default if there are no such folds);
             or `random_forest` with 500 trees.
-        train: at least one sequence.
-        test: sequences to predict.
+        train, test: at least one sequence each.
         num_classes: of the data set.
         vocabulary: the words; a word's index is its id.
-        patients: of the training sequences, None where unknown; all unknown by default.
+        patients: of the training sequences, None where unknown.
         seed: of folds and trees.
 
     Returns:
         Probabilities, float [test, num_classes]; 0 for a class without a training sequence. If
         all training sequences are equal, or of one class, the classes' shares in training.
-
-    Raises:
-        ValueError: unknown kind, or the number of patients is not that of training sequences.
     """
-    if kind not in BASELINES:
-        raise ValueError(f"kind {kind!r}: choose logistic_regression or random_forest")
-    patients = [None] * len(train.labels) if patients is None else patients
-    if len(patients) != len(train.labels):
-        raise ValueError(f"{len(patients)} patients for {len(train.labels)} training sequences")
     columns, test_columns = (
         _numbers_and_words(split.tokens["token_ids"], vocabulary) for split in (train, test)
     )
@@ -75,16 +65,18 @@ def baseline_probabilities(
     shares = np.bincount(train.labels, minlength=num_classes) / len(train.labels)
     if not varying.any() or shares.max() == 1:
         return np.tile(shares, (len(test.labels), 1))
-    if kind == "logistic_regression":
-        folds = penalty_folds(train.labels, patient_groups(patients), seed)
-        model = _logistic_regression(varying, folds)
-    else:
+    if kind == "random_forest":
         forest = RandomForestClassifier(n_estimators=NUM_TREES, random_state=seed, n_jobs=-1)
-        model = make_pipeline(_encoder(varying, "passthrough"), forest)
+        model = _pipeline(varying, "passthrough", forest)
+    else:
+        model = _pipeline(varying, StandardScaler(), LogisticRegression(max_iter=2000))
+        folds = penalty_folds(train.labels, patient_groups(patients), seed)
+        if folds:
+            penalties = {"logisticregression__C": INVERSE_PENALTIES}
+            model = GridSearchCV(model, penalties, cv=folds, error_score="raise")
     model.fit(columns, train.labels)
     probabilities = np.zeros((len(test.labels), num_classes))
-    if len(test.labels):
-        probabilities[:, model.classes_] = model.predict_proba(test_columns)
+    probabilities[:, model.classes_] = model.predict_proba(test_columns)
     return probabilities
 
 
@@ -97,26 +89,15 @@ def _numbers_and_words(token_ids: np.ndarray, vocabulary: Sequence[str]) -> np.n
     return np.concatenate([np.nan_to_num(numbers), words], axis=1)
 
 
-def _encoder(varying: np.ndarray, numbers: BaseEstimator | str) -> ColumnTransformer:
-    """Encode the varying columns: the first half by `numbers`, the other half one-hot."""
-    chosen, positions = np.flatnonzero(varying), len(varying) // 2
-    words = OneHotEncoder(handle_unknown="ignore")
-    return ColumnTransformer(
-        [
-            ("numbers", numbers, chosen[chosen < positions]),
-            ("words", words, chosen[chosen >= positions]),
-        ]
-    )
-
-
-def _logistic_regression(
-    varying: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]
-) -> BaseEstimator:
-    model = make_pipeline(_encoder(varying, StandardScaler()), LogisticRegression(max_iter=2000))
-    if not folds:
-        return model
-    penalties = {"logisticregression__C": INVERSE_PENALTIES}
-    return GridSearchCV(model, penalties, cv=folds, error_score="raise")
+def _pipeline(varying: np.ndarray, scaler: object, classifier: object) -> Pipeline:
+    """A classifier of the varying columns, the numbers scaled and the words one-hot encoded."""
+    numbers, words = np.split(varying, 2)
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    columns = [
+        ("numbers", scaler, np.flatnonzero(numbers)),
+        ("words", encoder, len(numbers) + np.flatnonzero(words)),
+    ]
+    return make_pipeline(ColumnTransformer(columns), classifier)
 
 
 def penalty_folds(
@@ -133,8 +114,8 @@ def penalty_folds(
     num_folds = min(FOLDS, *class_groups(labels, groups, len(present)))
     if num_folds < 2:
         return []
-    folds = stratified_folds(labels, groups, num_folds, seed)
-    pairs = [(np.setdiff1d(np.arange(len(labels)), held_out), held_out) for held_out in folds]
+    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    pairs = folds.split(labels, labels, groups)
     return [pair for pair in pairs if len(np.unique(labels[pair[0]])) == len(present)]
 
 
@@ -144,24 +125,20 @@ def name_length_baseline(
     """A decision tree of depth 3 on the number of bytes of the file name, extension included.
 
     Args:
-        train: records to fit on, at least one.
-        test: records to predict.
+        train, test: at least one record each.
         num_classes: of the data set.
 
     Returns:
-        Probabilities, float [test, classes]; 0 for a class without a training record.
+        Probabilities, float [test, num_classes]; 0 for a class without a training record.
     """
-    probabilities = np.zeros((len(test), num_classes))
-    if not test:
-        return probabilities
+    lengths, test_lengths = (
+        [[len(encoded_filename(record))] for record in records] for records in (train, test)
+    )
     tree = DecisionTreeClassifier(max_depth=DEPTH, random_state=0)
-    tree.fit(_lengths(train), [record.label for record in train])
-    probabilities[:, tree.classes_] = tree.predict_proba(_lengths(test))
+    tree.fit(lengths, [record.label for record in train])
+    probabilities = np.zeros((len(test), num_classes))
+    probabilities[:, tree.classes_] = tree.predict_proba(test_lengths)
     return probabilities
-
-
-def _lengths(records: Sequence[ImageRecord]) -> np.ndarray:
-    return np.array([[len(encoded_filename(record))] for record in records])
 
 
 def headline(model_row: dict, name_row: dict) -> str | None:
@@ -171,9 +148,7 @@ def headline(model_row: dict, name_row: dict) -> str | None:
         model_row: `classification_metrics` of the model, with its `test_policy` if there is one.
         name_row: those of `name_length_baseline` on the same split.
     """
-    if not model_row["n"] or not name_row["n"]:
-        return None
-    if name_row["correct"] * model_row["n"] < model_row["correct"] * name_row["n"]:
+    if name_row["accuracy"] < model_row["accuracy"]:
         return None
     name = f"The length of the file name alone gives {name_row['correct']}/{name_row['n']}"
     model = f"{model_row['correct']}/{model_row['n']}"

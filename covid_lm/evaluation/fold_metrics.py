@@ -48,44 +48,38 @@ def fold_figures(
         `label`, `fold` (from 1) and `probabilities` [epochs, classes].
     """
     rows = np.concatenate([result.rows for result in results])
-    pooled = np.concatenate([result.probabilities for result in results], axis=1)
-    fold_of = np.repeat(np.arange(len(results)) + 1, [len(result.rows) for result in results])
+    probabilities = np.concatenate([result.probabilities for result in results], axis=1)
+    by_fold = [_by_epoch(result, records, classes) for result in results]
+    for figures, result in zip(by_fold, results, strict=True):
+        for epoch, loss in zip(figures, result.losses, strict=True):
+            epoch["training_loss"] = loss
     return {
-        "epochs": _by_epoch(pooled, [records[row] for row in rows], classes),
-        "by_fold": [
-            [
-                {**figures, "training_loss": loss}
-                for figures, loss in zip(
-                    _by_epoch(r.probabilities, [records[row] for row in r.rows], classes),
-                    r.losses,
-                    strict=True,
-                )
-            ]
-            for r in results
-        ],
+        "epochs": _by_epoch(FoldResult(rows, probabilities, []), records, classes),
+        "by_fold": by_fold,
         "out_of_fold": [
             {
                 "file": records[row].filename,
                 "label": classes[records[row].label],
-                "fold": int(fold_of[place]),
-                "probabilities": pooled[:, place].astype(float).round(6).tolist(),
+                "fold": fold,
+                "probabilities": result.probabilities[:, place].astype(float).round(6).tolist(),
             }
-            for place, row in enumerate(rows)
+            for fold, result in enumerate(results, 1)
+            for place, row in enumerate(result.rows)
         ],
     }
 
 
 def _by_epoch(
-    probabilities: np.ndarray, records: Sequence[ImageRecord], classes: Sequence[str]
+    result: FoldResult, records: Sequence[ImageRecord], classes: Sequence[str]
 ) -> list[dict]:
-    labels = np.array([record.label for record in records])
-    patients = [record.patient for record in records]
+    labels = np.array([records[row].label for row in result.rows])
+    patients = [records[row].patient for row in result.rows]
     groups = None
     if any(patient is not None for patient in patients):
         # An image of an unknown patient is a group of its own, as it is in the folds.
         groups = [str(number) for number in patient_groups(patients)]
     rows = []
-    for epoch, predictions in enumerate(probabilities, 1):
+    for epoch, predictions in enumerate(result.probabilities, 1):
         figures = classification_metrics(predictions, labels, classes, groups)
         loss = float(log_loss(labels, predictions, labels=range(len(classes))))
         rows.append({"epoch": epoch, **{key: figures[key] for key in _FIGURES}, "log_loss": loss})

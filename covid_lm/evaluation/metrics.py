@@ -56,6 +56,7 @@ def classification_metrics(
     _check(probabilities, labels, classes, patients)
     num_classes = probabilities.shape[1]
     names = [str(index) for index in range(num_classes)] if classes is None else classes
+    shown = np.arange(num_classes)[1 if num_classes == 2 else 0 :]  # the positive class, or all
     valid = np.isfinite(probabilities).all(axis=1)
     answered, truth = probabilities[valid], labels[valid]
     predicted = np.full(len(labels), num_classes)  # no class, where invalid
@@ -64,6 +65,10 @@ def classification_metrics(
     num_patients = None if patients is None or None in patients else len(set(patients))
     groups = patient_groups(patients) if patients and (num_patients or 0) > 1 else None
     interval, method = accuracy_interval(correct, groups)
+    counts = np.zeros((num_classes, num_classes + 1), int)
+    np.add.at(counts, (labels, predicted), 1)
+    # Not scikit-learn's score, which warns of float32 rows that add up to 1 only in float32.
+    errors = np.sum((answered - np.eye(num_classes)[truth])[:, shown] ** 2, axis=1)
     bins = reliability_bins(answered, truth)
     return {
         "n": len(labels),
@@ -74,12 +79,17 @@ def classification_metrics(
         "wilson95": wilson_interval(int(correct.sum()), len(labels)),
         "num_patients": num_patients,
         "invalid": int(np.sum(~valid)),
-        **_ranking(answered, truth, None if groups is None else groups[valid]),
-        "brier": _brier_score(answered, truth),
+        **_ranking(
+            answered[:, shown],
+            truth[:, np.newaxis] == shown,
+            None if groups is None else groups[valid],
+        ),
+        "brier": float(errors.mean()) if len(errors) else None,
         "ece": expected_calibration_error(bins),
         "reliability": bins,
         **_rates(labels, predicted, names),
-        **_counts(labels, predicted, num_classes),
+        "confusion": counts[:, :-1].tolist(),
+        "invalid_by_class": counts[:, -1].tolist(),
     }
 
 
@@ -100,13 +110,6 @@ def _check(
         raise ValueError(f"{len(classes)} class names for {num_classes} classes")
     if patients is not None and len(patients) != n:
         raise ValueError(f"{len(patients)} patients for {n} images")
-
-
-def _counts(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict:
-    """The confusion matrix, and the invalid images, whose `predicted` is `num_classes`."""
-    counts = np.zeros((num_classes, num_classes + 1), int)
-    np.add.at(counts, (labels, predicted), 1)
-    return {"confusion": counts[:, :-1].tolist(), "invalid_by_class": counts[:, -1].tolist()}
 
 
 def _rates(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> dict:
@@ -135,14 +138,7 @@ def _defined(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _shown_classes(num_classes: int) -> np.ndarray:
-    """The positive class of two, else all, as indices."""
-    return np.arange(num_classes)[1 if num_classes == 2 else 0 :]
-
-
-def _ranking(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> dict:
-    columns = _shown_classes(probabilities.shape[1])
-    scores, indicators = probabilities[:, columns], labels[:, None] == columns
+def _ranking(scores: np.ndarray, indicators: np.ndarray, groups: np.ndarray | None) -> dict:
     area = precision = None
     if indicators.any(axis=0).all() and not indicators.all(axis=0).any():
         area = float(metrics.roc_auc_score(indicators, scores))
@@ -154,15 +150,6 @@ def _ranking(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray |
         "auc_ci95_method": method,
         "average_precision": precision,
     }
-
-
-def _brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
-    n, num_classes = probabilities.shape
-    if n == 0:
-        return None
-    # Not scikit-learn's, which warns of float32 rows that add up to 1 only in float32.
-    errors = probabilities - np.eye(num_classes)[labels]
-    return float(np.sum(errors[:, _shown_classes(num_classes)] ** 2) / n)
 
 
 def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
@@ -186,14 +173,14 @@ def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict
     bins = []
     for place in range(NUM_BINS):
         inside = places == place
-        n = int(inside.sum())
+        empty = not inside.any()
         bins.append(
             {
                 "low": float(edges[place]),
                 "high": float(edges[place + 1]),
-                "n": n,
-                "mean_confidence": float(confidences[inside].mean()) if n else None,
-                "accuracy": float(correct[inside].mean()) if n else None,
+                "n": int(inside.sum()),
+                "mean_confidence": None if empty else float(confidences[inside].mean()),
+                "accuracy": None if empty else float(correct[inside].mean()),
             }
         )
     return bins
@@ -202,7 +189,5 @@ def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict
 def expected_calibration_error(bins: list[dict]) -> float | None:
     """The mean distance between confidence and accuracy, over the images of `reliability_bins`."""
     filled = [row for row in bins if row["n"]]
-    if not filled:
-        return None
     distances = [row["n"] * abs(row["mean_confidence"] - row["accuracy"]) for row in filled]
-    return sum(distances) / sum(row["n"] for row in filled)
+    return sum(distances) / sum(row["n"] for row in filled) if filled else None

@@ -61,13 +61,10 @@ class Evaluation:
         return self.images if isinstance(self.images.pixels, np.ndarray) else None
 
 
-def evaluation_policies(
-    config: TokenClassifierConfig | PixelClassifierConfig,
-) -> dict[str, str]:
+def evaluation_policies(config: TokenClassifierConfig | PixelClassifierConfig) -> dict[str, str]:
     """Row name to test policy; the run's own protocol comes first.
 
-    A model trained on names, or on their lengths, is also tested under every other policy. One
-    trained without them (`fixed`, `absent`) has only its own row.
+    A model trained on names, or on their lengths, is also tested under every other policy.
     """
     rows = {config.protocol: config.test_policy}
     if config.training_policy in ("visible", "masked"):
@@ -83,8 +80,6 @@ def evaluate_protocols(
 ) -> Evaluation:
     """Evaluate a model under every test policy, each image decoded once.
 
-    Memory grows with the probabilities and, up to `KEPT_BYTES`, with the pixels.
-
     Args:
         decoded: the records' images, if the test preprocessor has decoded them before.
 
@@ -95,8 +90,9 @@ def evaluate_protocols(
     on_demand = PixelsOnDemand(records, preprocessor.image_input)
     if decoded is None and math.prod(on_demand.shape) <= KEPT_BYTES:
         decoded = decode_records(records, preprocessor.decode, skip_invalid)
-    chunks = decoded_chunks(records, preprocessor.decode, skip_invalid)
-    if decoded is not None:
+    if decoded is None:
+        chunks = decoded_chunks(records, preprocessor.decode, skip_invalid)
+    else:
         chunks = decoded.chunks()
     policies = evaluation_policies(classifier.config)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in policies}
@@ -111,8 +107,8 @@ def evaluate_protocols(
     if not kept:
         raise InputError("no images in this split that can be decoded")
     if decoded is None:
-        on_demand = PixelsOnDemand(kept, preprocessor.image_input)
-        decoded = DecodedRecords(on_demand, tuple(kept), tuple(skipped))
+        pixels = PixelsOnDemand(kept, preprocessor.image_input)
+        decoded = DecodedRecords(pixels, tuple(kept), tuple(skipped))
     predictions = {name: np.concatenate(part) for name, part in parts.items()}
     rows = {
         name: {
@@ -136,17 +132,13 @@ def record_metrics(
 
 
 def split_metrics(
-    classifier: Classifier,
-    dataset: ImageDataset,
-    split: str,
-    evaluation: Evaluation,
+    classifier: Classifier, dataset: ImageDataset, split: str, evaluation: Evaluation
 ) -> dict:
     """The content of `metrics.json`: every protocol, and the baseline of the name's length.
 
     Returns:
         `dataset`, `split`, `classes`, `weights`, `protocols` (the rows), `name_alone` (metrics of
-        `name_length_baseline`, fitted on the training split) and `headline` (a sentence if that
-        baseline is as good as the model's first row, else None).
+        `name_length_baseline`, fitted on the training split) and `headline`.
     """
     classes = dataset.classes
     by_name = name_length_baseline(dataset.split("train"), evaluation.records, len(classes))
@@ -167,31 +159,23 @@ def baseline_rows(
 ) -> dict[str, dict]:
     """Metrics of a logistic regression and a random forest on the tokens that the model sees.
 
-    They are fitted on the training split under the training policy.
-
-    Args:
-        classifier: a model that reads tokens.
-        dataset: its training images that can be decoded are used, or the images of `evaluation`
-            if those are of the training split.
-        evaluation: of the images to test on.
+    They are fitted under the training policy on the training images that can be decoded.
     """
     config, preprocessor = classifier.config, classifier.preprocessor()
-    images = evaluation.in_memory
-    if images is None:
-        images = decode_records(evaluation.records, preprocessor.decode)
+    images = evaluation.in_memory or decode_records(evaluation.records, preprocessor.decode)
     training = images
     if images.records[0].split != "train":
         training = decode_records(dataset.split("train"), preprocessor.decode, skip_invalid=True)
     train = training.tokenize(classifier.preprocessor(config.training_policy))
     test = images.tokenize(preprocessor)
     patients = [record.patient for record in training.records]
-    rows: dict[str, dict] = {}
-    for kind in BASELINES:
-        probabilities = baseline_probabilities(
-            kind, train, test, len(config.classes), classifier.vocabulary, patients
+    arguments = (train, test, len(config.classes), classifier.vocabulary, patients)
+    return {
+        kind: record_metrics(
+            baseline_probabilities(kind, *arguments), images.records, config.classes
         )
-        rows[kind] = record_metrics(probabilities, images.records, config.classes)
-    return rows
+        for kind in BASELINES
+    }
 
 
 def write_predictions(path: str, evaluation: Evaluation, classes: Sequence[str]) -> None:

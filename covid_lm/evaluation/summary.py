@@ -43,29 +43,22 @@ def metrics_table(rows: dict[str, dict]) -> str:
         }
         for name, row in rows.items()
     )
-    return "\n".join([text_table(table), *_notes(rows)])
-
-
-def _notes(rows: dict[str, dict]) -> list[str]:
     methods = {}
     for row in rows.values():
-        over = f"{row['n']} images"
-        if row["ci95_method"] in (PATIENT_BOOTSTRAP, PATIENT_WILSON):
-            over = f"{row['num_patients']} patients"
+        by_patient = row["ci95_method"] in (PATIENT_BOOTSTRAP, PATIENT_WILSON)
+        over = f"{row['num_patients']} patients" if by_patient else f"{row['n']} images"
         methods[row["ci95_method"]] = f"{row['ci95_method']} ({over})"
     notes = [f"95% CI of the accuracy: {', '.join(methods.values())}"]
-    for name, row in rows.items():
-        if row["invalid"]:
-            notes.append(f"{name}: {row['invalid']} of {row['n']} images invalid, counted as wrong")
-    return notes
+    notes += [
+        f"{name}: {row['invalid']} of {row['n']} images invalid, counted as wrong"
+        for name, row in rows.items()
+        if row["invalid"]
+    ]
+    return "\n".join([text_table(table), *notes])
 
 
 def fold_table(report: dict) -> str:
-    """Format the pooled figures of every epoch of a cross-validation for a terminal.
-
-    Args:
-        report: as `cross_validate` returns it.
-    """
+    """Format the pooled figures of every epoch of a report of `cross_validate`."""
     epochs = report["epochs"]
     table = pd.DataFrame(
         {
@@ -85,24 +78,16 @@ def fold_table(report: dict) -> str:
 
 
 def summary(metrics: dict) -> str:
-    """Format the metrics of one split for a terminal: headline, rows, baselines, comparison.
-
-    Args:
-        metrics: the content of `metrics.json`, with `floors` and `comparison` if computed.
-    """
-    lines = [metrics["headline"]] if metrics.get("headline") else []
+    """Format the content of `metrics.json`: headline, rows, baselines, comparison if any."""
+    lines = [metrics["headline"]] if metrics["headline"] else []
     baselines = {"name length": {**metrics["name_alone"], "test_policy": "name"}}
     lines.append(metrics_table(metrics["protocols"] | baselines | metrics.get("floors", {})))
     if "comparison" in metrics:
-        lines.append(_comparison(metrics["comparison"]))
+        test = metrics["comparison"]
+        correct, other_correct = test["correct"]
+        lines.append(
+            f"compared with {test['with']} ({test['rows'][1]}) on {test['n']} images: {correct} "
+            f"against {other_correct} correct, {test['only_a_correct']} by this model alone and "
+            f"{test['only_b_correct']} by the other alone; McNemar's exact p {test['p_value']:.3g}"
+        )
     return "\n".join(lines)
-
-
-def _comparison(comparison: dict) -> str:
-    correct, other_correct = comparison["correct"]
-    return (
-        f"compared with {comparison['with']} ({comparison['rows'][1]}) on {comparison['n']} "
-        f"images: {correct} against {other_correct} correct, {comparison['only_a_correct']} by "
-        f"this model alone and {comparison['only_b_correct']} by the other alone; McNemar's "
-        f"exact p {comparison['p_value']:.3g}"
-    )

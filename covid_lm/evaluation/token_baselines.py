@@ -12,15 +12,11 @@ import numpy as np
 def trivial_figures(
     sequences: dict[str, dict[str, np.ndarray]], word_ids: np.ndarray
 ) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Figures of the unigram on each split, fitted on "train".
+    """{"unigram": `figures`} of each split, fitted on "train".
 
     Args:
         sequences: split to `token_ids` and `segment_ids`, int [sequences, length].
         word_ids: ids of the words that can be masked, int [words].
-
-    Returns:
-        Split to {"unigram": figures}, the figures named as a model's: `loss` in nats, `perplexity`,
-        `accuracy`, `image_accuracy` and `name_accuracy`, None where a split has no such word.
     """
     counts = {split: count_words(tokens, word_ids) for split, tokens in sequences.items()}
     frequencies = counts["train"].sum(axis=0) + 1
@@ -29,12 +25,7 @@ def trivial_figures(
 
 
 def count_words(tokens: dict[str, np.ndarray], word_ids: np.ndarray) -> np.ndarray:
-    """Count each word in the image and in the file name: int [2, words].
-
-    Args:
-        tokens: `token_ids` and `segment_ids`, int [sequences, length].
-        word_ids: ids of the words, int [words].
-    """
+    """Count each word of a split in the image and in the file name: int [2, words]."""
     token_ids, segments = tokens["token_ids"], tokens["segment_ids"]
     size = 1 + max(token_ids.max(), word_ids.max())
     kinds = [np.bincount(token_ids[segments == kind], minlength=size) for kind in (0, 1)]
@@ -42,11 +33,14 @@ def count_words(tokens: dict[str, np.ndarray], word_ids: np.ndarray) -> np.ndarr
 
 
 def figures(counts: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
-    """Figures of a unigram.
+    """Score a unigram that gives each word its probability, float64 [words].
 
     Args:
         counts: of `count_words`, int [2, words].
-        probabilities: of each word, float64 [words].
+
+    Returns:
+        `loss` in nats, `perplexity`, `accuracy`, `image_accuracy` and `name_accuracy`; the latter
+        two are None where a split has no such word.
     """
     totals = counts.sum(axis=1)
     correct = counts[:, np.argmax(probabilities)]

@@ -1,6 +1,7 @@
 """The origin of each token of a sequence: a pixel, or a character of the file name."""
 
 import dataclasses
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -15,8 +16,8 @@ class TokenPositions:
 
     Attributes:
         pixels: plane, row and column of a channel value, int32 [length, 3]; -1 elsewhere.
-        name: index from 0 among the tokens for the name, which are between the two [SEP], int32
-            [length]; -1 elsewhere. For a name of more than 1024 bytes it counts in the last 1024.
+        name: index among the tokens for the name, which are between the two [SEP], int32
+            [length]; -1 elsewhere. Of a name of more than 1024 bytes only the last 1024 count.
         special: true at [CLS] and [SEP], bool [length].
         planes: (planes, height, width) of the picture.
         name_length: number of tokens for the name before the trim.
@@ -34,15 +35,13 @@ class TokenPositions:
 
     def on_planes(self, values: np.ndarray) -> np.ndarray:
         """Put one value per token, float [length], at its pixel: [planes, height, width]."""
-        picture = np.zeros(self.planes, np.float64)
-        inside = self.pixels[:, 0] >= 0
+        picture, inside = np.zeros(self.planes), self.pixels[:, 0] >= 0
         picture[tuple(self.pixels[inside].T)] = values[inside]
         return picture
 
     def on_name(self, values: np.ndarray) -> np.ndarray:
         """Put one value per token at its name character: [name_length], NaN if trimmed."""
-        characters = np.full(self.name_length, np.nan)
-        inside = self.name >= 0
+        characters, inside = np.full(self.name_length, np.nan), self.name >= 0
         characters[self.name[inside]] = values[inside]
         return characters
 
@@ -56,10 +55,9 @@ def token_positions(preprocessor: Preprocessor, filename: bytes) -> TokenPositio
     Args:
         filename: the name's bytes; only its length matters, and only if the policy reads it.
     """
-    height, width = preprocessor.image_input.image_size
     channels = 3 if preprocessor.image_input.color == "rgb" else 1
-    size = channels * height * width
-    planes = (channels, height, width)
+    planes = (channels, *preprocessor.image_input.image_size)
+    size = math.prod(planes)
     indices = NUM_SYMBOLS + np.arange(size, dtype=np.int32).reshape(planes)
     pixels = indices.transpose(1, 2, 0)[np.newaxis]  # [1, height, width, channels]
 

@@ -83,7 +83,7 @@ def test_the_seed_decides():
     assert again[0] == again[1] != again[2]
     again = [next(iter(intervals.resampled_counts(5, seed=seed))).tolist() for seed in (1, 1, 2)]
     assert again[0] == again[1] != again[2]
-    once, twice = (intervals.accuracy_interval(correct, groups, 1) for _ in range(2))
+    once, twice = (intervals.accuracy_interval(correct, groups) for _ in range(2))
     assert once == twice
     assert classification_metrics(probabilities, labels) == classification_metrics(
         probabilities, labels

@@ -27,7 +27,7 @@ def test_sums_by_kind_of_token():
     small = positions(b"ab", image_size=(1, 1), color="luminance", head=4, tail=4)
     # [CLS] pixel [SEP] a b [SEP] [PAD] [PAD]
     tokens = np.array([0.0, 1.0, 0.25, 0.5, -2.0, 0.125, 0.0, 0.0])
-    text = sums_text(Attribution(tokens, 0, margin=1.0, baseline_margin=1.0, points=8), small)
+    text = sums_text(Attribution(tokens, margin=1.0, baseline_margin=1.0, points=8), small)
     assert text == (
         "margin +1.000 = baseline +1.000, image +1.000, name -1.500, [SEP] +0.375 "
         "(8 points; error of the sum 1.2e-01)"
