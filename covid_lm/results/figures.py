@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 
 from matplotlib import color_sequences
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from covid_lm.files import atomic_write
@@ -26,8 +25,12 @@ def figure_2(records: Sequence[dict], path: str) -> None:
     for panel, dataset in zip(panels, datasets, strict=True):
         panel.set_prop_cycle(color=color_sequences["tab20"])
         for record in records:
-            if record["dataset"] == dataset:
-                _draw(panel, record)
+            epochs = [line for line in record["epochs"] if "val_accuracy" in line]
+            if record["dataset"] == dataset and epochs:
+                watched = "test" if record["early_stopping"] == "test" else "validation"
+                accuracies = [line["val_accuracy"] for line in epochs]
+                label = f"{run_title(record)} ({watched})"
+                panel.plot([line["epoch"] for line in epochs], accuracies, ".-", label=label)
         if dataset in PAPER_ACCURACIES:
             value = PAPER_ACCURACIES[dataset]
             panel.axhline(value, color="black", linestyle=":", label=f"paper, test: {value:.2%}")
@@ -35,16 +38,6 @@ def figure_2(records: Sequence[dict], path: str) -> None:
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     _save(figure, path)
-
-
-def _draw(panel: Axes, record: dict) -> None:
-    epochs = [line for line in record["epochs"] if "val_accuracy" in line]
-    if not epochs:
-        return
-    watched = "test" if record["early_stopping"] == "test" else "validation"
-    label = f"{run_title(record)} ({watched})"
-    accuracies = [line["val_accuracy"] for line in epochs]
-    panel.plot([line["epoch"] for line in epochs], accuracies, marker=".", label=label)
 
 
 def pretraining_figure(records: Sequence[dict], path: str) -> None:
@@ -60,11 +53,11 @@ def pretraining_figure(records: Sequence[dict], path: str) -> None:
         chosen = sorted((r for r in records if r["layout"] == layout), key=pretraining_title)
         for record, color in zip(chosen, ("tab:blue", "tab:orange", "tab:green"), strict=False):
             losses = [epoch["val"]["loss"] for epoch in record["epochs"]]
-            label = f"{record['backbone']}, from {record['weights']} weights"
+            label = pretraining_title(record).removesuffix(f", {layout}")
             panel.plot(range(1, len(losses) + 1), losses, ".-", color=color, label=label)
             unigram = record["trivial_predictors"]["val"]["unigram"]["loss"]
-            label = "unigram, its images"
-            panel.axhline(unigram, color=color, linestyle=":", linewidth=0.8, label=label)
+            style = {"color": color, "linestyle": ":", "linewidth": 0.8}
+            panel.axhline(unigram, **style, label="unigram, its images")
         panel.set(title=layout, xlabel="epoch")
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend(fontsize="x-small")

@@ -15,7 +15,7 @@ from covid_lm.files import read_bytes
 if TYPE_CHECKING:  # tables need no TensorFlow
     from covid_lm.evaluation.protocol_metrics import Evaluation
 
-# Options of a run that readers compare.
+# Options of a run that readers compare, and keys of the other kinds of records.
 _OPTIONS = (
     *("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed"),
     *("batch_size", "learning_rate", "early_stopping", "command", "commit", "date"),
@@ -52,7 +52,11 @@ def run_record(run: dict, metrics: dict, evaluation: "Evaluation") -> dict:
         image of the split, in order, 1 where the run's own protocol is correct.
     """
     options = run["config"]["run"]
-    rows = {key: metrics[key] for key in ("protocols", "floors") if key in metrics}
+    rows = {
+        key: {name: _rounded(row) for name, row in metrics[key].items()}
+        for key in ("protocols", "floors")
+        if key in metrics
+    }
     return {
         "name": run["name"],
         **{key: options.get(key) for key in _OPTIONS},
@@ -63,7 +67,7 @@ def run_record(run: dict, metrics: dict, evaluation: "Evaluation") -> dict:
         "epochs": run["epochs"],
         "split": metrics["split"],
         "classes": metrics["classes"],
-        **{key: {name: _rounded(row) for name, row in rows[key].items()} for key in rows},
+        **rows,
         "name_alone": _rounded(metrics["name_alone"]),
         "hits": "".join("1" if hit else "0" for hit in hits(evaluation)),
     }
@@ -78,15 +82,7 @@ def _rounded(row: dict) -> dict:
 
 
 def cross_validation_record(report: dict) -> dict:
-    """Make the record of a cross-validation: its figures by epoch, no predictions.
-
-    Args:
-        report: as `cross_validate` returns it.
-
-    Returns:
-        The report's `dataset`, `command`, `commit`, `classes`, `images`, `patients`, `folds`,
-        `folds_done` and `epochs`, with `weights` (`weights_origin`), `machine` and `date`.
-    """
+    """Make the record of a report of `cross_validate`: its figures by epoch, no predictions."""
     return {
         **{key: report[key] for key in _CROSS_VALIDATION},
         "weights": weights_origin(report["run"]["weights"]),
@@ -96,10 +92,7 @@ def cross_validation_record(report: dict) -> dict:
 
 
 def pretraining_record(model_dir: str) -> dict:
-    """Make the record of a pre-training run.
-
-    Args:
-        model_dir: `saved_models/NAME`, finished.
+    """Make the record of the finished pre-training run in `saved_models/NAME`.
 
     Returns:
         `name`, the run's options, `weights` at the start ("random" or "pretrained"), and the
@@ -116,22 +109,19 @@ def pretraining_record(model_dir: str) -> dict:
             "name": os.path.basename(os.path.normpath(model_dir)),
             **{key: options.get(key) for key in _PRETRAINING},
             "weights": "random" if options["weights"] is None else "pretrained",
-            **{key: metrics[key] for key in ("datasets", "images", "words")},
-            **{key: metrics.get(key) for key in ("command", "commit", "date", "machine")},
-            **{key: metrics[key] for key in ("trivial_predictors", "epochs")},
+            **dict.fromkeys(("command", "commit", "date", "machine")),
+            **metrics,
         }
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"--pretraining={model_dir}: no finished pre-training run ({error})"
-        ) from None
+        message = f"--pretraining={model_dir}: no finished pre-training run ({error})"
+        raise InputError(message) from None
 
 
 def weights_origin(directory: str | None) -> str:
-    """The origin of a run's initial weights in one word.
+    """The origin of a run's initial weights: "random", "pretrained" or another word.
 
-    Returns:
-        "random", "pretrained", "masked-token" if `tools/pretrain.py` made them, or the name of
-        the data set if `tools/export.py --encoder` took them from a run into that run's folder.
+    "masked-token" if `tools/pretrain.py` made them; the name of the data set if
+    `tools/export.py --encoder` took them from a run into that run's folder.
     """
     if directory is None:
         return "random"
@@ -158,18 +148,17 @@ def read_records(directory: str, keys: Collection[str] = ("protocols", "command"
         names = sorted(name for name in os.listdir(directory) if name.endswith(".json"))
     except OSError as error:
         raise InputError(f"--records={directory}: {error.strerror}") from None
+    if not names:
+        message = "no records; make one with tools/evaluate.py --record"
+        raise InputError(f"--records={directory}: {message}")
     records = []
     for path in (os.path.join(directory, name) for name in names):
         try:
             record = dict(json.loads(read_bytes(path)))
         except (ValueError, TypeError) as error:
             raise InputError(f"{path}: not a record ({error})") from None
-        missing = [key for key in keys if key not in record]
-        if missing:
-            raise InputError(f"{path}: not a record ({missing[0]!r} is missing)")
+        for key in keys:
+            if key not in record:
+                raise InputError(f"{path}: not a record ({key!r} is missing)")
         records.append(record)
-    if not records:
-        raise InputError(
-            f"--records={directory}: no records; make one with tools/evaluate.py --record"
-        )
     return records

@@ -1,6 +1,7 @@
 """Result tables from the records of training runs, pre-training runs and cross-validations."""
 
 import os
+import re
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -25,8 +26,7 @@ def all_tables(directory: str, reference: str | None = None) -> dict[str, str]:
     """Every table in Markdown by key, and the lists of commands behind them ("KEY commands").
 
     Args:
-        directory: folder of the records; those of cross-validations and pre-training runs are in
-            its subfolders `cross_validation` and `pretraining`.
+        directory: folder of the records, with subfolders `cross_validation` and `pretraining`.
         reference: name of a record to compare all others with (key `mcnemar`).
 
     Raises:
@@ -74,24 +74,20 @@ def runs_table(records: Sequence[dict]) -> pd.DataFrame:
     """
     rows = []
     for record in records:
-        epochs = record["epochs"]
+        epochs, seed = record["epochs"], record["seed"]
         images = f"{record['images']:,} x {len(epochs)}" if epochs else ""
         minutes = f"{record['seconds'] / 60:.0f}" if epochs else ""
+        stopped = " (stopped by the test split)" * (record["early_stopping"] == "test")
         for name, row in record["protocols"].items():
+            cells = ("", f"… tested {row['test_policy']}", "", seed, *_figures(row), "", "")
             if name == record["protocol"]:
-                stopped = " (stopped by the test split)"
-                title = _PROTOCOLS[name] + stopped * (record["early_stopping"] == "test")
-                run = (_model(record), title, images, record["seed"])
-                rows.append((*run, *_figures(row), minutes, commit(record)))
-            else:
-                run = ("", f"… tested {row['test_policy']}", "", record["seed"])
-                rows.append((*run, *_figures(row), "", ""))
-    with_baselines = (record["floors"] for record in records if "floors" in record)
-    for name, row in next(with_baselines, {}).items():
-        rows.append((name.replace("_", " "), "the same tokens", "", 0, *_figures(row), "", ""))
-    for record in records[:1]:
-        row = _figures(record["name_alone"])
-        rows.append(("depth-3 tree", "the name's length", "", 0, *row, "", ""))
+                run = (_model(record), _PROTOCOLS[name] + stopped, images, seed)
+                cells = (*run, *_figures(row), minutes, commit(record))
+            rows.append(cells)
+    floors: dict = next((record["floors"] for record in records if "floors" in record), {})
+    baselines = [(name.replace("_", " "), "the same tokens", row) for name, row in floors.items()]
+    baselines.append(("depth-3 tree", "the name's length", records[0]["name_alone"]))
+    rows += [(name, test, "", 0, *_figures(row), "", "") for name, test, row in baselines]
     header = ("model", "protocol, test", "images x epochs", "seed", "correct", "accuracy [95%]")
     return pd.DataFrame(rows, columns=[*header, "balanced", "AUC [95%]", "min", "commit"])
 
@@ -135,15 +131,14 @@ def comparisons_table(records: Sequence[dict], reference: str) -> pd.DataFrame:
     chosen = next((record for record in records if record["name"] == reference), None)
     if chosen is None:
         raise InputError(f"--reference={reference}: no such record")
-    rows = []
+    hits, rows = [hit == "1" for hit in chosen["hits"]], []
     for record in records:
-        images = record["dataset"], len(record["hits"])
-        if record is chosen or images != (chosen["dataset"], len(chosen["hits"])):
-            continue
-        test = mcnemar(*([hit == "1" for hit in r["hits"]] for r in (record, chosen)))
-        correct = f"{record['hits'].count('1')}/{images[1]}"
-        alone = (test["only_a_correct"], test["only_b_correct"], f"{test['p_value']:.2g}")
-        rows.append((run_title(record), correct, *alone))
+        same_images = record["dataset"] == chosen["dataset"] and len(record["hits"]) == len(hits)
+        if same_images and record is not chosen:
+            test = mcnemar([hit == "1" for hit in record["hits"]], hits)
+            correct = f"{record['hits'].count('1')}/{len(hits)}"
+            alone = (test["only_a_correct"], test["only_b_correct"], f"{test['p_value']:.2g}")
+            rows.append((run_title(record), correct, *alone))
     header = ("correct", "correct alone", "reference correct alone", "exact p")
     return pd.DataFrame(rows, columns=[f"compared with {run_title(chosen)}", *header])
 
@@ -154,15 +149,12 @@ def cross_validation_table(records: Sequence[dict]) -> pd.DataFrame:
     for record in records:
         best, last = min(record["epochs"], key=lambda row: row["log_loss"]), record["epochs"][-1]
         folds = f"{record['folds_done']} of {record['folds']}"
-        rows.append(
-            (
-                *(recipe_title(record), folds, best["n"], f"{best['epoch']} of {last['epoch']}"),
-                interval_text(best["accuracy"], best["ci95"]),
-                interval_text(best["auc"], best["auc_ci95"]),
-                f"{best['log_loss']:.3f}, {last['log_loss']:.3f}",
-                commit(record),
-            )
-        )
+        epoch = f"{best['epoch']} of {last['epoch']}"
+        accuracy = interval_text(best["accuracy"], best["ci95"])
+        area = interval_text(best["auc"], best["auc_ci95"])
+        loss = f"{best['log_loss']:.3f}, {last['log_loss']:.3f}"
+        run = (recipe_title(record), folds, best["n"], epoch)
+        rows.append((*run, accuracy, area, loss, commit(record)))
     header = ("recipe", "folds", "images", "epoch", "accuracy [95%]", "AUC [95%]")
     return pd.DataFrame(rows, columns=[*header, "log loss there, and last", "commit"])
 
@@ -173,8 +165,7 @@ def _best_loss(record: dict) -> float:
 
 def recipe_title(record: dict) -> str:
     """Layout, weights and training options of a cross-validation, from its command's flags."""
-    words = record["command"].replace("--", "").split()
-    flags = dict(word.split("=", 1) for word in words if "=" in word)
+    flags = dict(re.findall(r"--(\w+)=(\S+)", record["command"]))
     title = f"{flags['backbone']} {flags.get('layout', 'paper')}, {record['weights']} weights"
     if flags.get("augment", "none") != "none":
         title += f", {flags['augment']} augmentation"
@@ -189,17 +180,15 @@ def pretraining_table(records: Sequence[dict]) -> pd.DataFrame:
     """One row per pre-training run: validation loss in nats per masked token, and the unigram's."""
     rows = []
     for record in records:
-        first, last = record["epochs"][0]["val"], record["epochs"][-1]["val"]
-        minutes = sum(epoch["seconds"] for epoch in record["epochs"]) / 60
-        model = f"{record['backbone']}, from {record['weights']} weights"
-        images, unigram = record["images"]["train"], record["trivial_predictors"]["val"]["unigram"]
-        rows.append(
-            (
-                *(model, record["layout"], f"{images:,}", len(record["epochs"]), f"{minutes:.0f}"),
-                *(f"{first['loss']:.3f}, {last['loss']:.3f}", f"{last['perplexity']:.1f}"),
-                *(f"{last['accuracy']:.1%}", f"{unigram['loss']:.3f}", commit(record)),
-            )
-        )
+        epochs = record["epochs"]
+        first, last = epochs[0]["val"], epochs[-1]["val"]
+        minutes = f"{sum(epoch['seconds'] for epoch in epochs) / 60:.0f}"
+        model, _, layout = pretraining_title(record).rpartition(", ")
+        run = (model, layout, f"{record['images']['train']:,}", len(epochs), minutes)
+        losses = f"{first['loss']:.3f}, {last['loss']:.3f}"
+        reached = (f"{last['perplexity']:.1f}", f"{last['accuracy']:.1%}")
+        unigram = f"{record['trivial_predictors']['val']['unigram']['loss']:.3f}"
+        rows.append((*run, losses, *reached, unigram, commit(record)))
     header = ("model", "layout", "images", "epochs", "min", "loss, first and last epoch")
     last_columns = ("perplexity", "accuracy", "loss of the unigram", "commit")
     return pd.DataFrame(rows, columns=[*header, *last_columns])
