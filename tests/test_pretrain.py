@@ -1,7 +1,6 @@
 """Pre-training on a small folder: results, interruption, stores, refusals."""
 
 import collections
-import contextlib
 import dataclasses
 import fcntl
 import functools
@@ -9,6 +8,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -82,27 +82,6 @@ def test_a_run_leaves_its_files(finished):
     assert lines[1]["train"]["loss"] < lines[0]["train"]["loss"]
 
 
-class SigtermInStep:
-    """A replacement for `Termination` whose signal arrives in the given step."""
-
-    def __init__(self, step: int):
-        self.remaining = step
-
-    def __enter__(self) -> "SigtermInStep":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    @property
-    def requested(self) -> bool:
-        self.remaining -= 1
-        return self.remaining <= 0
-
-    def deferred(self):
-        return contextlib.nullcontext()
-
-
 @pytest.fixture(scope="module")
 def interrupted(image_folder, tmp_path_factory):
     """The finished run again, written to ram:// and terminated within its second epoch.
@@ -117,10 +96,15 @@ def interrupted(image_folder, tmp_path_factory):
     for number, path in enumerate(sorted((data / "test").rglob("*.*"))):
         path.write_bytes(b"no image" if number % 2 else encode(random_picture(20, 30, number)))
     chosen = options(data, "ram://pretrained")
+
+    def send_sigterm(*arguments) -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return epoch_table(*arguments)
+
     with pytest.MonkeyPatch.context() as patch:
         replace_on_copy(patch)
         with patch.context() as inner:
-            inner.setattr(pretraining, "Termination", lambda: SigtermInStep(4))
+            inner.setattr(pretraining, "epoch_table", send_sigterm)
             with pytest.raises(Terminated) as error:
                 pretrain(chosen)
         assert list_names("ram://pretrained/run-1") == [UNFINISHED]
