@@ -48,7 +48,8 @@ class SummedAdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable with the sum of its gradient's slices."""
-        super().update_step(ops.add(gradient, ops.zeros_like(variable)), variable, learning_rate)
+        dense = ops.add(gradient, ops.zeros(variable.shape, variable.dtype))
+        super().update_step(dense, variable, learning_rate)
 
 
 def cross_entropy(label_smoothing: float = 0.0) -> keras.losses.Loss | Callable:

@@ -22,7 +22,7 @@ from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.training.fine_tuning import validate
 from covid_lm.training.jax import launcher as jax_fitting
 from covid_lm.training.options import TrainingOptions
-from tests import device_curves
+from tests.training import device_curves
 from tests.training.device_curves import BATCH_SIZE, IMAGES, STEPS, records
 
 

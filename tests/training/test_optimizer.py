@@ -62,3 +62,12 @@ def test_the_papers_constants():
     assert config["weight_decay"] == 1e-8
     assert (config["beta_1"], config["beta_2"]) == (0.99, 0.999)
     assert config["learning_rate"] == pytest.approx(1e-4)
+
+
+def test_gradients_of_a_row_that_is_read_twice_are_summed_before_they_are_squared():
+    """The first step of AdamW is the learning rate, whatever the size of the gradient."""
+    model = keras.Sequential([keras.Input((3,), dtype="int32"), keras.layers.Embedding(4, 1)])
+    model.set_weights([np.zeros([4, 1])])
+    model.compile(paper_optimizer(0.1), "mse", jit_compile=False)
+    model.train_on_batch(np.array([[1, 1, 2]]), np.ones([1, 3, 1]))
+    np.testing.assert_allclose(model.get_weights()[0][:, 0], [0, 0.1, 0.1, 0], atol=1e-5)
