@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import importlib.metadata
 import logging
 import os
 import platform
@@ -10,7 +9,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 
 import covid_lm
 
@@ -32,13 +30,27 @@ STARTUP_LINES = re.compile(
 
 def machine() -> dict:
     """Processor, cores, load and package versions, which a measured figure depends on."""
+    from importlib import metadata  # slow, and of no use to a tool that is called with wrong flags
+
+    packages = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "load_average": os.getloadavg()[0],
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES if _version(name)},
+        "packages": packages,
     }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def machine_line(found: dict) -> str:
@@ -53,46 +65,23 @@ def commit() -> str:
         The full hash, with "-dirty" if tracked files were changed; "unknown" outside a checkout,
         where git is missing, or where it refuses the checkout of another user.
     """
-    package = os.path.dirname(os.path.abspath(covid_lm.__file__))
-    answers = []
-    for arguments in (
-        ("ls-files", "--error-unmatch", "__init__.py"),  # not a checkout that ignores the package
-        ("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
-    ):
-        command = ["git", "-C", package, *arguments]
-        try:
-            result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-        except (OSError, subprocess.SubprocessError):
-            return "unknown"
-        answers.append(result.stdout.strip())
-    return answers[-1]
-
-
-def _version(package: str) -> str | None:
+    git = ["git", "-C", os.path.dirname(os.path.abspath(covid_lm.__file__))]
+    in_checkout = [*git, "ls-files", "--error-unmatch", "__init__.py"]  # fails if it is ignored
+    describe = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if "model name" in line]
-        return names[0]
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()
+        subprocess.run(in_checkout, capture_output=True, check=True, timeout=60)
+        return subprocess.check_output(
+            describe, stderr=subprocess.DEVNULL, text=True, timeout=60
+        ).strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
 
 
 def child_environment(keras_backend: str) -> dict[str, str]:
     """This process's environment, with this package on the path and that backend for Keras."""
     package_parent = os.path.dirname(os.path.dirname(covid_lm.__file__))
-    path = [package_parent, os.environ.get("PYTHONPATH", "")]
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, path)),
-        "KERAS_BACKEND": keras_backend,
-    }
+    path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": keras_backend}
 
 
 def import_tensorflow() -> None:
@@ -106,28 +95,14 @@ def import_tensorflow() -> None:
         logging.getLogger("tensorflow").addFilter(
             lambda record: "is deprecated and will be removed" not in record.getMessage()
         )
-    with _held_messages():
-        importlib.import_module("tensorflow")
-        importlib.import_module("keras")
-
-
-def without_startup_lines(messages: str) -> str:
-    """The messages of a process, without those that TensorFlow prints at every start."""
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
-        return messages
-    lines = messages.splitlines(keepends=True)
-    return "".join(line for line in lines if not STARTUP_LINES.match(line))
-
-
-@contextlib.contextmanager
-def _held_messages() -> Iterator[None]:
     sys.stderr.flush()
     real = os.dup(2)
     with tempfile.TemporaryFile("w+", errors="replace") as held:
         os.dup2(held.fileno(), 2)
         failed = True
         try:
-            yield
+            importlib.import_module("tensorflow")
+            importlib.import_module("keras")
             failed = False
         finally:
             sys.stderr.flush()
@@ -137,3 +112,11 @@ def _held_messages() -> Iterator[None]:
             messages = held.read()
             sys.stderr.write(messages if failed else without_startup_lines(messages))
             sys.stderr.flush()
+
+
+def without_startup_lines(messages: str) -> str:
+    """The messages of a process, without those that TensorFlow prints at every start."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        return messages
+    lines = messages.splitlines(keepends=True)
+    return "".join(line for line in lines if not STARTUP_LINES.match(line))

@@ -10,8 +10,8 @@ import shlex
 
 import pytest
 
-from covid_lm.command_line import check_arguments
 from tests.conftest import REPOSITORY
+from tests.tool_arguments import check_arguments
 
 READMES = sorted(
     path

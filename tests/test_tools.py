@@ -16,14 +16,17 @@ import pytest
 from absl import flags
 
 from covid_lm import command_line
-from covid_lm.command_line import PathParser, check_arguments, check_output, tool_command
+from covid_lm.command_line import PathParser, check_output, tool_command
 from covid_lm.errors import InputError
 from tests.conftest import REPOSITORY
+from tests.tool_arguments import check_arguments, load_tool
 
 TOOLS = sorted(path.stem for path in (REPOSITORY / "tools").glob("*.py"))
 RUNNER = """
 import json, os, runpy, sys, tempfile, traceback
 import covid_lm.environment, covid_lm.training.options
+
+HEAVY = {"tensorflow", "keras", "torch", "sklearn", "scipy", "pandas", "jinja2"}
 
 def run(command):
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
@@ -40,7 +43,7 @@ def run(command):
                 traceback.print_exc()
                 code = 1
             sys.stdout.flush()
-            heavy = {"tensorflow", "keras", "torch", "sklearn", "scipy"} & set(sys.modules)
+            heavy = HEAVY.intersection(sys.modules)
             os.write(write, json.dumps([code, sorted(heavy)]).encode())
             os._exit(0)
         os.close(write)
@@ -161,7 +164,7 @@ def test_every_path_is_a_path_flag(tool):
     """Flags of plain text are those listed here, so that a new path can't be forgotten."""
     texts = {"backbone", "name", "tpu", "tpu_zone", "gcp_project", "coordinator"}
     texts |= {"server", "model_name", "runner", "beam_options", "reference"}
-    _, values = command_line._load_tool(str(REPOSITORY / "tools" / f"{tool}.py"))
+    _, values = load_tool(str(REPOSITORY / "tools" / f"{tool}.py"))
     plain = {name for name in values if type(values[name].parser) is flags.ArgumentParser}
     assert plain <= texts
     paths = [name for name in values if isinstance(values[name].parser, PathParser)]
@@ -214,14 +217,13 @@ def test_outputs_are_checked_before_the_work(tmp_path):
 
 def test_the_next_command_is_named_as_this_one_was_run(monkeypatch):
     monkeypatch.setattr("sys.argv", ["tools/train.py"])
-    words = ("--model=my runs/1", "$HOME")
-    assert tool_command("evaluate", *words) == (
-        "python tools/evaluate.py '--model=my runs/1' '$HOME'"
+    assert tool_command("predict", "$HOME", model="my runs/1", server=None) == (
+        "python tools/predict.py '--model=my runs/1' '$HOME'"
     )
     monkeypatch.setattr("sys.argv", ["train.py"])
     assert tool_command("cross_validate") == "python cross_validate.py"
     monkeypatch.setattr(command_line, "_console_command", True)
-    assert tool_command("cross_validate", "--folds=3") == "covid-lm-cross-validate --folds=3"
+    assert tool_command("cross_validate", folds=3) == "covid-lm-cross-validate --folds=3"
 
 
 KNOWN = [
@@ -294,7 +296,7 @@ def test_the_tools_readme_names_every_flag_and_no_other(tool):
     text = (REPOSITORY / "tools" / "README.md").read_text(encoding="utf-8")
     sections = dict(section.split("\n", 1) for section in text.split("\n## ")[1:])
     named = set(re.findall(r"--(\w+)", sections[f"{tool}.py"]))
-    _, values = command_line._load_tool(str(REPOSITORY / "tools" / f"{tool}.py"))
+    _, values = load_tool(str(REPOSITORY / "tools" / f"{tool}.py"))
     flags_of_train = set(re.findall(r"`--(\w+)`", sections["train.py"]))
     known = named | (flags_of_train if tool == "cross_validate" else set())
     assert named - {"weights"} <= set(values)

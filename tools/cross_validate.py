@@ -6,7 +6,7 @@ epochs can be chosen; test images are not read.
 
 from absl import flags
 
-from covid_lm.command_line import define_path, run_tool
+from covid_lm.command_line import define_path, print_written, run_tool
 from covid_lm.data import check_dataset
 from covid_lm.environment import import_tensorflow
 from covid_lm.training.options import TrainingOptions
@@ -16,9 +16,7 @@ TrainingOptions.define_flags(in_folds=True)
 flags.DEFINE_integer("folds", 5, "Parts into which the patients are divided.", lower_bound=2)
 flags.DEFINE_integer("max_folds", None, "Run only so many folds, the first ones.", lower_bound=1)
 define_path("output", "File for the figures, as JSON, written after every fold.", "output file")
-define_path(
-    "record", "File for the figures without those of each image, for results.py.", "output file"
-)
+define_path("record", "File for the figures of the folds only, for results.py.", "output file")
 
 
 def options() -> TrainingOptions:
@@ -38,8 +36,7 @@ def main(argv: list[str]) -> None:
     print(f"\n{fold_table(report)}")
     if FLAGS.record:
         write_json(FLAGS.record, cross_validation_record(report))
-    for path in filter(None, (FLAGS.output, FLAGS.record)):
-        print(f"written: {path}")
+    print_written(FLAGS.output, FLAGS.record)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from covid_lm.command_line import define_path, run_tool
+from covid_lm.command_line import define_path, print_written, run_tool
 from covid_lm.data import DATASETS, check_dataset, require_data_dir
 from covid_lm.environment import import_tensorflow
 from covid_lm.errors import InputError
@@ -13,9 +13,7 @@ flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.")
 define_path("data_dir", "Directory of the data set, unless embedded.")
 flags.DEFINE_enum("split", "test", ("train", "val", "test"), "Split to evaluate.")
 define_path("output", "File for the metrics, as JSON; the report goes to .html.", "output file")
-flags.DEFINE_bool(
-    "baselines", False, "Fit a logistic regression and a random forest on the tokens, too."
-)
+flags.DEFINE_bool("baselines", False, "Fit baselines on the tokens, too: regression and forest.")
 define_path("compare", "Another model, by McNemar's test on the same images.", kind="input folder")
 define_path("record", "File for the run's record, for results.py.", "output file")
 flags.DEFINE_bool("skip_invalid", False, "Leave out images that can't be decoded; count them.")
@@ -52,9 +50,7 @@ def main(argv: list[str]) -> None:
         f"{report['weights']}\n{summary(report)}"
     )
     print(f"export against live model: max difference {report['export_difference']:.1e}")
-    report_file = FLAGS.output and report_path(FLAGS.output)
-    for path in filter(None, (FLAGS.output, report_file, FLAGS.record)):
-        print(f"written: {path}")
+    print_written(FLAGS.output, FLAGS.output and report_path(FLAGS.output), FLAGS.record)
 
 
 if __name__ == "__main__":

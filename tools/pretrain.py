@@ -31,9 +31,11 @@ def main(argv: list[str]) -> None:
     result = pretrain(chosen)
     print(f"\nwritten: {result.weights_dir}; {result.seconds:.0f} s in all")
     dataset, data_dir = chosen.sources[0]
-    words = [f"--dataset={dataset}", *([f"--data_dir={data_dir}"] if data_dir else [])]
-    words += [f"--{name}={getattr(chosen, name)}" for name in ("backbone", "layout", "protocol")]
-    print(f"next:\n  {tool_command('train', *words, f'--weights={result.weights_dir}')}")
+    same = {name: getattr(chosen, name) for name in ("backbone", "layout", "protocol")}
+    command = tool_command(
+        "train", dataset=dataset, data_dir=data_dir, **same, weights=result.weights_dir
+    )
+    print(f"next:\n  {command}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import os
 
 from absl import flags
 
-from covid_lm.command_line import define_path, run_tool
+from covid_lm.command_line import PathParser, define_path, print_written, run_tool
 
 FLAGS = flags.FLAGS
 define_path("records", "Folder of the records.", "input folder", default="saved_models/records")
@@ -17,11 +17,12 @@ flags.DEFINE_string(
 )
 define_path("readme", "File whose marked tables are replaced; default: they are printed.")
 define_path("figure", "File for figure 2, such as figure_2.png.", "output file")
-define_path(
+flags.DEFINE_multi(
+    PathParser("input folder"),
+    flags.ArgumentSerializer(),
     "pretraining",
+    [],
     "Finished pre-training run, saved_models/NAME, to make a record of first; repeatable.",
-    "input folder",
-    repeatable=True,
 )
 define_path("curves", "File for a figure of the losses of pre-training.", "output file")
 
@@ -40,16 +41,13 @@ def main(argv: list[str]) -> None:
     tables = all_tables(FLAGS.records, FLAGS.reference)
     if FLAGS.curves is not None:
         pretraining_figure(read_records(folder, ("trivial_predictors",)), FLAGS.curves)
-        print(f"written: {FLAGS.curves}")
     if FLAGS.figure is not None:
         figure_2(read_records(FLAGS.records), FLAGS.figure)
-        print(f"written: {FLAGS.figure}")
+    if FLAGS.readme is not None:
+        replace_results(FLAGS.readme, tables)
+    print_written(FLAGS.curves, FLAGS.figure, FLAGS.readme)
     if FLAGS.readme is None:
-        for key, table in tables.items():
-            print(f"{key}\n{table}\n")
-        return
-    replace_results(FLAGS.readme, tables)
-    print(f"written: {os.path.abspath(FLAGS.readme)}")
+        print("\n\n".join(f"{key}\n{table}" for key, table in tables.items()))
 
 
 if __name__ == "__main__":

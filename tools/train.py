@@ -41,12 +41,10 @@ def main(argv: list[str]) -> None:
         f"exported {result.version_dir}: reloaded, it gives the live model's probabilities "
         f"(max difference {result.export_difference:.1e}); {result.seconds:.0f} s in all"
     )
-    model, data = f"--model={result.model_dir}", [f"--dataset={chosen.dataset}"]
-    if chosen.data_dir is not None:
-        data.append(f"--data_dir={chosen.data_dir}")
-    samples = os.path.join(result.model_dir, "run", "samples")
-    print(f"next:\n  {tool_command('evaluate', model, *data)}")
-    print(f"  {tool_command('predict', model, samples)}")
+    model, samples = result.model_dir, os.path.join(result.model_dir, "run", "samples")
+    data = {"dataset": chosen.dataset, "data_dir": chosen.data_dir}
+    print(f"next:\n  {tool_command('evaluate', model=model, **data)}")
+    print(f"  {tool_command('predict', samples, model=model)}")
 
 
 if __name__ == "__main__":

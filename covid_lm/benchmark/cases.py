@@ -5,35 +5,11 @@ import itertools
 from typing import Any
 
 from covid_lm.backbones.configs import backbone_config, exact_flops
+from covid_lm.training.flags import AT_LEAST_0, AT_LEAST_1, INPUT, FlagOptions, option
 
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("float32", "bfloat16")  # bfloat16: mixed
 TASKS = ("training", "pretraining")
 CALLERS = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Options of a benchmark.
-
-    Attributes:
-        rounds: turns of each contender in each case.
-        threads: number of threads of each contender.
-        tasks: for suite `training`, some of `TASKS`.
-        rivals: contenders to compare with; all of a task if None.
-        minutes: duration of suite `soak`.
-        data_dir: COVID-CT, for the suites that start from images; without it they use the embedded
-            phantom.
-    """
-
-    backbones: tuple[str, ...] = ("rbt3", "minilm-l6")
-    batch_sizes: tuple[int, ...] = (8, 1)
-    dtypes: tuple[str, ...] = DTYPES
-    rounds: int = 3
-    threads: int = 2
-    tasks: tuple[str, ...] = TASKS
-    rivals: tuple[str, ...] | None = None
-    minutes: float = 10.0
-    data_dir: str | None = None
 
 
 _SMALLEST = {"backbones": ("1x64",), "dtypes": ("float32",)}
@@ -109,6 +85,41 @@ CONTENDERS = {
 }
 RAW_IMAGE_TASKS = ("preprocessing", "serving")
 RIVALS = tuple(dict.fromkeys(rival for names in CONTENDERS.values() for rival in names[1:]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(FlagOptions):
+    """Options of a benchmark; None for all rivals of a task."""
+
+    RECIPES = SUITES
+    RECIPE_FLAG = "suite"
+
+    backbones: tuple[str, ...] = option(
+        ("rbt3", "minilm-l6"), "Serving: rbt3; preprocessing: 1x64.", separated=True
+    )
+    batch_sizes: tuple[int, ...] = option(
+        (8, 1), "Preprocessing and serving: 1,8,32.", AT_LEAST_1, separated=True
+    )
+    dtypes: tuple[str, ...] = option(
+        DTYPES, "Preprocessing and serving: float32.", DTYPES, separated=True
+    )
+    rounds: int = option(3, "Turns of each contender in each case; suite growth: 1.", AT_LEAST_1)
+    threads: int = option(2, "Threads of each contender.", AT_LEAST_1)
+    tasks: tuple[str, ...] = option(
+        TASKS, "Tasks of suite training: a class, masked tokens.", TASKS, flag="task"
+    )
+    rivals: tuple[str, ...] | None = option(
+        None, "Contender to compare with; default: all.", RIVALS, flag="rival"
+    )
+    minutes: float = option(10.0, "Duration of suite soak.", AT_LEAST_0)
+    data_dir: str | None = option(
+        None, "COVID-CT, for suites that read images; default: the embedded phantom.", INPUT
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in self.backbones:
+            backbone_config(name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """Options as dataclass fields: their flags, their checks, and the command that repeats a run.
 
-A field's metadata holds all that is known of an option; `FlagOptions` is the base class. Free of
-TensorFlow.
+`option` makes a field, and `FlagOptions` is the base class. Imports no TensorFlow.
 """
 
 import dataclasses
 import math
 import shlex
+import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 from absl import flags
@@ -40,6 +40,7 @@ def option(
     valid: tuple[str, ...] | Bound | PathParser | None = None,
     *,
     flag: str | None = "",
+    separated: bool = False,
     must_match: bool = True,
     in_folds: bool = True,
     shown: str | None = "",
@@ -50,6 +51,8 @@ def option(
         help_text: of its flag.
         valid: its choices, the `Bound` of its numbers, or a `PathParser`; None for any value.
         flag: name of its flag if that isn't the field's own; None for an option without a flag.
+        separated: True for a tuple whose flag is given once, with commas between the values;
+            otherwise it is given once for each value.
         must_match: True if a resumed run must repeat it, since the result depends on it.
         in_folds: True if cross-validation has it, too.
         shown: printed for a private value in the command that repeats a run; None for an option
@@ -59,38 +62,33 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def changed(kind: type, name: str, **metadata: Any) -> Any:
-    """Returns the field `name` of a dataclass with the same default, but other metadata."""
-    field = kind.__dataclass_fields__[name]  # type: ignore[attr-defined]
-    return dataclasses.field(default=field.default, metadata={**field.metadata, **metadata})
-
-
 @dataclasses.dataclass(frozen=True)
 class FlagOptions:
     """Options whose flags are made from the fields; a direct subclass has those that others share.
 
-    A subclass with a field `recipe` has named sets of values in RECIPES.
+    A subclass may have RECIPES, named sets of values; the flag RECIPE_FLAG chooses one of them.
     """
 
     RECIPES: ClassVar[dict[str, dict[str, Any]]] = {}
+    RECIPE_FLAG: ClassVar[str] = "recipe"
 
     def __post_init__(self):
         for field in self.options():
             valid, value = field.metadata["valid"], getattr(self, field.name)
             for item in value if isinstance(value, tuple) else (value,):
                 flag = f"--{_flag_name(field)}={item}"
-                if item is None:
-                    continue
-                if isinstance(valid, Bound) and not valid.contains(item):
+                if isinstance(valid, Bound) and item is not None and not valid.contains(item):
                     raise InputError(f"{flag}: must be {valid.text}")
-                if type(valid) is tuple and item not in valid:
+                if type(valid) is tuple and item not in (None, *valid):
                     raise InputError(f"{flag}: choose one of {', '.join(valid)}")
 
     @classmethod
     def options(cls) -> list[dataclasses.Field]:
         """The fields, those of the class itself before those of its base classes."""
-        inherited = [getattr(base, "__dataclass_fields__", {}) for base in cls.__mro__[1:]]
-        return sorted(dataclasses.fields(cls), key=lambda f: any(f.name in x for x in inherited))
+        inherited = {
+            name for base in cls.__mro__[1:] for name in getattr(base, "__annotations__", {})
+        }
+        return sorted(dataclasses.fields(cls), key=lambda field: field.name in inherited)
 
     @classmethod
     def define_flags(cls, values: flags.FlagValues = flags.FLAGS, in_folds: bool = False) -> None:
@@ -106,21 +104,20 @@ class FlagOptions:
         Raises:
             InputError: options that are invalid or don't go together.
         """
-        given = {f.name: values[_flag_name(f)] for f in cls.options() if _flag_name(f) in values}
-        recipe = cls.RECIPES[str(given["recipe"].value)] if "recipe" in given else {}
-        parsed = {
-            name: recipe[name] if name in recipe and not flag.present else flag.value
-            for name, flag in given.items()
-        }
-        tuples = {name: tuple(v) for name, v in parsed.items() if isinstance(v, list)}
-        return cls(**{**parsed, **tuples, **more})
+        recipe = cls.RECIPES[str(values[cls.RECIPE_FLAG].value)] if cls.RECIPES else {}
+        for field in cls.options():
+            if _flag_name(field) in values and field.name not in more:
+                flag = values[_flag_name(field)]
+                value = flag.value if flag.present else recipe.get(field.name, flag.value)
+                more[field.name] = tuple(value) if isinstance(value, list) else value
+        return cls(**more)
 
     def flags(self, *left_out: str) -> str:
         """Flags of the options that aren't at their defaults, quoted, each with a space before it.
 
         A recipe's values are given next to its name: the recipe may change later.
         """
-        recipe, words = self.RECIPES.get(getattr(self, "recipe", ""), {}), [""]
+        recipe, words = self.RECIPES.get(getattr(self, self.RECIPE_FLAG, ""), {}), [""]
         for field in self.options():
             value, shown = getattr(self, field.name), field.metadata["shown"]
             if shown is None or field.name in left_out:
@@ -168,26 +165,40 @@ def _flag_name(field: dataclasses.Field) -> str:
 
 
 def _define_flag(field: dataclasses.Field, values: flags.FlagValues) -> None:
+    name, valid, help_text = _flag_name(field), field.metadata["valid"], field.metadata["help_text"]
     kind: Any = field.type
-    is_list = typing.get_origin(kind) is tuple
-    kind = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
-    name, default, valid = (
-        _flag_name(field),
-        typing.cast(Any, field.default),
-        field.metadata["valid"],
-    )
-    help_text = field.metadata["help_text"]
+    if isinstance(kind, types.UnionType):
+        kind, _ = typing.get_args(kind)  # the other is None
+    is_tuple = typing.get_origin(kind) is tuple
+    item = typing.get_args(kind)[0] if is_tuple else kind
     parser: flags.ArgumentParser = flags.ArgumentParser()
-    if isinstance(valid, PathParser):
+    if item in (int, float):
+        parser = flags.IntegerParser() if item is int else flags.FloatParser()
+    elif isinstance(valid, PathParser):
         parser = valid
     elif type(valid) is tuple:
         parser, help_text = flags.EnumParser(list(valid)), f"<{'|'.join(valid)}>: {help_text}"
-    elif kind in (int, float):
-        parser = flags.IntegerParser() if kind is int else flags.FloatParser()
-    serializer: flags.ArgumentSerializer = flags.ArgumentSerializer()
-    if is_list:
-        flags.DEFINE_multi(parser, serializer, name, list(default), help_text, flag_values=values)
+    default: Any = field.default
+    if field.metadata["separated"]:
+        flags.DEFINE(_ListParser(parser), name, default, help_text, values)
+    elif is_tuple:
+        serializer: flags.ArgumentSerializer = flags.ArgumentSerializer()
+        flags.DEFINE_multi(parser, serializer, name, default, help_text, flag_values=values)
     elif kind is bool:
         flags.DEFINE_bool(name, default, help_text, flag_values=values)
     else:
-        flags.DEFINE(parser, name, default, help_text, values, serializer)
+        flags.DEFINE(parser, name, default, help_text, values)
+
+
+class _ListParser(flags.ArgumentParser):
+    """Parses values that commas separate."""
+
+    syntactic_help = "a comma-separated list"
+
+    def __init__(self, item: flags.ArgumentParser):
+        super().__init__()
+        self.item = item
+
+    def parse(self, argument: str | Sequence) -> list:
+        items = argument.split(",") if isinstance(argument, str) else argument
+        return [self.item.parse(item) for item in items]

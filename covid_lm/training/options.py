@@ -23,13 +23,14 @@ from covid_lm.training.flags import (
     OUTPUT_FOLDER,
     Bound,
     FlagOptions,
-    changed,
     option,
 )
 
 BACKENDS = ("tensorflow", "jax")
+FRACTION = Bound("above 0 and below 1", lambda value: 0 < value < 1)
+IMAGE_SIDE = Bound("from 32 to 1024", lambda value: 32 <= value <= 1024)
 PLACE: dict[str, Any] = {"must_match": False, "in_folds": False}  # where a run computes or writes
-# Values of the flags that aren't given, by recipe. Each has a comment with its purpose, its
+# Values of the flags that aren't given, by recipe. A comment above each has its purpose, its
 # command, the time that takes and the result to expect.
 RECIPES: dict[str, dict[str, Any]] = {
     # The paper's settings where it gives any, and a tiny model on the embedded phantoms.
@@ -37,18 +38,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 _NETWORKS = ", ".join(CONVOLUTIONAL_NETWORKS)
-_BACKBONE = (
-    f"One of {', '.join(BACKBONES)}, or a size such as 4x256; for comparison, train.py also takes "
-    f"{_NETWORKS}."
-)
+_BACKBONE = f"{', '.join(BACKBONES)}, or a size such as 4x256; only train.py takes {_NETWORKS}."
 _WEIGHTS = (
-    "Pretrained weights of the backbone: a directory with model.safetensors, tf_model.h5 or an "
-    "original TensorFlow checkpoint; for a convolutional network its HDF5 file without the top; "
-    "random weights unless given."
+    "Pretrained weights: a directory with model.safetensors, tf_model.h5 or an original TensorFlow "
+    "checkpoint; for a convolutional network its HDF5 file without the top; default: random ones."
 )
 _PROTOCOL = "How the file name enters in training and test; `fixed` and `absent` don't let it in."
+_AUGMENT = "Random crop, mirroring and brightness of training images, new in every epoch."
 _TPU = "Cloud TPU: name, `local` on a TPU VM, or grpc://HOST:PORT; else all GPUs, or the CPU."
 _SCHEDULE = "Learning rate: constant, or warm-up over a tenth of the --epochs, then cosine decay."
+_DATA_DIRS = "Directory of each --dataset that isn't embedded, in the same order; repeatable."
 _EARLY_STOPPING = (
     "Split that stops the training. `test` replicates the paper and spoils the test split; `test` "
     "and `none` train on the validation images too."
@@ -70,22 +69,16 @@ class RunOptions(FlagOptions):
     protocol: str = option("paper", _PROTOCOL, tuple(PROTOCOLS))
     layout: str = option("paper", LAYOUT_HELP, tuple(LAYOUTS))
     epochs: int = option(8, "Most epochs to train.", AT_LEAST_1)
-    batch_size: int | None = option(
-        None, "Images per step; default: chosen for data and machine.", AT_LEAST_1
-    )
+    batch_size: int | None = option(None, "Images per step; default: automatic.", AT_LEAST_1)
     learning_rate: float = option(1e-4, "Learning rate of AdamW, or a schedule's highest.", ABOVE_0)
     dtype: str = option(
-        None,
-        "Arithmetic (bfloat16: mixed); default: float32, and bfloat16 on a TPU.",
-        ("float32", "bfloat16"),
+        None, "bfloat16: mixed; default: float32, on a TPU bfloat16.", ("float32", "bfloat16")
     )
     seed: int = option(0, "Seed of weights, order, masks, augmentation, dropout.", AT_LEAST_0)
     skip_invalid: bool = option(
         False, "Leave out images that can't be decoded, and list them.", must_match=False
     )
-    name: str | None = option(
-        None, "Name of the run; default: made from other options.", shown=None, **PLACE
-    )
+    name: str | None = option(None, "Name; default: made from other options.", shown=None, **PLACE)
     output_dir: str = option(
         "saved_models", "Directory in which NAME/ is written.", OUTPUT_FOLDER, shown=None, **PLACE
     )
@@ -153,32 +146,19 @@ class TrainingOptions(RunOptions):
         None, "Directory of the data set, unless embedded.", INPUT, must_match=False, shown="DIR"
     )
     image_size: int | None = option(
-        None,
-        "Side of a convolutional network's input in pixels; default: 224.",
-        Bound("from 32 to 1024", lambda value: 32 <= value <= 1024),
+        None, "Pixels of a convolutional network's side; default: 224.", IMAGE_SIDE
     )
     schedule: str = option("constant", _SCHEDULE, SCHEDULES)
     weight_decay: float = option(1e-8, "Weight decay of AdamW.", AT_LEAST_0)
-    label_smoothing: float = option(
-        0.0, "Share of a target's probability that is spread over all classes.", BELOW_1
-    )
-    augment: str = option(
-        "none",
-        "Random crop, mirroring and brightness of training images, new in every epoch.",
-        ("none", *AUGMENTATIONS),
-    )
+    label_smoothing: float = option(0.0, "Share of a target spread over all classes.", BELOW_1)
+    augment: str = option("none", _AUGMENT, ("none", *AUGMENTATIONS))
     early_stopping: str = option("val", _EARLY_STOPPING, ("val", "test", "none"), in_folds=False)
     tensorboard: bool = option(False, "Write logs to NAME/run/tensorboard, too.", **PLACE)
     backend: str = option("tensorflow", flag=None, in_folds=False, shown=None)
     coordinator: str | None = option(
-        None,
-        "With several processes: HOST:PORT where process 0 listens.",
-        shown="HOST:PORT",
-        **PLACE,
+        None, "HOST:PORT of process 0, for several processes.", shown="HOST:PORT", **PLACE
     )
-    num_processes: int = option(
-        1, "Processes, one per host, that train as one; on JAX only.", AT_LEAST_1, **PLACE
-    )
+    num_processes: int = option(1, "Processes, one per host; JAX only.", AT_LEAST_1, **PLACE)
     process_id: int = option(
         0, "Number of this process; process 0 evaluates and exports.", shown=None, **PLACE
     )
@@ -260,19 +240,12 @@ class PretrainingOptions(RunOptions):
         ("phantom",), "Data set, used without labels; repeatable.", DATASETS, flag="dataset"
     )
     data_dirs: tuple[str, ...] = option(
-        (),
-        "Directory of each --dataset that isn't embedded, in the same order; repeatable.",
-        INPUT,
-        flag="data_dir",
-        must_match=False,
-        shown="DIR",
+        (), _DATA_DIRS, INPUT, flag="data_dir", must_match=False, shown="DIR"
     )
-    mask_rate: float = option(
-        0.15,
-        "Share of each sequence's words to mask.",
-        Bound("above 0 and below 1", lambda value: 0 < value < 1),
+    mask_rate: float = option(0.15, "Share of each sequence's words to mask.", FRACTION)
+    epochs: int = option(
+        RunOptions.epochs, "Most epochs; more can follow.", AT_LEAST_1, must_match=False
     )
-    epochs: int = changed(RunOptions, "epochs", must_match=False)  # more of them can follow
 
     def __post_init__(self):
         super().__post_init__()
