@@ -19,33 +19,26 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
     Raises:
         InputError: unknown name, no `data_dir`, or an unusable data set.
     """
+    from covid_lm.data.cifar import cifar
+    from covid_lm.data.covid_ct import covid_ct
+    from covid_lm.data.folder import folder
+    from covid_lm.data.phantom.dataset import phantom
+
     if name in EMBEDDED:
-        from covid_lm.data.phantom.dataset import phantom
-
         return dataclasses.replace(phantom(EMBEDDED[name]), name=name)
-    require_data_dir(name, data_dir)
-    assert data_dir is not None
-    if name == "covid_ct":
-        from covid_lm.data.covid_ct import covid_ct
-
-        return covid_ct(data_dir)
-    if name.startswith("cifar") and name in DATASETS:
-        from covid_lm.data.cifar import cifar10, cifar100
-
-        if name == "cifar10":
-            return cifar10(data_dir)
-        return cifar100(data_dir, coarse=name == "cifar100_coarse")
-    if name == "folder":
-        from covid_lm.data.folder import folder
-
-        return folder(data_dir)
-    raise InputError(f"--dataset={name}: choose one of {', '.join(DATASETS)}")
+    location = require_data_dir(name, data_dir)
+    if name not in DATASETS:
+        raise InputError(f"--dataset={name}: choose one of {', '.join(DATASETS)}")
+    if name.startswith("cifar"):
+        return cifar(name, location)
+    return covid_ct(location) if name == "covid_ct" else folder(location)
 
 
-def require_data_dir(name: str, data_dir: str | None) -> None:
-    """Raises InputError if a data set that isn't embedded has no `data_dir`."""
+def require_data_dir(name: str, data_dir: str | None) -> str:
+    """Returns `data_dir`; raises InputError if there is none and the data set isn't embedded."""
     if name not in EMBEDDED and data_dir is None:
         raise InputError(f"--dataset={name}: needs --data_dir")
+    return data_dir or ""
 
 
 def check_dataset(name: str, data_dir: str | None) -> None:
@@ -54,10 +47,10 @@ def check_dataset(name: str, data_dir: str | None) -> None:
     Raises:
         InputError: no `data_dir`, or a layout that `load_dataset` can't read.
     """
-    require_data_dir(name, data_dir)
-    if name.startswith("cifar") and data_dir is not None:
+    location = require_data_dir(name, data_dir)
+    if name.startswith("cifar"):
         from covid_lm.data.cifar_files import find_source
 
-        find_source(name.removesuffix("_coarse"), data_dir)
+        find_source(name, location)
     elif name not in EMBEDDED:
-        load_dataset(name, data_dir)
+        load_dataset(name, location)

@@ -1,6 +1,8 @@
 """Reading of untrusted archives and folders without unpacking or leaving them."""
 
+import functools
 import gzip
+import io
 import os
 import posixpath
 import re
@@ -8,9 +10,10 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection
 
 from covid_lm.errors import InputError
+from covid_lm.files import is_remote, read_bytes
 
 # The largest file of a supported data set, CIFAR-100's training pickle, has 155 MB.
 MAX_MEMBER_BYTES = 2**29
@@ -32,24 +35,26 @@ def refuse_link_out(path: str, root: str) -> str:
     return path
 
 
-def zip_members(archive: zipfile.ZipFile) -> list[str]:
-    """Returns the names of a zip's files, in its order.
+def zip_members(path: str) -> dict[str, Callable[[], bytes]]:
+    """Maps the names of a zip's files, in its order, to functions that read them.
 
     Raises:
-        InputError: a name that leads out of the archive, a link, or a file above 512 MiB.
+        FileNotFoundError: no such zip.
+        InputError: not a zip, a name that leads out of it, a link, or a file above 512 MiB.
     """
-    names = []
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(read_bytes(path)) if is_remote(path) else path)
+    except zipfile.BadZipFile:
+        raise InputError(f"{path}: not a zip, or cut short; fetch it again") from None
     for member in archive.infolist():
-        mode = member.external_attr >> 16
-        is_link = stat.S_ISLNK(mode)
-        _refuse_unsafe(str(archive.filename), member.filename, is_link, member.file_size)
-        if not member.is_dir():
-            names.append(member.filename)
-    return names
+        is_link = stat.S_ISLNK(member.external_attr >> 16)
+        _refuse_unsafe(path, member.filename, is_link, member.file_size)
+    names = [name for name in archive.namelist() if not name.endswith("/")]
+    return {name: functools.partial(archive.read, name) for name in names}
 
 
-def tar_gz_members(path: str, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Yields name and content of the wanted files of a tar.gz, in its order, in one pass.
+def tar_gz_members(path: str, wanted: Collection[str]) -> dict[str, bytes]:
+    """Maps the names of the wanted files of a tar.gz to their content, in its order.
 
     The archive is always read to the checksum at its end.
 
@@ -57,7 +62,7 @@ def tar_gz_members(path: str, wanted: Collection[str]) -> Iterator[tuple[str, by
         InputError: a damaged or truncated archive, a wanted file that occurs twice, a name that
             leads out of the archive, a link or device, or a file above 512 MiB.
     """
-    seen = set()
+    contents: dict[str, bytes] = {}
     try:
         with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             for member in archive:
@@ -67,14 +72,14 @@ def tar_gz_members(path: str, wanted: Collection[str]) -> Iterator[tuple[str, by
                 file = archive.extractfile(member)  # None for a folder
                 if name not in wanted or file is None:
                     continue
-                if name in seen:
+                if name in contents:
                     raise InputError(f"{path}: holds {name} twice; fetch it again")
-                seen.add(name)
-                yield name, file.read()
+                contents[name] = file.read()
             while stream.read(2**20):
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile):
         raise InputError(f"{path}: not a tar.gz, damaged or cut short; fetch it again") from None
+    return contents
 
 
 def _refuse_unsafe(path: str, name: str, is_special: bool, size: int) -> None:

@@ -14,14 +14,13 @@ import dataclasses
 import functools
 import io
 import os
-import zipfile
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from covid_lm.data.archives import zip_members
-from covid_lm.data.cifar_files import ImagesZip, Source, find_source, is_published, read_files
+from covid_lm.data.cifar_files import IMAGES_ZIP, Source, find_source, is_published, read_files
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.restricted_pickle import load_pickle
 from covid_lm.data.splits import draw_split
@@ -30,102 +29,79 @@ from covid_lm.errors import InputError
 VAL_SHARE = 0.1
 VAL_SEED = 0
 NUM_VALUES = 3 * 32 * 32
-# Keys of the pickles, the finest labels first; the binary version's bytes, last to first.
-LABELS = {"cifar10": ("labels",), "cifar100": ("fine_labels", "coarse_labels")}
-CLASS_NAMES = {
-    "labels": "label_names",
-    "fine_labels": "fine_label_names",
-    "coarse_labels": "coarse_label_names",
-}
+# Keys of the pickles; the binary version has the same labels, last to first.
+LABELS = {"cifar10": "labels", "cifar100": "fine_labels", "cifar100_coarse": "coarse_labels"}
+# CIFAR-10's, in its order.
+CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+# Pixels, uint8 [n, 3072], red, green, blue; labels by key; file names.
+_Batch = tuple[np.ndarray, dict[str, list[int]], list[str]]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Batch:
-    """Content of one file: pixels, uint8 [n, 3072], red, green, blue; labels by key; file names."""
-
-    pixels: np.ndarray
-    labels: dict[str, list[int]]
-    filenames: list[str]
-
-
-def cifar10(data_dir: str) -> ImageDataset:
-    """Reads CIFAR-10, 10 classes; see `cifar_files.find_source` for `data_dir`.
+def cifar(name: str, data_dir: str) -> ImageDataset:
+    """Reads CIFAR-10, or CIFAR-100 with its 100 classes or its 20 superclasses ("_coarse").
 
     The data set's name ends in "(JPEG copies)" for the zip, and in "(files not verified)" unless
-    the archive has the published size and MD5 sum.
+    the archive has the published size and MD5 sum. Both versions of CIFAR-100 have the same splits.
+
+    Args:
+        name: "cifar10", "cifar100" or "cifar100_coarse".
+        data_dir: see `cifar_files.find_source`.
 
     Raises:
         InputError: no files there, or damaged, unsafe or invalid ones.
     """
-    source = find_source("cifar10", data_dir)
-    if isinstance(source, ImagesZip):
-        records = draw_split(read_images_zip(source.path), "val", VAL_SHARE, VAL_SEED)
-        return ImageDataset("cifar10 (JPEG copies)", CLASSES, records).check()
-    return _read("cifar10", "cifar10", source, "labels")
-
-
-def cifar100(data_dir: str, coarse: bool = False) -> ImageDataset:
-    """Reads CIFAR-100, 100 classes or (coarse) 20 superclasses, with the same splits.
-
-    `data_dir`, names and errors as for `cifar10`.
-    """
-    name, key = ("cifar100_coarse", "coarse_labels") if coarse else ("cifar100", "fine_labels")
-    source = find_source("cifar100", data_dir)
-    assert isinstance(source, Source)  # JPEG copies exist for CIFAR-10 only
-    return _read(name, "cifar100", source, key)
-
-
-def _read(name: str, dataset: str, source: Source, label_key: str) -> ImageDataset:
+    source = find_source(name, data_dir)
+    if source.layout is IMAGES_ZIP:
+        copies = draw_split(_read_images_zip(source.path), "val", VAL_SHARE, VAL_SEED)
+        return ImageDataset("cifar10 (JPEG copies)", CLASSES, copies).check()
     verified = is_published(source)
-    class_names, batches = _read_batches(source, LABELS[dataset])
-    read = [
-        record for filename in batches for record in _records(source, filename, batches[filename])
-    ]
-    records = draw_split(read, "val", VAL_SHARE, VAL_SEED)
-    labels = [label for batch in batches.values() for label in batch.labels[label_key]]
-    records = tuple(
-        record if record.label == label else dataclasses.replace(record, label=label)
-        for record, label in zip(records, labels, strict=True)
-    )
-    name = name if verified else f"{name} (files not verified)"
-    return ImageDataset(name, class_names[label_key], records).check()
-
-
-def _read_batches(
-    source: Source, keys: tuple[str, ...]
-) -> tuple[dict[str, tuple[str, ...]], dict[str, _Batch]]:
-    """Maps label keys to class names, and file names to contents, in the layout's order."""
-    layout = source.layout
+    keys = ("labels",) if name == "cifar10" else ("fine_labels", "coarse_labels")
+    files = read_files(source)
     class_names: dict[str, tuple[str, ...]] = {}
-    batches: dict[str, _Batch] = {}
-    for filename, content in read_files(source):
-        path = _path(source, filename)
-        if filename in layout.meta:
-            class_names.update(_read_class_names(content, path, filename, keys))
-        elif filename.endswith(".bin"):
-            batches[filename] = _read_binary(content, path, filename, keys)
-        else:
-            batches[filename] = _read_pickle(content, path, keys)
-    for filename, batch in batches.items():
-        for key, labels in batch.labels.items():
-            count = len(class_names[key])
-            if not all(type(label) is int and 0 <= label < count for label in labels):
-                raise InputError(
-                    f"{_path(source, filename)}: {key} outside 0 to {count - 1}; fetch it again"
-                )
-    return class_names, {name: batches[name] for name in (*layout.train, layout.test)}
+    for filename in source.layout.meta:
+        class_names |= _read_class_names(files[filename], source.locate(filename), keys)
+    records: list[ImageRecord] = []
+    labels: list[int] = []
+    for filename in source.layout.batches:
+        batch = _read_batch(files.pop(filename), source.locate(filename), keys, class_names)
+        records += _records(source, filename, batch)
+        labels += batch[1][LABELS[name]]
+    # Drawn by the finest labels, which the records have.
+    split = draw_split(records, "val", VAL_SHARE, VAL_SEED)
+    relabelled = tuple(
+        dataclasses.replace(record, label=label)
+        for record, label in zip(split, labels, strict=True)
+    )
+    full_name = name if verified else f"{name} (files not verified)"
+    return ImageDataset(full_name, class_names[LABELS[name]], relabelled).check()
 
 
 def _read_class_names(
-    content: bytes, path: str, filename: str, keys: tuple[str, ...]
+    content: bytes, path: str, keys: tuple[str, ...]
 ) -> dict[str, tuple[str, ...]]:
     """Maps the label keys in this file to class names."""
-    if filename.endswith(".txt"):
+    if path.endswith(".txt"):
         names = _decoded(content.split(b"\n"), path)
-        key = "coarse_labels" if filename.startswith("coarse") else keys[0]
+        key = "coarse_labels" if os.path.basename(path).startswith("coarse") else keys[0]
         return {key: tuple(name.strip() for name in names if name.strip())}
     stored = load_pickle(content, path)
-    return {key: tuple(_decoded(_entry(stored, CLASS_NAMES[key], path), path)) for key in keys}
+    names_of = {key: f"{key.removesuffix('s')}_names" for key in keys}
+    return {key: tuple(_decoded(_entry(stored, names_of[key], path), path)) for key in keys}
+
+
+def _read_batch(
+    content: bytes, path: str, keys: tuple[str, ...], class_names: dict[str, tuple[str, ...]]
+) -> _Batch:
+    read = _read_binary if path.endswith(".bin") else _read_pickle
+    batch = read(content, path, keys)
+    for key, labels in batch[1].items():
+        count = len(class_names[key])
+        if not all(type(label) is int and 0 <= label < count for label in labels):
+            raise InputError(f"{path}: {key} outside 0 to {count - 1}; fetch it again")
+    return batch
 
 
 def _read_pickle(content: bytes, path: str, keys: tuple[str, ...]) -> _Batch:
@@ -142,42 +118,34 @@ def _read_pickle(content: bytes, path: str, keys: tuple[str, ...]) -> _Batch:
     for name in filenames:
         if not name or "/" in name or "\0" in name or name in (".", ".."):
             raise InputError(f"{path}: {name!r} is not a file name; fetch it again")
-    return _Batch(pixels, labels, filenames)
+    return pixels, labels, filenames
 
 
-def _read_binary(content: bytes, path: str, filename: str, keys: tuple[str, ...]) -> _Batch:
+def _read_binary(content: bytes, path: str, keys: tuple[str, ...]) -> _Batch:
     width = len(keys) + NUM_VALUES
     if len(content) % width:
         raise InputError(f"{path}: {len(content)} bytes, no multiple of {width}; fetch it again")
     rows = np.frombuffer(content, np.uint8).reshape(-1, width)
     labels = {key: rows[:, -1 - n - NUM_VALUES].tolist() for n, key in enumerate(keys)}
-    stem = os.path.splitext(filename)[0]
-    filenames = [f"{stem}_{row:05}.png" for row in range(len(rows))]
-    return _Batch(rows[:, len(keys) :], labels, filenames)
+    stem = os.path.basename(path).removesuffix(".bin")
+    return rows[:, len(keys) :], labels, [f"{stem}_{row:05}.png" for row in range(len(rows))]
 
 
 def _records(source: Source, filename: str, batch: _Batch) -> list[ImageRecord]:
     """Returns the records of one file, with the finest labels."""
-    labels = next(iter(batch.labels.values()))
-    path = _path(source, filename)
-    split = "test" if filename == source.layout.test else "train"
+    pixels, labels, names = batch
+    path = source.locate(filename)
+    split = "test" if filename == source.layout.batches[-1] else "train"
+    finest = next(iter(labels.values()))
     return [
-        ImageRecord(
-            name, label, split, f"{path}[{row}]", functools.partial(_png, batch.pixels, row)
-        )
-        for row, (name, label) in enumerate(zip(batch.filenames, labels, strict=True))
+        ImageRecord(name, label, split, f"{path}[{row}]", functools.partial(_png, pixels[row]))
+        for row, (name, label) in enumerate(zip(names, finest, strict=True))
     ]
 
 
-def _path(source: Source, filename: str) -> str:
-    if os.path.isdir(source.path):
-        return os.path.join(source.path, filename)
-    return f"{source.path}!{source.layout.folder}/{filename}"
-
-
-def _png(pixels: np.ndarray, row: int) -> bytes:
-    """Encodes a row of uint8 [n, 3072] as PNG."""
-    picture = pixels[row].reshape(3, 32, 32).transpose(1, 2, 0)  # [height, width, RGB]
+def _png(values: np.ndarray) -> bytes:
+    """Encodes uint8 [3072] as PNG."""
+    picture = values.reshape(3, 32, 32).transpose(1, 2, 0)  # [height, width, RGB]
     buffer = io.BytesIO()
     # Without compression, so that the file's length is independent of the image.
     Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", compress_level=0)
@@ -199,40 +167,17 @@ def _decoded(names: list, path: str) -> list[str]:
         raise InputError(f"{path}: a name that is not text; fetch it again") from None
 
 
-# In CIFAR-10's order.
-CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
-
-
-def read_images_zip(path: str) -> list[ImageRecord]:
-    """Returns the zip's records, sorted by name, in the splits "train" and "test".
-
-    Raises:
-        InputError: not a zip, an unsafe or damaged one, or a file outside the layout.
-    """
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
-        raise InputError(f"{path}: not a zip, or cut short; fetch it again") from None
-    labels = {name: label for label, name in enumerate(CLASSES)}
+def _read_images_zip(path: str) -> list[ImageRecord]:
+    """Returns the zip's records, sorted by name, in the splits "train" and "test"."""
     records = []
-    for member in sorted(zip_members(archive)):
+    for member, read in sorted(zip_members(path).items()):
         parts = member.split("/")
-        if len(parts) != 3 or parts[0] not in ("train", "test") or parts[1] not in labels:
+        if len(parts) != 3 or parts[0] not in ("train", "test") or parts[1] not in CLASSES:
             raise InputError(
                 f"{path}: holds {member!r}; its files must be train/CLASS/NAME or test/CLASS/NAME, "
                 f"with CLASS one of {', '.join(CLASSES)}"
             )
         split, class_name, filename = parts
-        records.append(
-            ImageRecord(
-                filename=filename,
-                label=labels[class_name],
-                split=split,
-                path=f"{path}!{member}",
-                read=functools.partial(archive.read, member),
-            )
-        )
+        label = CLASSES.index(class_name)
+        records.append(ImageRecord(filename, label, split, f"{path}!{member}", read))
     return records
