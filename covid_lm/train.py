@@ -97,7 +97,7 @@ def train(
             "early_stopping": options.early_stopping,
             "seconds": round(time.monotonic() - started, 1),
         }
-        version_dir, difference = finish_run(
+        version_dir, difference = _finish(
             classifier, dataset, evaluation, metrics, staged, options.model_dir
         )
     seconds = time.monotonic() - started
@@ -183,7 +183,7 @@ def _print_plan(
     )
 
 
-def finish_run(
+def _finish(
     classifier: Classifier,
     dataset: ImageDataset,
     evaluation: Evaluation,
@@ -195,16 +195,8 @@ def finish_run(
 
     The run directory gets its final name afterwards, so that a run interrupted here is resumed.
 
-    Args:
-        metrics: the content of `metrics.json`.
-        run_dir: of the unfinished run, with its `config.json` and `metrics.jsonl`.
-        model_dir: `saved_models/NAME`.
-
     Returns:
         The version's path and the largest difference, as `export_classifier`.
-
-    Raises:
-        RunError: the export can't be written or verified.
     """
     write_json(os.path.join(run_dir, "metrics.json"), metrics)
     write_predictions(os.path.join(run_dir, "predictions.csv"), evaluation, dataset.classes)

@@ -22,13 +22,12 @@ from covid_lm.models.classifier import Classifier, predict_tokens
 from covid_lm.models.pixel_classifier import PixelClassifierConfig
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 from covid_lm.pipeline.decoded import (
+    KEPT_BYTES,
     DecodedRecords,
     PixelsOnDemand,
     decode_records,
     decoded_chunks,
 )
-
-KEPT_BYTES = 2**28  # of pixels: images of a larger split are decoded again when they are needed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.tokenized import TokenizedRecords
 
 Decode = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # of a preprocessor, or an `ImageInput`
+KEPT_BYTES = 2**28  # of pixels: those of a larger evaluated split are decoded when needed
 CHUNK_SIZE = 512  # images decoded or tokenized at a time, of splits of any size
 FORMATS = "PNG, JPEG, BMP, GIF or WebP"
 
@@ -140,15 +141,6 @@ def decoded_chunks(
         decoded = _decode(records[start : start + chunk_size], decode)
         _check_skipped(decoded.skipped, skip_invalid)
         yield decoded
-
-
-def concatenated(parts: Sequence[DecodedRecords]) -> DecodedRecords:
-    """The images of all parts, at least one, in their order."""
-    return DecodedRecords(
-        np.concatenate([np.asarray(part.pixels) for part in parts]),
-        tuple(record for part in parts for record in part.records),
-        tuple(record for part in parts for record in part.skipped),
-    )
 
 
 def _decode(

@@ -1,26 +1,23 @@
 """The splits of a training run, decoded once and tokenized under the policy of each."""
 
-from collections.abc import Sequence
+import math
 
-import numpy as np
-
-from covid_lm.data.records import ImageDataset, ImageRecord
+from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
 from covid_lm.layers.augmentation import Augmentation
 from covid_lm.models.classifier import Classifier
 from covid_lm.pipeline.augmented import AugmentedRecords, working_image_input
 from covid_lm.pipeline.decoded import (
+    KEPT_BYTES,
     Decode,
     DecodedRecords,
-    concatenated,
+    PixelsOnDemand,
     decode_records,
     decoded_chunks,
 )
 from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.protocols import AUGMENTATIONS
 from covid_lm.training.options import TrainingOptions
-
-KEPT_BYTES = 2**30  # of test pixels that stay in memory from the first pass to the evaluation
 
 
 def decode_splits(
@@ -42,36 +39,20 @@ def decode_splits(
         if not dataset.split(*parts):
             hint = "use --early_stopping=none" if split == "val" else "add some"
             raise InputError(f"{dataset.name}: no {split} images; {hint}")
-    decode = classifier.preprocessor().decode
+    preprocessor = classifier.preprocessor()
     images: dict[str, DecodedRecords] = {}
     for split, parts in splits.items():
         records = dataset.split(*parts)
-        if split == "test" and options.early_stopping != "test":
-            test = _decode_test(records, decode, options.skip_invalid)
-            images |= {} if test is None else {"test": test}
+        too_large = math.prod(PixelsOnDemand(records, preprocessor.image_input).shape) > KEPT_BYTES
+        if split == "test" and too_large and options.early_stopping != "test":
+            for chunk in decoded_chunks(records, preprocessor.decode, options.skip_invalid):
+                print_skipped(chunk)
             continue
-        chosen = training_decode(classifier, options) if split == "train" else decode
-        images[split] = decode_records(records, chosen, options.skip_invalid)
+        is_training = split == "train"
+        decode = training_decode(classifier, options) if is_training else preprocessor.decode
+        images[split] = decode_records(records, decode, options.skip_invalid)
         print_skipped(images[split])
     return images
-
-
-def _decode_test(
-    records: Sequence[ImageRecord], decode: Decode, skip_invalid: bool
-) -> DecodedRecords | None:
-    """Decodes the test images; returns None if their pixels take more than KEPT_BYTES."""
-    chunks: list[DecodedRecords] = []
-    num_bytes = 0
-    for chunk in decoded_chunks(records, decode, skip_invalid):
-        print_skipped(chunk)
-        num_bytes += np.asarray(chunk.pixels).nbytes
-        if num_bytes <= KEPT_BYTES:
-            chunks.append(chunk)
-        else:
-            chunks.clear()
-    if not num_bytes:
-        raise InputError(f"{records[0].path}: can't be decoded, nor can any other test image")
-    return concatenated(chunks) if chunks else None
 
 
 def tokenized_splits(
