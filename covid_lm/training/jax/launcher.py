@@ -87,10 +87,10 @@ def fit_in_jax(
             flags or data.
         RunError: the loss became non-finite, or a process ended.
     """
-    assert classifier.reads_tokens  # the options see to it
+    assert classifier.reads_tokens  # checked by the options
     model = classifier.logits
     training, monitored = tokenized_splits(classifier, images, options)
-    assert isinstance(training, TokenizedRecords)  # JAX options allow no augmentation
+    assert isinstance(training, TokenizedRecords)  # the options allow no augmentation on JAX
     splits = {"training": training}
     if monitored is not None:
         splits["monitored"] = monitored
@@ -123,11 +123,11 @@ def _run_child(directory: str) -> None:
             if child.stdin is not None:
                 child.stdin.close()
         errors.seek(0)
-        said = without_startup_lines(errors.read())
+        output = without_startup_lines(errors.read())
     if not status:
         return
-    message = re.search(r"^\S+\.py: (.+)\s*\Z", said, re.MULTILINE)
+    message = re.search(r"^\S+\.py: (.+)\s*\Z", output, re.MULTILINE)
     if status in KINDS and message:
         raise KINDS[status](message[1])
-    print(said, file=sys.stderr)
+    print(output, file=sys.stderr)
     raise RunError(f"training on JAX ended with status {status}; see above")
