@@ -38,54 +38,37 @@ def folder(data_dir: str, seed: int = 0) -> ImageDataset:
         raise InputError(
             f"{data_dir}: {len(classes)} class folder(s) found; one folder per class is needed"
         )
-    files = _files_by_class(data_dir, roots, classes)
-    records = tuple(
-        ImageRecord(
-            filename=os.path.basename(path),
-            label=classes.index(class_name),
-            split=split,
-            path=path,
-            read=functools.partial(read_bytes, path),
+    found, empty = [], []
+    for split, root in roots.items():
+        for label, class_name in enumerate(classes):
+            directory = os.path.join(root, class_name)
+            paths = _files(directory, data_dir)
+            found += [_record(path, label, split) for path in paths]
+            if not paths:
+                empty.append(directory)
+    if not found:
+        raise InputError(f"{data_dir}: no images found in its class folders")
+    if empty:
+        raise InputError(
+            f"{empty[0]}: a class without images; add some or remove the class everywhere"
         )
-        for (split, class_name), paths in files.items()
-        for path in paths
-    )
+    records = tuple(found)
     for split, share in (("test", TEST_SHARE), ("val", VAL_SHARE)):
         if split not in roots:
             records = draw_split(records, split, share, seed)
     return ImageDataset("folder", tuple(classes), records).check()
 
 
-def _files_by_class(
-    data_dir: str, roots: dict[str, str], classes: list[str]
-) -> dict[tuple[str, str], list[str]]:
-    """Maps (split, class name) to the paths of its files, at least one each."""
-    files = {
-        (split, class_name): _files(os.path.join(root, class_name), data_dir)
-        for split, root in roots.items()
-        for class_name in classes
-    }
-    if not any(files.values()):
-        raise InputError(f"{data_dir}: no images found in its class folders")
-    for split, root in roots.items():
-        for class_name in classes:
-            if not files[split, class_name]:
-                raise InputError(
-                    f"{os.path.join(root, class_name)}: a class without images; "
-                    "add some or remove the class everywhere"
-                )
-    return files
+def _record(path: str, label: int, split: str) -> ImageRecord:
+    read = functools.partial(read_bytes, path)
+    return ImageRecord(os.path.basename(path), label, split, path, read)
 
 
 def _directories(root: str, data_dir: str) -> list[str]:
-    names = [
-        name
-        for name in list_names(root)
-        if not name.startswith(".") and is_directory(os.path.join(root, name))
+    paths = [os.path.join(root, name) for name in list_names(root) if not name.startswith(".")]
+    return [
+        os.path.basename(refuse_link_out(path, data_dir)) for path in paths if is_directory(path)
     ]
-    for name in names:
-        refuse_link_out(os.path.join(root, name), data_dir)
-    return names
 
 
 def _files(root: str, data_dir: str) -> list[str]:

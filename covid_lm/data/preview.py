@@ -19,26 +19,12 @@ def gray_levels(image: Image.Image) -> np.ndarray:
 
 
 def gray_thumbnail(gray: np.ndarray, side: int) -> np.ndarray:
-    """Scales gray levels to a square, with antialiasing, so that images can be compared.
-
-    Args:
-        gray: uint8 [height, width], of any aspect ratio.
-        side: of the result, in pixels.
-
-    Returns:
-        uint8 [side, side].
-    """
-    small = Image.fromarray(gray).resize((side, side), Image.Resampling.BILINEAR)
-    return np.asarray(small)
+    """Scales gray levels, uint8 [height, width], to uint8 [side, side], with antialiasing."""
+    return np.asarray(Image.fromarray(gray).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def thumbnail(encoded: bytes, side: int) -> bytes | None:
-    """The image as a JPEG file of at most side x side pixels; None if Pillow can't read it.
-
-    Args:
-        encoded: content of an image file.
-        side: pixels.
-    """
+    """The image as a JPEG file of at most side x side pixels; None if Pillow can't read it."""
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             image.load()

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -21,15 +21,11 @@ def draw_split(
     The draw depends on the seed and on the records' paths and labels. The order of the records is
     kept and has no effect.
     """
-    paths_by_label: dict[int, list[str]] = {}
-    for record in records:
-        if record.split == "train":
-            paths_by_label.setdefault(record.label, []).append(record.path)
     generator = random.Random(seed)
-    moved = set()
-    for _, paths in sorted(paths_by_label.items()):
+    moved: set[str] = set()
+    for _, paths in _paths_by_label(record for record in records if record.split == "train"):
         count = min(max(round(share * len(paths)), 1), len(paths) - 1)
-        moved.update(generator.sample(sorted(paths), count))
+        moved.update(generator.sample(paths, count))
     return tuple(
         dataclasses.replace(record, split=split) if record.path in moved else record
         for record in records
@@ -46,22 +42,22 @@ def limit_images(dataset: ImageDataset, max_images: int | None) -> ImageDataset:
         return dataset
     kept: set[str] = set()
     for split in ("train", "val"):
-        records = dataset.split(split)
-        if len(records) <= max_images:
-            kept.update(record.path for record in records)
-            continue
-        paths_by_label: dict[int, list[str]] = {}
-        for record in records:
-            paths_by_label.setdefault(record.label, []).append(record.path)
         # Images are drawn by their rank within the class, as a share of the class.
         ranked = []
-        for label, paths in sorted(paths_by_label.items()):
-            paths = sorted(paths)
+        for label, paths in _paths_by_label(dataset.split(split)):
             random.Random(f"{split} {label}").shuffle(paths)
             ranked += [(rank / len(paths), label, path) for rank, path in enumerate(paths)]
         kept.update(path for _, _, path in sorted(ranked)[:max_images])
     records = tuple(r for r in dataset.records if r.split == "test" or r.path in kept)
     return dataclasses.replace(dataset, records=records)
+
+
+def _paths_by_label(records: Iterable[ImageRecord]) -> list[tuple[int, list[str]]]:
+    """Returns each label, in order, with its sorted paths."""
+    paths = collections.defaultdict(list)
+    for record in records:
+        paths[record.label].append(record.path)
+    return [(label, sorted(paths[label])) for label in sorted(paths)]
 
 
 def patient_groups(patients: Sequence[str | None]) -> np.ndarray:
@@ -85,31 +81,19 @@ def class_groups(labels: np.ndarray, groups: np.ndarray, num_classes: int) -> li
     return [len(np.unique(groups[labels == label])) for label in range(num_classes)]
 
 
-def stratified_folds(
-    labels: np.ndarray, groups: np.ndarray, num_folds: int, seed: int
-) -> list[np.ndarray]:
-    """Draws folds with classes in equal shares and each group in one fold.
-
-    Args:
-        labels, groups: int [n].
-
-    Returns:
-        The held-out images of each fold, int [images of the fold].
-    """
-    from sklearn.model_selection import StratifiedGroupKFold  # slow to import for a tool's checks
-
-    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-    return [held_out for _, held_out in folds.split(labels, labels, groups)]
-
-
 def held_out_folds(
     records: Sequence[ImageRecord], num_folds: int, num_classes: int, seed: int
 ) -> list[np.ndarray]:
-    """Draws the `stratified_folds` of records, grouped by patient.
+    """Draws folds with classes in equal shares and each patient in one fold.
+
+    Returns:
+        Indices of the held-out records of each fold, int [records of the fold].
 
     Raises:
         InputError: fewer than two folds, or a class with fewer patients than folds.
     """
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import for a tool's checks
+
     if num_folds < 2:
         raise InputError(f"--folds={num_folds}: must be at least 2")
     labels = np.array([record.label for record in records])
@@ -120,7 +104,8 @@ def held_out_folds(
                 f"--folds={num_folds}: class {label} has images of {count} patients only; "
                 "use fewer folds"
             )
-    return stratified_folds(labels, groups, num_folds, seed)
+    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    return [held_out for _, held_out in folds.split(labels, labels, groups)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,16 +126,11 @@ def split_summaries(records: Sequence[ImageRecord], num_classes: int) -> list[Sp
         members = [record for record in records if record.split == split]
         if not members:
             continue
-        labels = np.array([record.label for record in members])
+        counts = np.bincount([record.label for record in members], minlength=num_classes)
         patients = collections.Counter(r.patient for r in members if r.patient is not None)
+        most = max(patients.values(), default=1)
         summaries.append(
-            SplitSummary(
-                split,
-                len(members),
-                tuple(int(n) for n in np.bincount(labels, minlength=num_classes)),
-                len(patients) if patients else None,
-                max(patients.values(), default=1),
-            )
+            SplitSummary(split, len(members), tuple(counts.tolist()), len(patients) or None, most)
         )
     return summaries
 
