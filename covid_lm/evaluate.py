@@ -43,7 +43,7 @@ def evaluate_run(
     Args:
         model: `saved_models/NAME[/VERSION]`.
         output: file for the returned metrics, as JSON; the report goes to `report_path`.
-        baselines: add a logistic regression and a random forest on the model's tokens (`floors`).
+        baselines: add `baseline_rows` (`floors`).
         compare: another model to compare with, both under their own protocol, by McNemar's test
             on the images that both can decode (`comparison`).
         record: file for the run's record, as JSON.
@@ -59,10 +59,10 @@ def evaluate_run(
     check_output("record", record)
     dataset = load_dataset(dataset_name, data_dir)
     print(describe_splits(dataset))
-    model_dir, version_dir, classifier = _load_model(model, dataset)
-    if baselines and not classifier.reads_tokens:
+    model_dir, version_dir, classifier = _load_model(model, dataset, "model")
+    if baselines and not isinstance(classifier, TokenClassifier):
         raise InputError(f"--baselines: {model} reads no tokens to fit them on")
-    other = None if compare is None else _load_model(compare, dataset, flag="compare")[2]
+    other = None if compare is None else _load_model(compare, dataset, "compare")[2]
     if not dataset.split(split):
         raise InputError(f"--split={split}: {dataset_name} has no such images")
     evaluation = evaluate_protocols(classifier, dataset.split(split), skip_invalid)
@@ -74,10 +74,8 @@ def evaluate_run(
     }
     if baselines and isinstance(classifier, TokenClassifier):
         report["floors"] = baseline_rows(classifier, dataset, evaluation)
-    if compare is not None and other is not None:
-        decoded = evaluation.in_memory if _decode_alike(classifier, other) else None
-        theirs = evaluate_protocols(other, evaluation.records, decoded=decoded)
-        report["comparison"] = _compare(evaluation, compare, theirs)
+    if other is not None:
+        report["comparison"] = {"with": compare, **_comparison(classifier, evaluation, other)}
     run = read_run(os.path.join(model_dir, "run"))
     if record is not None:
         write_json(record, run_record(run, report, evaluation))
@@ -92,9 +90,7 @@ def report_path(output: str) -> str:
     return f"{output.removesuffix('.json')}.html"
 
 
-def _load_model(
-    model: str, dataset: ImageDataset, flag: str = "model"
-) -> tuple[str, str, Classifier]:
+def _load_model(model: str, dataset: ImageDataset, flag: str) -> tuple[str, str, Classifier]:
     model_dir, version_dir = resolve_model(model, flag)
     classifier = load_classifier(os.path.join(model_dir, "run"))
     if dataset.classes != classifier.config.classes:
@@ -105,17 +101,11 @@ def _load_model(
     return model_dir, version_dir, classifier
 
 
-def _decode_alike(*classifiers: Classifier) -> bool:
-    """True if the classifiers decode images to the same pixels."""
-    layers = [classifier.preprocessor().image_input for classifier in classifiers]
-    return len({(layer.image_size, layer.color, layer.max_pixels) for layer in layers}) == 1
-
-
-def _compare(evaluation: Evaluation, other_model: str, other: Evaluation) -> dict:
-    rows = (next(iter(evaluation.rows)), next(iter(other.rows)))
-    return {
-        "with": other_model,
-        "rows": list(rows),
-        "correct": [evaluation.rows[rows[0]]["correct"], other.rows[rows[1]]["correct"]],
-        **mcnemar(hits(evaluation), hits(other)),
-    }
+def _comparison(classifier: Classifier, evaluation: Evaluation, other: Classifier) -> dict:
+    layers = [model.preprocessor().image_input for model in (classifier, other)]
+    same_pixels = len({(layer.image_size, layer.color, layer.max_pixels) for layer in layers}) == 1
+    decoded = evaluation.in_memory if same_pixels else None
+    both = (evaluation, evaluate_protocols(other, evaluation.records, decoded=decoded))
+    own = [next(iter(one.rows)) for one in both]
+    correct = [one.rows[name]["correct"] for one, name in zip(both, own, strict=True)]
+    return {"rows": own, "correct": correct, **mcnemar(*map(hits, both))}

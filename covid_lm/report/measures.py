@@ -5,30 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
+from sklearn.preprocessing import normalize
 
 from covid_lm.evaluation.statistics import WILSON
+from covid_lm.evaluation.summary import interval_text
 
-MORE_FIGURES = {
-    "balanced accuracy": "balanced_accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "precision": "precision",
-    "F1": "f1",
-    "average precision": "average_precision",
-    "Brier score": "brier",
-    "calibration error (ECE)": "ece",
-    "images": "n",
-    "patients": "num_patients",
-    "not decodable": "invalid",
-}
-POLICY_MEANINGS = {
-    "visible": "its characters",
-    "masked": "one [MASK] per character",
-    "fixed": "24 [MASK]s for any name",
-    "absent": "none",
-}
 PROTOCOL_HEADER = ("row", "accuracy", "AUC", "correct", "names in training", "names in tests")
-TABLE_CLASSES = 12  # with more classes the confusion matrix is a picture
 LISTED_PAIRS = 10
 RIGHT = (33, 130, 200)
 WRONG = (220, 80, 40)
@@ -41,23 +23,14 @@ def figure_text(value: float | int | None) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
-def interval_text(bounds: Sequence[float | None] | None) -> str:
-    """An interval as " [low, high]", empty if unknown; its brackets are not escaped in Markdown."""
-    if not bounds or any(bound is None for bound in bounds):
-        return ""
-    return Markup(f" [{bounds[0]:.3f}, {bounds[1]:.3f}]")
-
-
-def estimate_text(row: dict, key: str, interval: str) -> str:
-    """A figure of a row with its interval: "0.749 [0.680, 0.810]"."""
-    return figure_text(row.get(key)) + interval_text(row.get(interval))
+def estimate_text(row: dict, key: str, interval: str) -> Markup:
+    """A figure of a row with its interval: "0.749 [0.680, 0.810]", not escaped in Markdown."""
+    return Markup(interval_text(row.get(key), row.get(interval)))
 
 
 def counts_text(row: dict) -> str:
     """Correct answers as "152/203", "-" if unknown."""
-    if row.get("correct") is None or row.get("n") is None:
-        return "-"
-    return f"{row['correct']}/{row['n']}"
+    return f"{row['correct']}/{row['n']}" if "correct" in row and "n" in row else "-"
 
 
 def interval_method(row: dict) -> str:
@@ -70,13 +43,12 @@ def interval_method(row: dict) -> str:
 
 def headline_text(metrics: dict) -> str:
     """The main result in one sentence, without its full stop."""
+    if metrics.get("headline"):
+        return metrics["headline"].rstrip(".")
     name, row = next(iter(metrics["protocols"].items()))
-    text = metrics.get("headline") or (
-        f"{counts_text(row)} images of {metrics.get('dataset', 'an unknown data set')}, "
-        f"{metrics.get('split', 'unknown')} split, are classified correctly under the {name} "
-        "protocol"
-    )
-    return text.rstrip(".")
+    dataset, split = metrics.get("dataset", "an unknown data set"), metrics.get("split", "unknown")
+    correct = f"{counts_text(row)} images of {dataset}, {split} split, are classified correctly"
+    return f"{correct} under the {name} protocol"
 
 
 def caveats(metrics: dict) -> list[str]:
@@ -93,7 +65,7 @@ def caveats(metrics: dict) -> list[str]:
     elif row.get("test_policy") == "visible":
         lines.append("The model reads the file name: compare the rows without it.")
     alone = metrics.get("name_alone")
-    if alone and not metrics.get("headline"):  # which has this figure, too
+    if alone and not metrics.get("headline"):  # The headline has this figure, too.
         lines.append(
             f"The length of the file name alone, without the image, gives {counts_text(alone)} "
             f"(AUC {figure_text(alone.get('auc'))})."
@@ -103,16 +75,12 @@ def caveats(metrics: dict) -> list[str]:
     return [*lines, "Not a medical device: no figure here is evidence about patients."]
 
 
-def protocol_rows(metrics: dict) -> list[tuple[str, dict]]:
-    """Names and metrics of all rows: the run's own protocol, other policies, then baselines."""
+def protocol_table(metrics: dict) -> list[list[str]]:
+    """Cells of the run's own protocol, other policies, then baselines, as in `PROTOCOL_HEADER`."""
     rows = list(metrics["protocols"].items())
     if metrics.get("name_alone"):
         rows.append(("name length alone", metrics["name_alone"]))
-    return [*rows, *(metrics.get("floors") or {}).items()]
-
-
-def protocol_table(metrics: dict) -> list[list[str]]:
-    """The cells of all rows, in the order of `PROTOCOL_HEADER`."""
+    rows += metrics.get("floors", {}).items()
     return [
         [
             name,
@@ -122,44 +90,13 @@ def protocol_table(metrics: dict) -> list[list[str]]:
             row.get("training_policy") or "-",
             row.get("test_policy") or "-",
         ]
-        for name, row in protocol_rows(metrics)
+        for name, row in rows
     ]
-
-
-def policy_meanings(metrics: dict) -> str:
-    """Tokens that the policies in the table put in place of the file name; "" without a policy."""
-    keys = ("training_policy", "test_policy")
-    used = {row.get(key) for _, row in protocol_rows(metrics) for key in keys}
-    return ", ".join(f"{text} ({name})" for name, text in POLICY_MEANINGS.items() if name in used)
-
-
-def more_figures(protocols: dict[str, dict]) -> tuple[list[list[str]], list[str]]:
-    """Further figures of each protocol.
-
-    Returns:
-        Rows of a table: the figure's name and its value under each protocol; and the names of the
-        figures that no protocol has.
-    """
-    rows, unknown = [], []
-    for label, key in MORE_FIGURES.items():
-        if any(key in row for row in protocols.values()):
-            rows.append([label, *(figure_text(row.get(key)) for row in protocols.values())])
-        else:
-            unknown.append(label)
-    wilson = [interval_text(row.get("wilson95")).strip() or "-" for row in protocols.values()]
-    return [*rows, ["Wilson interval of the accuracy, over images", *wilson]], unknown
-
-
-def setting_text(value: object) -> str:
-    """A value of a run's configuration on one line."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {setting_text(part)}" for key, part in value.items())
-    return "-" if value is None else str(value)
 
 
 def confusion_cells(confusion: Sequence[Sequence[int]]) -> list[list[tuple[int, str]]]:
     """Count and CSS colour of each cell: darker for a larger share of its row (its true class)."""
-    shares = _row_shares(np.asarray(confusion)).tolist()
+    shares = normalize(confusion, "l1").tolist()
     return [
         [
             (count, f"rgba{(*(RIGHT if true == answer else WRONG), round(0.6 * share, 3))}")
@@ -171,7 +108,7 @@ def confusion_cells(confusion: Sequence[Sequence[int]]) -> list[list[tuple[int, 
 
 def confusion_picture(confusion: Sequence[Sequence[int]]) -> np.ndarray:
     """One pixel per cell, uint8 [classes, classes, 4]; opacity is the root of the row's share."""
-    shares = _row_shares(np.asarray(confusion))
+    shares = normalize(confusion, "l1")
     picture = np.zeros([*shares.shape, 4], np.uint8)
     picture[..., :3] = WRONG
     picture[np.diag_indices(len(shares))] = (*RIGHT, 0)
@@ -190,35 +127,25 @@ def frequent_confusions(
     return [(classes[true], classes[answer], count) for true, answer, count in pairs if count]
 
 
-def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the wrong answers with the highest probability, highest first: int [<= count].
+def most_confident(
+    probabilities: np.ndarray, labels: np.ndarray, correct: bool, count: int
+) -> np.ndarray:
+    """Indices of the correct, or of the wrong, answers with the highest probability, highest first.
 
     Args:
         probabilities: float32 [n, classes].
         labels: int [n].
+        correct: true for the correct answers.
         count: the largest number of indices.
     """
-    answers = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(answers != labels)
-    order = np.argsort(-probabilities[wrong, answers[wrong]], kind="stable")
-    return wrong[order[:count]]
-
-
-def surest_right(probabilities: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Same as `worst_mistakes`, for the correct answers."""
-    right = np.flatnonzero(probabilities.argmax(axis=1) == labels)
-    order = np.argsort(-probabilities[right, labels[right]], kind="stable")
-    return right[order[:count]]
+    chosen = np.flatnonzero((probabilities.argmax(axis=1) == labels) == correct)
+    order = np.argsort(-probabilities[chosen].max(axis=1, initial=0), kind="stable")
+    return chosen[order[:count]]
 
 
 def answer_text(probabilities: np.ndarray, label: int, classes: Sequence[str]) -> str:
     """Prediction and true class of one image, from its probabilities, float32 [classes]."""
     answer = int(np.argmax(probabilities))
+    truth = f"true class {classes[label]} ({probabilities[label]:.3f})"
     predicted = f"predicted {classes[answer]} ({probabilities[answer]:.3f})"
-    if answer == label:
-        return f"{predicted}, correct"
-    return f"{predicted}, true class {classes[label]} ({probabilities[label]:.3f})"
-
-
-def _row_shares(counts: np.ndarray) -> np.ndarray:
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return f"{predicted}, {'correct' if answer == label else truth}"

@@ -4,8 +4,7 @@ Headings follow Mitchell et al. (2019), the checklist TRIPOD+AI (Collins et al. 
 doesn't record is "unknown". The text is in `covid_lm/templates/model_card.md`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from covid_lm.data import EMBEDDED
 from covid_lm.data.records import ImageRecord
@@ -67,8 +66,8 @@ def model_card(
 class _Known(dict):
     """A dict that answers "unknown" for what is missing, None or empty."""
 
-    def __init__(self, values: Mapping[str, Any]):
-        super().__init__({k: v for k, v in values.items() if v is not None and v != ""})
+    def __init__(self, values: dict):
+        super().__init__({k: v for k, v in values.items() if v not in (None, "")})
 
     def __missing__(self, key: str) -> str:
         return UNKNOWN

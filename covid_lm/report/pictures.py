@@ -16,12 +16,7 @@ DARK = 0.15  # share of its luminance that a pixel keeps if the model can't see 
 
 
 def shown_image(record: ImageRecord, pixels: np.ndarray) -> str:
-    """A thumbnail of the image file, or the model's own pixels if Pillow can't read the file.
-
-    Args:
-        record: the image.
-        pixels: uint8 [height, width, 1 or 3], the resized image.
-    """
+    """A thumbnail of the image file, or the model's `pixels` if Pillow can't read the file."""
     jpeg = thumbnail(read_image(record), THUMBNAIL_SIDE)
     return png(rgb(pixels)) if jpeg is None else data_uri(jpeg, "image/jpeg")
 
@@ -39,9 +34,9 @@ def seen_picture(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
     Returns:
         uint8 [height, width, 3].
     """
-    lit = np.where(kept.transpose(1, 2, 0), 40 + pixels * (215 / 255), 0)  # [h, w, channels]
-    dropped = np.expand_dims(~kept.any(axis=0), -1)
-    return _bytes(np.where(dropped, DARK * _gray(pixels), np.broadcast_to(lit, rgb(pixels).shape)))
+    kept = kept.transpose(1, 2, 0)
+    lit = np.where(kept, 40 + rgb(pixels) * (215 / 255), 0)
+    return _bytes(np.where(kept.any(axis=-1, keepdims=True), lit, DARK * _gray(pixels)))
 
 
 def attribution_picture(pixels: np.ndarray, attribution: np.ndarray, scale: float) -> np.ndarray:

@@ -61,6 +61,7 @@ class Plot:
     caption: str
 
 
+@matplotlib.rc_context(_SETTINGS)
 def learning_curves(epochs: Sequence[dict], monitored: str) -> list[Plot]:
     """Loss and accuracy by epoch; empty without epochs.
 
@@ -70,26 +71,24 @@ def learning_curves(epochs: Sequence[dict], monitored: str) -> list[Plot]:
     """
     plots = []
     for quantity in ("loss", "accuracy"):
-        lines = {
-            name: [(line["epoch"], line[key]) for line in epochs if line.get(key) is not None]
-            for name, key in (("training", quantity), (monitored, f"val_{quantity}"))
-        }
-        lines = {name: points for name, points in lines.items() if points}
-        if not lines:
-            continue
-        with matplotlib.rc_context(_SETTINGS):
-            figure, axes = _axes("epoch", quantity)
-            for (name, points), (colour, style, width) in zip(lines.items(), _LINES, strict=False):
+        figure, axes = _axes("epoch", quantity)
+        last = []
+        names = ((quantity, "training"), (f"val_{quantity}", monitored))
+        for (key, name), (colour, style, width) in zip(names, _LINES, strict=False):
+            points = [(line["epoch"], line[key]) for line in epochs if line.get(key) is not None]
+            if points:
                 axes.plot(*zip(*points, strict=True), style, c=colour, lw=width, marker="o", ms=4)
                 axes.lines[-1].set_label(name)
+                last.append(f"{name} {points[-1][1]:.3f}")
+        if last:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axes.legend()
-            last = ", ".join(f"{name} {points[-1][1]:.3f}" for name, points in lines.items())
-            text = f"{quantity} by epoch; last: {last}"
-            plots.append(_plot(figure, f"learning-{quantity}", text.capitalize()))
+            caption = f"{quantity.capitalize()} by epoch; last: {', '.join(last)}"
+            plots.append(_plot(figure, f"learning-{quantity}", caption))
     return plots
 
 
+@matplotlib.rc_context(_SETTINGS)
 def roc_curves(
     predictions: dict[str, np.ndarray], labels: np.ndarray, positive: str
 ) -> Plot | None:
@@ -106,23 +105,21 @@ def roc_curves(
     num_classes = next(iter(predictions.values())).shape[1]
     if len(np.unique(labels)) < num_classes:
         return None
-    with matplotlib.rc_context(_SETTINGS):
-        figure, axes = _axes("false positive rate", "true positive rate", SQUARE)
-        axes.plot([0, 1], [0, 1], "-", c=_DIM, lw=0.8)
-        areas = []
-        drawn = zip(predictions.items(), _LINES, strict=False)
-        for (name, probabilities), (colour, style, width) in drawn:
-            false_rate, true_rate = _roc(probabilities, labels)
-            area = metrics.auc(false_rate, true_rate)
-            axes.plot(false_rate, true_rate, style, c=colour, lw=width, label=name)
-            areas.append(f"{name} {area:.3f}")
-        axes.legend(loc="lower right")
-        axes.set_aspect("equal")
-        subject = f"of {positive}" if num_classes == 2 else "one class against the rest, averaged"
-        text = f"ROC {subject}; area under the curve: {', '.join(areas)}"
-        return _plot(figure, "roc", text)
+    figure, axes = _axes("false positive rate", "true positive rate", SQUARE)
+    axes.plot([0, 1], [0, 1], "-", c=_DIM, lw=0.8)
+    areas = []
+    drawn = zip(predictions.items(), _LINES, strict=False)
+    for (name, probabilities), (colour, style, width) in drawn:
+        false_rate, true_rate = _roc(probabilities, labels)
+        axes.plot(false_rate, true_rate, style, c=colour, lw=width, label=name)
+        areas.append(f"{name} {metrics.auc(false_rate, true_rate):.3f}")
+    axes.legend(loc="lower right")
+    axes.set_aspect("equal")
+    subject = f"of {positive}" if num_classes == 2 else "one class against the rest, averaged"
+    return _plot(figure, "roc", f"ROC {subject}; area under the curve: {', '.join(areas)}")
 
 
+@matplotlib.rc_context(_SETTINGS)
 def reliability_plot(bins: Sequence[dict], ece: float | None) -> Plot:
     """Accuracy against confidence, with the number of images in each bin.
 
@@ -130,32 +127,19 @@ def reliability_plot(bins: Sequence[dict], ece: float | None) -> Plot:
         bins: `low`, `high`, `n`, `mean_confidence` and `accuracy` of each bin of the confidence.
         ece: expected calibration error, if known.
     """
-    filled = [b for b in bins if b.get("n")]
-    with matplotlib.rc_context(_SETTINGS):
-        figure, axes = _axes("confidence of the answer", "share of correct answers", SQUARE)
-        axes.plot([0, 1], [0, 1], "-", c=_DIM, lw=0.8)
-        most = max((b["n"] for b in filled), default=1)
-        for b in filled:
-            axes.bar(
-                (b["low"] + b["high"]) / 2,
-                0.25 * b["n"] / most,
-                b["high"] - b["low"],
-                color=_DIM,
-                alpha=0.35,
-                lw=0,
-            )
-        points = [(b["mean_confidence"], b["accuracy"]) for b in filled]
-        if points:
-            axes.plot(*zip(*points, strict=True), "-", c=_BLUE, lw=2.2, marker="o", ms=4)
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_aspect("equal")
-        error = "unknown" if ece is None else f"{ece:.3f}"
-        text = (
-            f"Reliability; expected calibration error {error}. Gray bars: images in the bin, "
-            f"the highest is {most if filled else 0}"
-        )
-        return _plot(figure, "reliability", text)
+    filled = [b for b in bins if b["n"]]
+    most = max((b["n"] for b in filled), default=0)
+    figure, axes = _axes("confidence of the answer", "share of correct answers", SQUARE)
+    axes.plot([0, 1], [0, 1], "-", c=_DIM, lw=0.8)
+    for b in filled:
+        middle, width = (b["low"] + b["high"]) / 2, b["high"] - b["low"]
+        axes.bar(middle, 0.25 * b["n"] / most, width, color=_DIM, alpha=0.35, lw=0)
+    points = [[b[key] for b in filled] for key in ("mean_confidence", "accuracy")]
+    axes.plot(*points, "-", c=_BLUE, lw=2.2, marker="o", ms=4)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    error = "unknown" if ece is None else f"{ece:.3f}"
+    caption = f"expected calibration error {error}. Gray bars: images in the bin, the highest is"
+    return _plot(figure, "reliability", f"Reliability; {caption} {most}")
 
 
 def _roc(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -170,10 +154,7 @@ def _roc(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
 
 def _axes(x_label: str, y_label: str, width: float = 4.4) -> tuple[Figure, matplotlib.axes.Axes]:
     figure = Figure(figsize=(width, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    return figure, axes
+    return figure, figure.add_subplot(xlabel=x_label, ylabel=y_label)
 
 
 def _plot(figure: Figure, name: str, caption: str) -> Plot:

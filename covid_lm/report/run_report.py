@@ -10,7 +10,6 @@ from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.report.measures import (
     PROTOCOL_HEADER,
-    TABLE_CLASSES,
     answer_text,
     caveats,
     confusion_cells,
@@ -20,27 +19,20 @@ from covid_lm.report.measures import (
     frequent_confusions,
     headline_text,
     interval_method,
-    interval_text,
-    more_figures,
-    policy_meanings,
+    most_confident,
     protocol_table,
-    setting_text,
-    worst_mistakes,
 )
 from covid_lm.report.pictures import AGAINST, FOR, png, shown_image
 from covid_lm.report.plots import learning_curves, reliability_plot, roc_curves
 from covid_lm.report.token_pictures import attributed_images, seen_images
 
 MAX_MISTAKES = 8
+TABLE_CLASSES = 12  # with more classes the confusion matrix is a picture
 _MONITORED = {"val": "validation", "test": "test split"}
 
 
 def write_run_report(
-    path: str,
-    classifier: Classifier,
-    evaluation: Evaluation,
-    metrics: dict,
-    run: dict,
+    path: str, classifier: Classifier, evaluation: Evaluation, metrics: dict, run: dict
 ) -> None:
     """Writes the report of an evaluation.
 
@@ -51,12 +43,10 @@ def write_run_report(
         metrics: `split_metrics` of the evaluation.
         run: `run_directory.read_run` of the run.
     """
-    options = run["config"]["run"]
+    options, predictions = run["config"]["run"], evaluation.predictions
     metrics = {"early_stopping": options.get("early_stopping"), **metrics}
-    page = report_html(
-        classifier, evaluation.images, evaluation.predictions, metrics, run["epochs"], options
-    )
-    write_text(path, page)
+    images, epochs = evaluation.images, run["epochs"]
+    write_text(path, report_html(classifier, images, predictions, metrics, epochs, options))
 
 
 def report_html(
@@ -67,10 +57,9 @@ def report_html(
     epochs: list[dict],
     run: dict,
 ) -> str:
-    """The page. Figures that `metrics` lacks are shown as unknown.
+    """The page, with at most 8 mistakes and 4 attributions for any number of images.
 
-    Apart from sorting and curves, the work is the same for any number of images: 8 mistakes and 4
-    attributions.
+    Figures that `metrics` lacks are shown as unknown.
 
     Args:
         classifier: the evaluated model; only one of tokens gets pictures of its tokens.
@@ -79,62 +68,35 @@ def report_html(
         metrics: the content of `metrics.json`.
         epochs: the lines of `metrics.jsonl`.
         run: the section `run` of `config.json`.
-
-    Raises:
-        ValueError: predictions of another number of images or classes.
     """
-    classes = classifier.config.classes
-    for name, probabilities in predictions.items():
-        expected = (len(images.records), len(classes))
-        if probabilities.shape != expected:
-            raise ValueError(f"predictions[{name!r}]: {probabilities.shape}, not {expected}")
-    own = next(iter(predictions.values()))
-    bins = _own_row(metrics).get("reliability")
+    classes, protocols = classifier.config.classes, metrics["protocols"]
+    own, row = next(iter(predictions.values())), next(iter(protocols.values()))
     dataset, split = metrics.get("dataset", "unknown data"), metrics.get("split", "unknown")
     monitored = _MONITORED.get(metrics.get("early_stopping", "none"), "monitored")
+    bins = row.get("reliability")
     return render(
         "report.html",
         title=f"{run.get('backbone', 'unknown model')} on {dataset}, {split} split",
         classes=classes,
-        **_figures(metrics),
+        figure=figure_text,
+        estimate=estimate_text,
+        own=row,
+        protocols=protocols,
+        headline=headline_text(metrics),
+        method=interval_method(row),
+        methods=sorted({interval_method(row) for row in protocols.values()}),
+        caveats=caveats(metrics),
+        protocol_header=PROTOCOL_HEADER,
+        protocol_rows=protocol_table(metrics),
         learning=learning_curves(epochs, monitored),
         roc=roc_curves(predictions, images.labels, classes[1]),
-        reliability=reliability_plot(bins, _own_row(metrics).get("ece")) if bins else None,
-        confusion=_confusion(_own_row(metrics).get("confusion"), classes),
+        reliability=reliability_plot(bins, row.get("ece")) if bins else None,
+        confusion=_confusion(row.get("confusion"), classes),
         mistakes=_mistakes(images, own, classes),
         tokens=_tokens(classifier, images, own),
         colours=(FOR, AGAINST),
-        settings=[(key, setting_text(value)) for key, value in run.items()],
+        settings=run,
     )
-
-
-def _own_row(metrics: dict) -> dict:
-    """The row of the run's own protocol."""
-    return next(iter(metrics["protocols"].values()))
-
-
-def _figures(metrics: dict) -> dict:
-    """The template's variables with headline and tables."""
-    row, protocols = _own_row(metrics), metrics["protocols"]
-    more_rows, unknown = more_figures(protocols)
-    return {
-        "accuracy": figure_text(row.get("accuracy")),
-        "interval": interval_text(row.get("ci95")),
-        "headline": headline_text(metrics),
-        "auc": estimate_text(row, "auc", "auc_ci95"),
-        "method": interval_method(row),
-        "caveats": caveats(metrics),
-        "methods": sorted({interval_method(row) for row in protocols.values()}),
-        "policies": policy_meanings(metrics),
-        "protocol_header": PROTOCOL_HEADER,
-        "protocol_rows": protocol_table(metrics),
-        "more_header": ["", *protocols],
-        "more_rows": more_rows,
-        "unknown_figures": unknown,
-        "positive_class": next(
-            (r["positive_class"] for r in protocols.values() if "positive_class" in r), None
-        ),
-    }
 
 
 def _confusion(confusion: list[list[int]] | None, classes: tuple[str, ...]) -> dict | None:
@@ -154,17 +116,15 @@ def _confusion(confusion: list[list[int]] | None, classes: tuple[str, ...]) -> d
 def _mistakes(
     images: DecodedRecords, probabilities: np.ndarray, classes: tuple[str, ...]
 ) -> list[dict]:
-    shown = []
-    for index in worst_mistakes(probabilities, images.labels, MAX_MISTAKES):
-        record = images.records[index]
-        shown.append(
-            {
-                "filename": record.filename,
-                "thumbnail": shown_image(record, images.pixels[index]),
-                "text": answer_text(probabilities[index], record.label, classes),
-            }
-        )
-    return shown
+    worst = most_confident(probabilities, images.labels, False, MAX_MISTAKES)
+    return [
+        {
+            "filename": images.records[k].filename,
+            "thumbnail": shown_image(images.records[k], images.pixels[k]),
+            "text": answer_text(probabilities[k], images.records[k].label, classes),
+        }
+        for k in worst
+    ]
 
 
 def _tokens(

@@ -10,7 +10,7 @@ from covid_lm.evaluation.token_positions import TokenPositions, token_positions
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.pipeline.decoded import DecodedRecords
-from covid_lm.report.measures import answer_text, surest_right, worst_mistakes
+from covid_lm.report.measures import answer_text, most_confident
 from covid_lm.report.pictures import (
     AGAINST,
     FOR,
@@ -36,27 +36,25 @@ def seen_images(preprocessor: Preprocessor, images: DecodedRecords) -> list[dict
     if preprocessor.reads_filename and max(lengths) > min(lengths):
         chosen.append(int(np.argmax(lengths)))
     shown = []
-    for index in chosen:
-        record, pixels = images.records[index], images.pixels[index]
-        positions = token_positions(preprocessor, encoded_filename(record))
-        shown.append(
-            {
-                "filename": record.filename,
-                "resized": png(rgb(pixels)),
-                "drawn": png(seen_picture(pixels, positions.kept())),
-                "text": kept_text(positions),
-            }
-        )
+    for k in chosen:
+        positions = token_positions(preprocessor, encoded_filename(images.records[k]))
+        drawn = seen_picture(images.pixels[k], positions.kept())
+        shown.append({**_pictures(images, k, drawn), "text": kept_text(positions)})
     return shown
+
+
+def _pictures(images: DecodedRecords, index: int, drawn: np.ndarray) -> dict:
+    return {
+        "filename": images.records[index].filename,
+        "resized": png(rgb(images.pixels[index])),
+        "drawn": png(drawn),
+    }
 
 
 def kept_text(positions: TokenPositions) -> str:
     """Number of values of each plane, and of positions of the name, that reach the model."""
-    kept = positions.kept()
-    names = _PLANES[len(kept)]
-    parts = [
-        f"{plane.sum()} of {plane.size} {name}" for name, plane in zip(names, kept, strict=True)
-    ]
+    planes = zip(_PLANES[positions.planes[0]], positions.kept(), strict=True)
+    parts = [f"{plane.sum()} of {plane.size} {name}" for name, plane in planes]
     return f"{', '.join(parts)} values; {np.sum(positions.name >= 0)} positions for the name"
 
 
@@ -75,9 +73,9 @@ def attributed_images(
         `text` and `sums`, `characters` (`name_strip`) and `name_sum`, the name's attribution.
     """
     labels = images.labels
-    worst = worst_mistakes(probabilities, labels, MAX_ATTRIBUTIONS // 2)
-    chosen = [*worst, *surest_right(probabilities, labels, MAX_ATTRIBUTIONS - len(worst))]
-    return [_attributed(classifier, images, int(i), probabilities[i]) for i in chosen]
+    worst = most_confident(probabilities, labels, False, MAX_ATTRIBUTIONS // 2)
+    right = most_confident(probabilities, labels, True, MAX_ATTRIBUTIONS - len(worst))
+    return [_attributed(classifier, images, int(i), probabilities[i]) for i in (*worst, *right)]
 
 
 def _attributed(
@@ -90,13 +88,11 @@ def _attributed(
     name = encoded_filename(record)
     positions = token_positions(preprocessor, name)
     scale = float(np.abs(attribution.tokens).max())
-    planes = positions.on_planes(attribution.tokens)
     values = positions.on_name(attribution.tokens)
     characters = name_characters(name, positions, preprocessor.file_name_input.policy)
+    drawn = attribution_picture(pixels, positions.on_planes(attribution.tokens), scale)
     return {
-        "filename": record.filename,
-        "resized": png(rgb(pixels)),
-        "drawn": png(attribution_picture(pixels, planes, scale)),
+        **_pictures(images, index, drawn),
         "text": answer_text(probabilities, record.label, classifier.config.classes),
         "sums": sums_text(attribution, positions),
         "characters": name_strip(characters, values, scale),
@@ -129,13 +125,10 @@ def name_strip(
     characters: Sequence[str], values: np.ndarray, scale: float
 ) -> list[tuple[str, str | None]]:
     """Each character with the CSS colour of its attribution, None if it was trimmed (NaN)."""
-    strengths = attribution_strength(np.nan_to_num(values), scale)
-    return [
-        (
-            character,
-            None
-            if np.isnan(value)
-            else f"rgba{(*(FOR if value > 0 else AGAINST), round(float(strength), 3))}",
-        )
-        for character, value, strength in zip(characters, values, strengths, strict=True)
+    strengths = attribution_strength(np.nan_to_num(values), scale).round(3).tolist()
+    colours = [
+        f"rgba{(*(FOR if value > 0 else AGAINST), strength)}"
+        for value, strength in zip(values, strengths, strict=True)
     ]
+    known = ~np.isnan(values)
+    return [(c, x if k else None) for c, x, k in zip(characters, colours, known, strict=True)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from covid_lm.report.measures import counts_text, figure_text, interval_method, interval_text
+from covid_lm.report.measures import counts_text, estimate_text, figure_text, interval_method
 
 
 @pytest.mark.parametrize(
@@ -14,11 +14,16 @@ def test_figures(value, text):
 
 
 @pytest.mark.parametrize(
-    ("bounds", "text"),
-    [([0.25, 0.5], " [0.250, 0.500]"), (None, ""), ([None, None], ""), ([], "")],
+    ("row", "text"),
+    [
+        ({"auc": 0.375, "auc_ci95": [0.25, 0.5]}, "0.375 [0.250, 0.500]"),
+        ({"auc": 0.375, "auc_ci95": None}, "0.375"),
+        ({"auc": 0.375}, "0.375"),
+        ({}, "-"),
+    ],
 )
-def test_intervals(bounds, text):
-    assert interval_text(bounds) == text
+def test_estimates(row, text):
+    assert estimate_text(row, "auc", "auc_ci95") == text
 
 
 def test_counts():

@@ -2,20 +2,20 @@
 
 import numpy as np
 
-from covid_lm.report.measures import answer_text, surest_right, worst_mistakes
+from covid_lm.report.measures import answer_text, most_confident
 
 PROBABILITIES = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3], [0.5, 0.5]], np.float32)
 LABELS = np.array([1, 0, 1, 0, 1])
 
 
-def test_the_surest_wrong_answers_come_first():
-    assert worst_mistakes(PROBABILITIES, LABELS, 8).tolist() == [0, 1, 4]
-    assert worst_mistakes(PROBABILITIES, LABELS, 1).tolist() == [0]
-    assert worst_mistakes(PROBABILITIES, PROBABILITIES.argmax(1), 8).tolist() == []
+def test_the_most_confident_wrong_answers_come_first():
+    assert most_confident(PROBABILITIES, LABELS, False, 8).tolist() == [0, 1, 4]
+    assert most_confident(PROBABILITIES, LABELS, False, 1).tolist() == [0]
+    assert most_confident(PROBABILITIES, PROBABILITIES.argmax(1), False, 8).tolist() == []
 
 
-def test_the_surest_right_answers_come_first():
-    assert surest_right(PROBABILITIES, LABELS, 8).tolist() == [2, 3]
+def test_the_most_confident_correct_answers_come_first():
+    assert most_confident(PROBABILITIES, LABELS, True, 8).tolist() == [2, 3]
 
 
 def test_answers_in_words():
