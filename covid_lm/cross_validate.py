@@ -103,10 +103,7 @@ def _run_fold(
     rest = np.setdiff1d(np.arange(len(images.records)), held_out)
     source = training_set(classifier, augmented.rows(rest), options)
     test = images.rows(held_out).tokenize(classifier.preprocessor())
-    length = test.tokens["token_ids"].shape[1] if classifier.reads_tokens else 0
-    batch_size = global_batch_size(
-        options.backbone, options.batch_size, len(rest), num_replicas=1, length=length
-    )
+    batch_size = global_batch_size(options, len(rest))
     compile_for_run(classifier.logits, options, source.steps(batch_size))
     probabilities: list[np.ndarray] = []
 

@@ -83,7 +83,7 @@ def pretrain(
         sequences = {split: x.tokenize(preprocessor).tokens for split, x in images.items()}
         masking = build_masking(sequences["train"], preprocessor, options.mask_rate)
         length = sequences["train"]["token_ids"].shape[1]
-        run = _run_config(options, images, length, strategy)
+        run = _run_config(options, images, strategy)
         run = resumed_config(staged, run, options, RESOLVED, "pretraining")
         write_json(os.path.join(staged, "config.json"), {"pretraining": run})
         policy = DTYPE_POLICIES[options.dtype]
@@ -221,20 +221,13 @@ def fit(
 def _run_config(
     options: PretrainingOptions,
     images: dict[str, DecodedRecords],
-    length: int,
     strategy: tf.distribute.Strategy,
 ) -> dict:
     """The section `pretraining` of `config.json`."""
-    batch_size = global_batch_size(
-        options.backbone,
-        options.batch_size,
-        len(images["train"].records),
-        strategy.num_replicas_in_sync,
-        length=length,
-    )
+    num_images = len(images["train"].records)
     return {
         **dataclasses.asdict(options),
-        "batch_size": batch_size,
+        "batch_size": global_batch_size(options, num_images, strategy.num_replicas_in_sync),
         "training_images": images["train"].summary,
         "validation_images": images["val"].summary if "val" in images else None,
         "devices": describe(strategy),

@@ -23,7 +23,6 @@ from covid_lm.files import write_json, write_text
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.saving import save_config, save_weights
 from covid_lm.pipeline.decoded import DecodedRecords
-from covid_lm.protocols import layout_trim
 from covid_lm.report.model_card import model_card
 from covid_lm.report.run_report import write_run_report
 from covid_lm.serving.saved_model import export_classifier
@@ -112,7 +111,8 @@ def train_worker(options: TrainingOptions) -> None:
     """
     with tempfile.TemporaryDirectory() as directory, _strategy(options).scope():
         _, classifier, images = _prepare(options)
-        fit_in_jax(classifier, images, _batch_size(options, images["train"]), options, directory)
+        batch_size = global_batch_size(options, len(images["train"].records))
+        fit_in_jax(classifier, images, batch_size, options, directory)
 
 
 def _strategy(options: TrainingOptions) -> tf.distribute.Strategy:
@@ -140,9 +140,10 @@ def _run_config(
     devices = describe(strategy)
     if options.backend == "jax":
         devices = f"{options.num_processes} process{'es' * (options.num_processes > 1)} of JAX"
+    num_images = len(training.records)
     return {
         **dataclasses.asdict(options),
-        "batch_size": _batch_size(options, training, strategy.num_replicas_in_sync),
+        "batch_size": global_batch_size(options, num_images, strategy.num_replicas_in_sync),
         "training_images": training.summary,
         "command": options.command,
         "commit": commit(),
@@ -150,17 +151,6 @@ def _run_config(
         "devices": devices,
         "machine": machine(),
     }
-
-
-def _batch_size(options: TrainingOptions, training: DecodedRecords, num_replicas: int = 1) -> int:
-    kind = "devices"
-    if options.backend == "jax":
-        num_replicas, kind = options.num_processes, "processes"
-    length = sum(layout_trim(options.layout).values())
-    num_images = len(training.records)
-    return global_batch_size(
-        options.backbone, options.batch_size, num_images, num_replicas, kind, length
-    )
 
 
 def _print_plan(

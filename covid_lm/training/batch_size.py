@@ -5,6 +5,8 @@ import os
 
 from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS, activation_bytes, backbone_config
 from covid_lm.errors import InputError
+from covid_lm.protocols import layout_trim
+from covid_lm.training.options import RunOptions, TrainingOptions
 
 
 def default_batch_size(backbone_name: str, num_images: int, length: int = 512) -> int:
@@ -22,29 +24,22 @@ def default_batch_size(backbone_name: str, num_images: int, length: int = 512) -
     return 2 ** int(math.log2(max(bound, 1)))
 
 
-def global_batch_size(
-    backbone: str,
-    batch_size: int | None,
-    num_images: int,
-    num_replicas: int,
-    kind: str = "devices",
-    length: int = 512,
-) -> int:
-    """Images per step over all devices or hosts, the same number on each.
-
-    Args:
-        batch_size: the requested one; None for `default_batch_size`.
-        kind: of the replicas, for the message.
-        length: of the sequences, in tokens.
+def global_batch_size(options: RunOptions, num_images: int, num_replicas: int = 1) -> int:
+    """Images per step over all devices, or over all processes of JAX; the same number on each.
 
     Raises:
         InputError: the requested batch size can't be divided equally.
     """
-    if batch_size is None:
-        size = default_batch_size(backbone, num_images, length)
+    kind = "devices"
+    if isinstance(options, TrainingOptions) and options.backend == "jax":
+        num_replicas, kind = options.num_processes, "processes"
+    size = options.batch_size
+    if size is None:
+        length = sum(layout_trim(options.layout).values())
+        size = default_batch_size(options.backbone, num_images, length)
         return math.ceil(size / num_replicas) * num_replicas
-    if batch_size % num_replicas:
+    if size % num_replicas:
         raise InputError(
-            f"--batch_size={batch_size}: must be a multiple of {num_replicas}, the number of {kind}"
+            f"--batch_size={size}: must be a multiple of {num_replicas}, the number of {kind}"
         )
-    return batch_size
+    return size

@@ -84,11 +84,8 @@ class FlagOptions:
 
     @classmethod
     def options(cls) -> list[dataclasses.Field]:
-        """The fields, those of the class itself before those of its base classes."""
-        inherited = {
-            name for base in cls.__mro__[1:] for name in getattr(base, "__annotations__", {})
-        }
-        return sorted(dataclasses.fields(cls), key=lambda field: field.name in inherited)
+        """The fields, those of the class itself before inherited ones."""
+        return sorted(dataclasses.fields(cls), key=lambda f: f.name not in cls.__annotations__)
 
     @classmethod
     def define_flags(cls, values: flags.FlagValues = flags.FLAGS, in_folds: bool = False) -> None:
@@ -99,7 +96,7 @@ class FlagOptions:
 
     @classmethod
     def from_flags(cls, values: flags.FlagValues = flags.FLAGS, **more: Any) -> Self:
-        """The options that parsed flags give, after those of the recipe, and `more`.
+        """The options that parsed flags, or else the recipe, and `more` give.
 
         Raises:
             InputError: options that are invalid or don't go together.

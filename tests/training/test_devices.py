@@ -29,11 +29,12 @@ def test_the_arithmetic_that_suits_the_device(tpu, dtype):
 
 
 def test_a_batch_is_the_same_number_of_images_on_each_device():
-    assert global_batch_size("tiny", None, 240, 1) == 8
-    assert global_batch_size("tiny", None, 240, 3) == 9
-    assert global_batch_size("tiny", 6, 240, 3) == 6
+    default = TrainingOptions()
+    assert global_batch_size(default, 240) == 8
+    assert global_batch_size(default, 240, 3) == 9
+    assert global_batch_size(TrainingOptions(batch_size=6), 240, 3) == 6
     with pytest.raises(InputError) as error:
-        global_batch_size("tiny", 7, 240, 2)
+        global_batch_size(TrainingOptions(batch_size=7), 240, 2)
     assert str(error.value) == ("--batch_size=7: must be a multiple of 2, the number of devices")
 
 

@@ -78,9 +78,9 @@ def test_jax_is_an_extra(monkeypatch):
 
 
 def test_processes_have_equal_shares():
-    assert global_batch_size("tiny", None, 240, 2, "processes") == 8
+    assert global_batch_size(TrainingOptions(**TWO), 240) == 8
     with pytest.raises(InputError) as error:
-        global_batch_size("tiny", 7, 240, 2, "processes")
+        global_batch_size(TrainingOptions(**TWO, batch_size=7), 240)
     assert str(error.value) == "--batch_size=7: must be a multiple of 2, the number of processes"
 
 

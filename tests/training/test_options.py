@@ -83,8 +83,8 @@ def test_a_command_has_placeholders_for_the_paths_of_a_machine():
         output_dir="/out",
     )
     assert options.command == (
-        "python tools/pretrain.py --dataset=folder --dataset=phantom --data_dir=DIR "
-        "--weights=WEIGHTS_DIR --epochs=2 --skip_invalid"
+        "python tools/pretrain.py --epochs=2 --dataset=folder --dataset=phantom --data_dir=DIR "
+        "--weights=WEIGHTS_DIR --skip_invalid"
     )
 
 
