@@ -38,19 +38,17 @@ def evaluate_run(
 ) -> dict:
     """Evaluate a run's live model under every protocol, and compare its export with it.
 
-    The export serves one metadata policy; the others need the live model of `NAME/run`.
-
     Args:
         model: `saved_models/NAME[/VERSION]`.
         output: file for the returned metrics, as JSON; the report goes to `report_path`.
-        baselines: add `baseline_rows` (`floors`).
+        baselines: add `baseline_rows` (key `floors`).
         compare: another model to compare with, both under their own protocol, by McNemar's test
-            on the images that both can decode (`comparison`).
+            on the images that both can decode (key `comparison`).
         record: file for the run's record, as JSON.
 
     Returns:
-        `split_metrics`, `version` (the export's folder), `export_difference` (the largest
-        difference between its probabilities and the live model's), `floors`, `comparison`.
+        `split_metrics`, `version` (the export's folder) and `export_difference` (the largest
+        difference between its probabilities and the live model's).
 
     Raises:
         InputError: no such model or data, other classes than the model's, or an unusable output.

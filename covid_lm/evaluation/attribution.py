@@ -15,7 +15,6 @@ import tensorflow as tf
 
 from covid_lm.models.token_classifier import TokenClassifier
 
-TOLERANCE = 0.01
 SMALL_CHANGE = 0.1
 POINTS, MOST_POINTS = 8, 72  # for a part of the path, and for all
 BATCH = 4  # points at a time: the gradient of a 24-layer model takes gigabytes for each
@@ -50,7 +49,7 @@ def integrated_gradients(
     classifier: TokenClassifier,
     tokens: dict[str, np.ndarray],
     target: int,
-    tolerance: float = TOLERANCE,
+    tolerance: float = 0.01,
 ) -> Attribution:
     """Attribute one image's margin to its tokens, in float32 under any dtype policy.
 

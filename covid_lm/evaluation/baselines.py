@@ -1,10 +1,9 @@
 """Baselines that use no language model: classifiers on the tokens, and a tree on the name's length.
 
 The token baselines see the token ids that the model sees, each position as two columns. The number
-is the value of the words "0" to "255" divided by 255, and 0 for any other word. The word is one-hot
-encoded, with all numbers as one category. A digit in the file name is the same word as that number
-in the image, so it counts as a number, too. Columns that are constant in the training sequences
-are left out; a word that training has not shown at a position is ignored there.
+is the value of the words "0" to "255" divided by 255 (a digit in the file name, too), and 0 for any
+other word. The word is one-hot encoded, with all numbers as one category. Columns that are constant
+in the training sequences are left out; a word absent from training at a position is ignored there.
 """
 
 from collections.abc import Sequence
@@ -145,8 +144,7 @@ def headline(model_row: dict, name_row: dict) -> str | None:
     """One sentence if the name's length alone is correct as often as the model, else None.
 
     Args:
-        model_row: `classification_metrics` of the model, with its `test_policy` if there is one.
-        name_row: those of `name_length_baseline` on the same split.
+        model_row, name_row: `classification_metrics` of model and `name_length_baseline`.
     """
     if name_row["accuracy"] < model_row["accuracy"]:
         return None

@@ -38,9 +38,7 @@ def fold_figures(
     """Figures of the finished folds, pooled and for each fold.
 
     Args:
-        results: of the finished folds, in their order.
         records: all images, which the results' rows index.
-        classes: names of the labels.
 
     Returns:
         `epochs`: for each epoch a dict of the pooled figures, with intervals over patients;

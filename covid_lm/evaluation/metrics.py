@@ -170,20 +170,20 @@ def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict
     correct = probabilities.argmax(axis=1) == labels
     edges = np.arange(NUM_BINS + 1) / NUM_BINS
     places = np.digitize(confidences, edges[1:-1], right=True)
-    bins = []
-    for place in range(NUM_BINS):
-        inside = places == place
-        empty = not inside.any()
-        bins.append(
-            {
-                "low": float(edges[place]),
-                "high": float(edges[place + 1]),
-                "n": int(inside.sum()),
-                "mean_confidence": None if empty else float(confidences[inside].mean()),
-                "accuracy": None if empty else float(correct[inside].mean()),
-            }
-        )
-    return bins
+    counts = np.bincount(places, minlength=NUM_BINS)
+    with np.errstate(invalid="ignore"):  # An empty bin's mean is NaN.
+        confidence = np.bincount(places, confidences, NUM_BINS) / counts
+        accuracy = np.bincount(places, correct, NUM_BINS) / counts
+    return [
+        {
+            "low": float(edges[place]),
+            "high": float(edges[place + 1]),
+            "n": int(counts[place]),
+            "mean_confidence": _defined(confidence[place]),
+            "accuracy": _defined(accuracy[place]),
+        }
+        for place in range(NUM_BINS)
+    ]
 
 
 def expected_calibration_error(bins: list[dict]) -> float | None:

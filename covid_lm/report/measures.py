@@ -58,18 +58,14 @@ def caveats(metrics: dict) -> list[str]:
         lines.append("Early stopping used the test split: these are not held-out figures.")
     row = next(iter(metrics["protocols"].values()))
     if "masked" in (row.get("training_policy"), row.get("test_policy")):
-        lines.append(
-            "One [MASK] per character shows the model the length of the file name: compare the "
-            "rows without it."
-        )
+        shown = "One [MASK] per character shows the model the length of the file name"
+        lines.append(f"{shown}: compare the rows without it.")
     elif row.get("test_policy") == "visible":
         lines.append("The model reads the file name: compare the rows without it.")
     alone = metrics.get("name_alone")
     if alone and not metrics.get("headline"):  # The headline has this figure, too.
-        lines.append(
-            f"The length of the file name alone, without the image, gives {counts_text(alone)} "
-            f"(AUC {figure_text(alone.get('auc'))})."
-        )
+        gives = f"{counts_text(alone)} (AUC {figure_text(alone.get('auc'))})"
+        lines.append(f"The length of the file name alone, without the image, gives {gives}.")
     if metrics.get("weights", "random") == "random":
         lines.append("Training started from random weights, not from a pre-trained model.")
     return [*lines, "Not a medical device: no figure here is evidence about patients."]

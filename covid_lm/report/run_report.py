@@ -34,15 +34,7 @@ _MONITORED = {"val": "validation", "test": "test split"}
 def write_run_report(
     path: str, classifier: Classifier, evaluation: Evaluation, metrics: dict, run: dict
 ) -> None:
-    """Writes the report of an evaluation.
-
-    Args:
-        path: `.../report.html`.
-        classifier: the evaluated model.
-        evaluation: its predictions.
-        metrics: `split_metrics` of the evaluation.
-        run: `run_directory.read_run` of the run.
-    """
+    """Writes the report of an evaluation, from its `split_metrics` and the run's `read_run`."""
     options, predictions = run["config"]["run"], evaluation.predictions
     metrics = {"early_stopping": options.get("early_stopping"), **metrics}
     images, epochs = evaluation.images, run["epochs"]
@@ -59,13 +51,11 @@ def report_html(
 ) -> str:
     """The page, with at most 8 mistakes and 4 attributions for any number of images.
 
-    Figures that `metrics` lacks are shown as unknown.
-
     Args:
         classifier: the evaluated model; only one of tokens gets pictures of its tokens.
         images: the evaluated split, at least one image.
         predictions: row name to probabilities, float32 [n, classes]; the run's own protocol first.
-        metrics: the content of `metrics.json`.
+        metrics: the content of `metrics.json`; a missing figure is shown as unknown.
         epochs: the lines of `metrics.jsonl`.
         run: the section `run` of `config.json`.
     """

@@ -64,9 +64,7 @@ def attributed_images(
     """Integrated gradients over the worst mistakes and the most confident correct answers.
 
     Args:
-        classifier: the evaluated model.
-        images: the evaluated split.
-        probabilities: float32 [images, classes].
+        probabilities: of the images, float32 [images, classes].
 
     Returns:
         At most 4 dicts: `filename`, the pictures `resized` and `drawn` as data URIs, the lines

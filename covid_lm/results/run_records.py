@@ -136,10 +136,7 @@ def weights_origin(directory: str | None) -> str:
 
 
 def read_records(directory: str, keys: Collection[str] = ("protocols", "command")) -> list[dict]:
-    """Read the records in a folder, by file name.
-
-    Args:
-        keys: every record has these; by default the keys that only training runs have.
+    """Read the records in a folder, by file name; by default those of training runs.
 
     Raises:
         InputError: no records there, or a file that is not an object with these keys.

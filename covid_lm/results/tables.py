@@ -68,10 +68,7 @@ def commit(record: dict) -> str:
 
 
 def runs_table(records: Sequence[dict]) -> pd.DataFrame:
-    """One row per run and test policy, then the baselines.
-
-    Intervals are over patients where they are known (see each record's `ci95_method`).
-    """
+    """One row per run and test policy, then the baselines."""
     rows = []
     for record in records:
         epochs, seed = record["epochs"], record["seed"]
