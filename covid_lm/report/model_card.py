@@ -19,14 +19,6 @@ from covid_lm.report.measures import (
     protocol_table,
 )
 
-UNKNOWN = "unknown"
-_HELD_OUT = {
-    "test": "no: early stopping used the test split",
-    "val": "yes: early stopping used the validation split",
-    "none": "yes: no early stopping",
-}
-_TRAINED_ON = {"val": "train", "test": "train and val", "none": "train and val"}
-
 
 def model_card(
     classifier: Classifier, records: Sequence[ImageRecord], metrics: dict, run: dict
@@ -41,7 +33,6 @@ def model_card(
     """
     config = classifier.config
     own = next(iter(metrics["protocols"].values()))
-    summaries = split_summaries(records, len(config.classes))
     return render(
         "model_card.md",
         run=_Known(run),
@@ -52,9 +43,7 @@ def model_card(
         parameters=f"{classifier.logits.count_params():,}",
         weights=run.get("weights") or "random",
         synthetic=metrics.get("dataset") in EMBEDDED,
-        held_out=_HELD_OUT.get(metrics.get("early_stopping", ""), UNKNOWN),
-        trained_on=_TRAINED_ON.get(run.get("early_stopping", ""), UNKNOWN),
-        splits=[(s.split, s.files, s.patients or UNKNOWN, *s.class_counts) for s in summaries],
+        splits=split_summaries(records, len(config.classes)),
         method=interval_method(own),
         headline=headline_text(metrics),
         header=PROTOCOL_HEADER,
@@ -70,4 +59,4 @@ class _Known(dict):
         super().__init__({k: v for k, v in values.items() if v not in (None, "")})
 
     def __missing__(self, key: str) -> str:
-        return UNKNOWN
+        return "unknown"
