@@ -14,60 +14,48 @@ from covid_lm.errors import InputError
 ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
 
+# Size in bytes and MD5 sum of each published archive.
+PUBLISHED = {
+    "cifar-10-python.tar.gz": (170_498_071, "c58f30108f718f92721af3b95e74349a"),
+    "cifar-10-binary.tar.gz": (170_052_171, "c32a1d4ab5d03f1284b67883e8d87530"),
+    "cifar-100-python.tar.gz": (169_001_437, "eb9058c3a382ffc7106e4002c42a8d85"),
+    "cifar-100-binary.tar.gz": (168_513_733, "03b5dce01913d631647c71ecec9e9cb8"),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """A published archive, and the files in its `folder`; the last of `batches` is the test set."""
+    """Files of an archive in its `folder`: class names, then batches, the last for the test."""
 
     archive: str
-    num_bytes: int = 0
-    md5: str = ""
     folder: str = ""
     meta: tuple[str, ...] = ()
     batches: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.folder}/{{{', '.join((*self.meta, *self.batches))}}}"
+        return f"{self.folder}/{{{', '.join(self.files)}}}"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of all files."""
+        return (*self.meta, *self.batches)
 
 
 _BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
+_BINARY_BATCHES = tuple(f"{name}.bin" for name in _BATCHES)
+_BINARY_META = ("batches.meta.txt",)
+_BINARY_SETS = ("train.bin", "test.bin")
+_BINARY_NAMES = ("fine_label_names.txt", "coarse_label_names.txt")
 IMAGES_ZIP = Layout("cifar10_images.zip")  # JPEG copies of CIFAR-10
 LAYOUTS = {
     "cifar10": (
-        Layout(
-            "cifar-10-python.tar.gz",
-            num_bytes=170_498_071,
-            md5="c58f30108f718f92721af3b95e74349a",
-            folder="cifar-10-batches-py",
-            meta=("batches.meta",),
-            batches=_BATCHES,
-        ),
-        Layout(
-            "cifar-10-binary.tar.gz",
-            num_bytes=170_052_171,
-            md5="c32a1d4ab5d03f1284b67883e8d87530",
-            folder="cifar-10-batches-bin",
-            meta=("batches.meta.txt",),
-            batches=tuple(f"{name}.bin" for name in _BATCHES),
-        ),
+        Layout("cifar-10-python.tar.gz", "cifar-10-batches-py", ("batches.meta",), _BATCHES),
+        Layout("cifar-10-binary.tar.gz", "cifar-10-batches-bin", _BINARY_META, _BINARY_BATCHES),
         IMAGES_ZIP,
     ),
     "cifar100": (
-        Layout(
-            "cifar-100-python.tar.gz",
-            num_bytes=169_001_437,
-            md5="eb9058c3a382ffc7106e4002c42a8d85",
-            folder="cifar-100-python",
-            meta=("meta",),
-            batches=("train", "test"),
-        ),
-        Layout(
-            "cifar-100-binary.tar.gz",
-            num_bytes=168_513_733,
-            md5="03b5dce01913d631647c71ecec9e9cb8",
-            folder="cifar-100-binary",
-            meta=("fine_label_names.txt", "coarse_label_names.txt"),
-            batches=("train.bin", "test.bin"),
-        ),
+        Layout("cifar-100-python.tar.gz", "cifar-100-python", ("meta",), ("train", "test")),
+        Layout("cifar-100-binary.tar.gz", "cifar-100-binary", _BINARY_NAMES, _BINARY_SETS),
     ),
 }
 
@@ -111,8 +99,7 @@ def find_source(name: str, data_dir: str) -> Source:
         path = os.path.join(data_dir, layout.folder)
         if layout.folder and os.path.isdir(path):
             return Source(refuse_link_out(path, data_dir), layout)
-        files = (*layout.meta, *layout.batches)
-        if any(os.path.isfile(os.path.join(data_dir, name)) for name in files):
+        if any(os.path.isfile(os.path.join(data_dir, name)) for name in layout.files):
             return Source(data_dir, layout)
     unpacked = [str(layout) for layout in layouts.values() if layout.folder]
     raise InputError(
@@ -130,14 +117,14 @@ def is_published(source: Source) -> bool:
     Raises:
         InputError: an archive of the published size with another MD5 sum.
     """
-    layout = source.layout
-    if os.path.isdir(source.path) or os.path.getsize(source.path) != layout.num_bytes:
+    num_bytes, published_md5 = PUBLISHED[source.layout.archive]
+    if os.path.isdir(source.path) or os.path.getsize(source.path) != num_bytes:
         return False
     with open(source.path, "rb") as file:
         md5 = hashlib.file_digest(file, "md5").hexdigest()
-    if md5 != layout.md5:
+    if md5 != published_md5:
         raise InputError(
-            f"{source.path}: damaged, its MD5 sum is {md5} and not {layout.md5}; fetch it again "
+            f"{source.path}: damaged, its MD5 sum is {md5} and not {published_md5}; fetch it again "
             f"from {ADDRESS}"
         )
     return True
@@ -151,9 +138,8 @@ def read_files(source: Source) -> dict[str, bytes]:
             that is damaged or unsafe.
     """
     layout = source.layout
-    names = (*layout.meta, *layout.batches)
-    files = _from_folder(source.path, names) if os.path.isdir(source.path) else _from_tar(source)
-    for name in names:
+    files = _from_folder(source) if os.path.isdir(source.path) else _from_tar(source)
+    for name in layout.files:
         if name not in files:
             raise InputError(
                 f"{source.path}: holds no {name}; the layout is {layout}; get {layout.archive} "
@@ -162,13 +148,13 @@ def read_files(source: Source) -> dict[str, bytes]:
     return files
 
 
-def _from_folder(folder: str, names: tuple[str, ...]) -> dict[str, bytes]:
+def _from_folder(source: Source) -> dict[str, bytes]:
     files = {}
-    for name in names:
-        path = os.path.join(folder, name)
+    for name in source.layout.files:
+        path = os.path.join(source.path, name)
         if not os.path.isfile(path):
             continue
-        refuse_link_out(path, folder)
+        refuse_link_out(path, source.path)
         if os.path.getsize(path) > MAX_MEMBER_BYTES:
             raise InputError(f"{path}: too large for a file of CIFAR; get it from {ADDRESS}")
         with open(path, "rb") as file:
@@ -177,13 +163,13 @@ def _from_folder(folder: str, names: tuple[str, ...]) -> dict[str, bytes]:
 
 
 def _from_tar(source: Source) -> dict[str, bytes]:
-    layout = source.layout
-    members = {f"{layout.folder}/{name}": name for name in (*layout.meta, *layout.batches)}
+    folder, archive = source.layout.folder, source.layout.archive
+    members = {f"{folder}/{name}": name for name in source.layout.files}
     try:
         contents = tar_gz_members(source.path, members)
     except InputError as error:
         raise InputError(
-            f"{error} (the published one has {layout.num_bytes} bytes, this one "
+            f"{error} (the published one has {PUBLISHED[archive][0]} bytes, this one "
             f"{os.path.getsize(source.path)}; {ADDRESS})"
         ) from None
     return {members[member]: content for member, content in contents.items()}

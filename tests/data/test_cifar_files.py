@@ -1,4 +1,3 @@
-import dataclasses
 import hashlib
 import os
 import pathlib
@@ -6,8 +5,8 @@ import re
 
 import pytest
 
-from covid_lm.data import cifar_files, load_dataset
-from covid_lm.data.cifar_files import LAYOUTS
+from covid_lm.data import load_dataset
+from covid_lm.data.cifar_files import PUBLISHED
 from covid_lm.errors import InputError
 from tests.data.cifar_samples import binary_files, python_files, write_folder, write_tar_gz
 
@@ -23,12 +22,8 @@ def archive(tmp_path) -> pathlib.Path:
 
 def publish(archive: pathlib.Path, monkeypatch: pytest.MonkeyPatch, md5: str | None = None) -> None:
     """Makes this small archive the published one."""
-    layout = dataclasses.replace(
-        LAYOUTS["cifar100"][0],
-        num_bytes=archive.stat().st_size,
-        md5=md5 or hashlib.md5(archive.read_bytes()).hexdigest(),
-    )
-    monkeypatch.setitem(cifar_files.LAYOUTS, "cifar100", (layout,))
+    md5 = md5 or hashlib.md5(archive.read_bytes()).hexdigest()
+    monkeypatch.setitem(PUBLISHED, archive.name, (archive.stat().st_size, md5))
 
 
 def test_the_published_archive_has_the_plain_name(archive, monkeypatch):

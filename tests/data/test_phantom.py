@@ -10,7 +10,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
 from covid_lm.data.phantom import dataset, drawing
-from covid_lm.data.phantom.dataset import LEAKS, lesions, phantom
+from covid_lm.data.phantom.dataset import LEAKS, phantom
+from covid_lm.data.phantom.plan import plan_images
 from covid_lm.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("slices_drawn_once")
@@ -147,8 +148,8 @@ def test_slices_of_a_patient_resemble_each_other_but_differ():
     assert np.mean(within) < 0.8 * np.mean(across)
 
 
-def test_lesions_are_at_the_returned_positions():
-    places = lesions(SMALL, 3)
+def test_lesions_are_at_the_planned_positions():
+    places = {image.filename: image.scene.lesions for image in plan_images(SMALL, 3)}
     darker, brighter = [], []
     for record in small().records:
         assert (len(places[record.filename]) > 0) == (record.label == 1)
@@ -166,7 +167,7 @@ def test_lesions_are_at_the_returned_positions():
 
 def test_lesions_reach_the_rows_that_survive_the_trim():
     """About a third touch the top 8 or the bottom 7 of 32 rows, and none the border."""
-    all_lesions = [lesion for found in lesions().values() for lesion in found]
+    all_lesions = [lesion for image in plan_images(400, 0) for lesion in image.scene.lesions]
     seen = [x.y - x.radius_y < 8 / 32 or x.y + x.radius_y > 25 / 32 for x in all_lesions]
     assert 0.25 < np.mean(seen) < 0.5
     assert all(6 / 128 < x.y < 1 - 6 / 128 for x in all_lesions)
@@ -335,14 +336,6 @@ def test_shared_patients_have_slices_in_training():
         assert after.read() not in training_files
 
 
-def test_lesions_follow_a_leak_that_moves_them():
-    names = {r.filename for r in small(leak="name_length").records}
-    assert lesions(SMALL, 3, leak="name_length").keys() == names
-    before, after = lesions(SMALL, 3), lesions(SMALL, 3, leak="duplicate_across_split")
-    train = {before[r.filename] for r in small().split("train")}
-    assert all(after[r.filename] in train for r in small().split("test"))
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -367,7 +360,6 @@ def test_lesions_follow_a_leak_that_moves_them():
     ],
 )
 def test_messages_for_invalid_arguments(arguments, message):
-    for call in (phantom, lesions):
-        with pytest.raises(InputError) as caught:
-            call(**arguments)
-        assert str(caught.value) == message
+    with pytest.raises(InputError) as caught:
+        phantom(**arguments)
+    assert str(caught.value) == message

@@ -11,59 +11,16 @@ import io
 
 from PIL import Image
 
-from covid_lm.data.phantom.anatomy import Lesion
+from covid_lm.data.phantom import leaks
 from covid_lm.data.phantom.drawing import draw_slice
-from covid_lm.data.phantom.leaks import (
-    LEAKS,
-    add_metadata,
-    change_encoder_signature,
-    draw_border_mark,
-    plant_leak,
-)
+from covid_lm.data.phantom.leaks import LEAKS, plant_leak
 from covid_lm.data.phantom.plan import CLASSES, PlannedImage, plan_images
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.errors import InputError
 
-__all__ = ["LEAKS", "lesions", "phantom"]
+__all__ = ["LEAKS", "phantom"]
 
 MIN_IMAGES = 16
-
-
-def _plan(num_images: int, seed: int, leak: str | None, leak_share: float) -> list[PlannedImage]:
-    if num_images < MIN_IMAGES:
-        raise InputError(
-            f"phantom num_images {num_images}: too few for three splits of two classes; "
-            f"give {MIN_IMAGES} or more"
-        )
-    if seed < 0:
-        raise InputError(f"phantom seed {seed}: negative; give 0 or more")
-    if leak is not None and leak not in LEAKS:
-        raise InputError(f"phantom leak {leak!r}: unknown; choose one of {', '.join(LEAKS)}")
-    if not 0 <= leak_share <= 1:
-        raise InputError(f"phantom leak_share {leak_share}: outside 0 to 1; give a share of files")
-    plan = plan_images(num_images, seed)
-    return plan if leak is None else plant_leak(plan, leak, leak_share, seed)
-
-
-def _encode(planned: PlannedImage) -> bytes:
-    container = planned.container
-    pixels = draw_slice(planned.scene)
-    if planned.edit == "border_mark":
-        pixels = draw_border_mark(pixels)
-    image = Image.fromarray(pixels)
-    if image.size != (container.width, container.height):
-        image = image.resize((container.width, container.height), Image.Resampling.BICUBIC)
-    image = image.convert(container.mode)
-    if planned.edit == "mode":
-        image = image.convert("RGBA")
-    png = container.format == "PNG"
-    options = {"compress_level": 1} if png else {"quality": container.quality}
-    buffer = io.BytesIO()
-    image.save(buffer, container.format, **options)
-    payload = buffer.getvalue()
-    if planned.edit == "container_bytes":
-        return change_encoder_signature(payload)
-    return add_metadata(payload) if planned.edit == "metadata" else payload
 
 
 def phantom(
@@ -94,27 +51,49 @@ def phantom(
     Raises:
         InputError: an invalid argument.
     """
-    records = tuple(
-        ImageRecord(
-            filename=planned.filename,
-            label=planned.label,
-            split=planned.split,
-            path=f"phantom(seed={seed})/{planned.filename}",
-            read=functools.partial(bytes, _encode(planned)),
-            patient=planned.patient,
+    if num_images < MIN_IMAGES:
+        raise InputError(
+            f"phantom num_images {num_images}: too few for three splits of two classes; "
+            f"give {MIN_IMAGES} or more"
         )
-        for planned in _plan(num_images, seed, leak, leak_share)
-    )
+    if seed < 0:
+        raise InputError(f"phantom seed {seed}: negative; give 0 or more")
+    if leak is not None and leak not in LEAKS:
+        raise InputError(f"phantom leak {leak!r}: unknown; choose one of {', '.join(LEAKS)}")
+    if not 0 <= leak_share <= 1:
+        raise InputError(f"phantom leak_share {leak_share}: outside 0 to 1; give a share of files")
+    plan = plan_images(num_images, seed)
+    if leak is not None:
+        plan = plant_leak(plan, leak, leak_share, seed)
+    records = tuple(_record(planned, f"phantom(seed={seed})") for planned in plan)
     return ImageDataset("phantom", CLASSES, records).check()
 
 
-def lesions(
-    num_images: int = 400, seed: int = 0, leak: str | None = None, leak_share: float = 1.0
-) -> dict[str, tuple[Lesion, ...]]:
-    """Returns the lesions of `phantom` with the same arguments, by file name, without drawing.
+def _record(planned: PlannedImage, location: str) -> ImageRecord:
+    name = planned.filename
+    return ImageRecord(
+        filename=name,
+        label=planned.label,
+        split=planned.split,
+        path=f"{location}/{name}",
+        read=functools.partial(bytes, _encode(planned)),
+        patient=planned.patient,
+    )
 
-    A `Lesion` has centre and radii as fractions of the image's height and width, y downwards. A
-    negative image has none.
-    """
-    plan = _plan(num_images, seed, leak, leak_share)
-    return {planned.filename: planned.scene.lesions for planned in plan}
+
+def _encode(planned: PlannedImage) -> bytes:
+    container, edit = planned.container, planned.edit
+    pixels = draw_slice(planned.scene)
+    if edit == "border_mark":
+        pixels = leaks.draw_border_mark(pixels)
+    size = container.width, container.height  # of a copy, the drawing can have another size
+    image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).convert(container.mode)
+    if edit == "mode":
+        image = image.convert("RGBA")
+    buffer = io.BytesIO()
+    # Each of the two formats ignores the option of the other.
+    image.save(buffer, container.format, compress_level=1, quality=container.quality)
+    payload = buffer.getvalue()
+    if edit == "container_bytes":
+        return leaks.change_encoder_signature(payload)
+    return leaks.add_metadata(payload) if edit == "metadata" else payload

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -15,7 +15,9 @@ from PIL import Image
 from covid_lm.data.phantom.anatomy import sample_slice
 from covid_lm.data.phantom.plan import WORD, PlannedImage
 
-EXTRA_LENGTH = 6
+_FILE_LEAKS = ("name_length", "name_word", "container_bytes", "metadata", "mode", "border_mark")
+_SPLIT_LEAKS = ("duplicate_across_split", "patient_across_split")
+LEAKS = (*_FILE_LEAKS, *_SPLIT_LEAKS)
 _STREAM = 100
 _SOFTWARE_TAG = 0x0131
 _SOFTWARE = "Export Station 4"
@@ -30,15 +32,12 @@ def change_encoder_signature(payload: bytes) -> bytes:
     if payload.startswith(b"\xff\xd8"):
         return payload[:14] + struct.pack(">HH", 72, 72) + payload[18:]
     (length,) = struct.unpack(">I", payload[33:37])
-    chunk = payload[37:41] + b"\x78\xda" + payload[43 : 41 + length]
-    return payload[:37] + chunk + struct.pack(">I", zlib.crc32(chunk)) + payload[45 + length :]
+    pixels = _png_chunk(b"IDAT", b"\x78\xda" + payload[43 : 41 + length])
+    return payload[:33] + pixels + payload[45 + length :]
 
 
 def add_metadata(payload: bytes) -> bytes:
-    """Adds a "Software" entry (EXIF or PNG text) beyond the first 64 bytes.
-
-    In a PNG it follows the pixels.
-    """
+    """Adds a "Software" entry beyond the first 64 bytes: EXIF, or PNG text after the pixels."""
     if payload.startswith(b"\xff\xd8"):
         exif = Image.Exif()
         exif[_SOFTWARE_TAG] = _SOFTWARE
@@ -48,9 +47,13 @@ def add_metadata(payload: bytes) -> bytes:
             position += 2 + struct.unpack(">H", payload[position + 2 : position + 4])[0]
         segment = b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
         return payload[:position] + segment + payload[position:]
-    chunk = b"tEXtSoftware\0" + _SOFTWARE.encode("latin-1")
-    text = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    text = _png_chunk(b"tEXt", b"Software\0" + _SOFTWARE.encode("latin-1"))
     return payload[:-12] + text + payload[-12:]
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
 
 def draw_border_mark(pixels: np.ndarray) -> np.ndarray:
@@ -58,87 +61,6 @@ def draw_border_mark(pixels: np.ndarray) -> np.ndarray:
     marked = pixels.copy()
     marked[2:4, 3 : 3 + pixels.shape[1] // 4] = 255
     return marked
-
-
-def _positive(image: PlannedImage) -> bool:
-    return image.label == 1
-
-
-def _positive_png(image: PlannedImage) -> bool:
-    return image.label == 1 and image.container.format == "PNG"
-
-
-def _test(image: PlannedImage) -> bool:
-    return image.split == "test"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Leak:
-    """`affects` selects the files that can have a leak; `plant` changes the chosen ones."""
-
-    affects: Callable[[PlannedImage], bool]
-    plant: Callable[[list[PlannedImage], list[PlannedImage], np.random.Generator], list]
-
-
-def _lengthen_names(chosen, plan, rng):
-    extra = EXTRA_LENGTH // 2
-    return [dataclasses.replace(c, stem=c.stem + rng.bytes(extra).hex()) for c in chosen]
-
-
-def _write_word(chosen, plan, rng):
-    return [dataclasses.replace(c, stem=WORD + c.stem[len(WORD) :]) for c in chosen]
-
-
-def _edit(name):
-    def plant(chosen, plan, rng):
-        return [dataclasses.replace(c, edit=name) for c in chosen]
-
-    return plant
-
-
-def _donors(chosen, plan, rng):
-    """Returns a training image of the same class for each chosen one, as distinct as possible."""
-    queues = {}
-    for label in {image.label for image in chosen}:
-        training = [i for i in plan if i.label == label and i.split == "train"]
-        queues[label] = itertools.cycle([training[i] for i in rng.permutation(len(training))])
-    return [next(queues[image.label]) for image in chosen]
-
-
-def _copy_training_images(chosen, plan, rng):
-    donors = _donors(chosen, plan, rng)
-    return [
-        dataclasses.replace(image, scene=donor.scene)
-        for image, donor in zip(chosen, donors, strict=True)
-    ]
-
-
-def _share_patients(chosen, plan, rng):
-    shared = []
-    for image, donor in zip(chosen, _donors(chosen, plan, rng), strict=True):
-        size = image.container.height, image.container.width
-        scene = sample_slice(
-            donor.scene.patient,
-            donor.scene.display,
-            diseased=_positive(image),
-            size=size,
-            seed=image.scene.seed,
-        )
-        shared.append(dataclasses.replace(image, patient=donor.patient, scene=scene))
-    return shared
-
-
-_LEAKS = {
-    "name_length": _Leak(_positive, _lengthen_names),
-    "name_word": _Leak(_positive, _write_word),
-    "container_bytes": _Leak(_positive, _edit("container_bytes")),
-    "metadata": _Leak(_positive, _edit("metadata")),
-    "mode": _Leak(_positive_png, _edit("mode")),
-    "border_mark": _Leak(_positive, _edit("border_mark")),
-    "duplicate_across_split": _Leak(_test, _copy_training_images),
-    "patient_across_split": _Leak(_test, _share_patients),
-}
-LEAKS = tuple(_LEAKS)
 
 
 def plant_leak(plan: list[PlannedImage], leak: str, share: float, seed: int) -> list[PlannedImage]:
@@ -152,10 +74,51 @@ def plant_leak(plan: list[PlannedImage], leak: str, share: float, seed: int) -> 
     """
     choice = np.random.default_rng((seed, _STREAM, LEAKS.index(leak)))
     details = np.random.default_rng((seed, _STREAM, LEAKS.index(leak), 1))
-    affected = [i for i, image in enumerate(plan) if _LEAKS[leak].affects(image)]
+    affected = [place for place, image in enumerate(plan) if _is_affected(image, leak)]
     chosen = choice.permutation(affected)[: round(share * len(affected))]
     planted = list(plan)
-    changed = _LEAKS[leak].plant([plan[i] for i in chosen], plan, details)
-    for i, image in zip(chosen, changed, strict=True):
-        planted[i] = image
+    if leak in _SPLIT_LEAKS:
+        donors = _donors(plan, {plan[place].label for place in chosen}, details)
+        for place in chosen:
+            planted[place] = _show_donor(plan[place], next(donors[plan[place].label]), leak)
+        return planted
+    for place in chosen:
+        image = plan[place]
+        if leak == "name_length":
+            planted[place] = dataclasses.replace(image, stem=image.stem + details.bytes(3).hex())
+        elif leak == "name_word":
+            planted[place] = dataclasses.replace(image, stem=WORD + image.stem[len(WORD) :])
+        else:
+            planted[place] = dataclasses.replace(image, edit=leak)
     return planted
+
+
+def _is_affected(image: PlannedImage, leak: str) -> bool:
+    if leak in _SPLIT_LEAKS:
+        return image.split == "test"
+    return image.label == 1 and (leak != "mode" or image.container.format == "PNG")
+
+
+def _donors(
+    plan: list[PlannedImage], labels: set[int], rng: np.random.Generator
+) -> dict[int, Iterator[PlannedImage]]:
+    """Maps labels to the training images of the class in random order, repeated without end."""
+    donors: dict[int, Iterator[PlannedImage]] = {}
+    for label in sorted(labels):
+        training = [i for i in plan if i.label == label and i.split == "train"]
+        donors[label] = itertools.cycle([training[i] for i in rng.permutation(len(training))])
+    return donors
+
+
+def _show_donor(image: PlannedImage, donor: PlannedImage, leak: str) -> PlannedImage:
+    """Replaces a test image by a copy of a training image, or another slice of its patient."""
+    if leak == "duplicate_across_split":
+        return dataclasses.replace(image, scene=donor.scene)
+    scene = sample_slice(
+        donor.scene.patient,
+        donor.scene.display,
+        diseased=image.label == 1,
+        size=(image.container.height, image.container.width),
+        seed=image.scene.seed,
+    )
+    return dataclasses.replace(image, patient=donor.patient, scene=scene)

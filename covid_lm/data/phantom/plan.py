@@ -10,13 +10,7 @@ import itertools
 
 import numpy as np
 
-from covid_lm.data.phantom.anatomy import (
-    Display,
-    Slice,
-    sample_display,
-    sample_patient,
-    sample_slice,
-)
+from covid_lm.data.phantom.anatomy import Slice, sample_display, sample_patient, sample_slice
 from covid_lm.data.records import SPLITS
 
 CLASSES = ("negative", "positive")
@@ -25,11 +19,8 @@ _NAMES, _SLICE_COUNTS, _DISPLAYS, _CONTAINERS, _ANATOMY, _SCENES = range(6)
 
 _ENCODERS = (("PNG", 0), ("PNG", 0), ("PNG", 0), ("JPEG", 75), ("JPEG", 85), ("JPEG", 95))
 _MODES = ("L", "RGB", "RGB")
-_HEIGHTS, _WIDTHS = (
-    (128, 144, 160, 168, 184, 200, 216, 240),
-    (168, 192, 200, 232, 240, 256, 296, 320),
-)
-_SIZES = tuple(zip(_HEIGHTS, _WIDTHS, strict=True))
+_HEIGHTS = (128, 144, 160, 168, 184, 200, 216, 240)
+_WIDTHS = (168, 192, 200, 232, 240, 256, 296, 320)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,29 +60,22 @@ class PlannedImage:
         return self.stem + (".png" if self.container.format == "PNG" else ".jpg")
 
 
-def _split_sizes(total: int) -> dict[str, int]:
-    """Divides about 60/15/25, with at least one image per split."""
-    val, test = max(1, round(0.15 * total)), max(1, round(0.25 * total))
-    return dict(zip(SPLITS, (total - val - test, val, test), strict=True))
+def plan_images(num_images: int, seed: int) -> list[PlannedImage]:
+    """Plans images without leaks, sorted by name; if the number is odd, one more is negative.
 
-
-def _slice_counts(total: int, rng: np.random.Generator) -> list[int]:
-    """Draws the number of slices of each patient, 2 to 4; the last one gets the rest."""
-    counts: list[int] = []
-    while sum(counts) < total:
-        counts.append(min(int(rng.integers(2, 5)), total - sum(counts)))
-    return counts
-
-
-def _containers(total: int, rng: np.random.Generator) -> list[Container]:
-    design = list(itertools.product(_ENCODERS, _MODES, _SIZES))
-    order = itertools.cycle(rng.permutation(len(design)))
-    chosen = (design[int(i)] for i in itertools.islice(order, total))
-    return [Container(*encoder, mode, *size) for encoder, mode, size in chosen]
-
-
-def _displays(total: int, rng: np.random.Generator) -> list[Display]:
-    return [sample_display(rng) for _ in range(total)]
+    Args:
+        num_images: 16 or more.
+        seed: 0 or more.
+    """
+    stems = iter(_stems(num_images, np.random.default_rng((seed, _NAMES))))
+    images: list[PlannedImage] = []
+    for label in range(len(CLASSES)):
+        in_class = (num_images + 1 - label) // 2
+        val, test = max(1, round(0.15 * in_class)), max(1, round(0.25 * in_class))
+        for split, total in zip(SPLITS, (in_class - val - test, val, test), strict=True):
+            own_stems = list(itertools.islice(stems, total))
+            images += _plan_split(label, split, own_stems, seed)
+    return sorted(images, key=lambda image: image.stem)
 
 
 def _stems(total: int, rng: np.random.Generator) -> list[str]:
@@ -104,51 +88,49 @@ def _stems(total: int, rng: np.random.Generator) -> list[str]:
     return list(stems.values())
 
 
-def _plan_split(
-    label: int, split: str, total: int, stems: list[str], seed: int
-) -> list[PlannedImage]:
+def _plan_split(label: int, split: str, stems: list[str], seed: int) -> list[PlannedImage]:
     def shared(stream: int) -> np.random.Generator:
         return np.random.default_rng((seed, stream, SPLITS.index(split)))
 
     def own(stream: int) -> np.random.Generator:
         return np.random.default_rng((seed, stream, SPLITS.index(split), label))
 
-    counts = _slice_counts(total, shared(_SLICE_COUNTS))
-    containers = _containers(total, shared(_CONTAINERS))
-    displays = _displays(len(counts), shared(_DISPLAYS))
-    container_order = own(_CONTAINERS).permutation(total)
+    counts = _slice_counts(len(stems), shared(_SLICE_COUNTS))
+    containers = _containers(len(stems), shared(_CONTAINERS))
+    windows = shared(_DISPLAYS)
+    displays = [sample_display(windows) for _ in counts]
+    container_order = own(_CONTAINERS).permutation(len(stems))
     display_order = own(_DISPLAYS).permutation(len(counts))
-    anatomy = own(_ANATOMY)
-    identifiers = own(_NAMES)
+    anatomy, identifiers = own(_ANATOMY), own(_NAMES)
     images: list[PlannedImage] = []
     for count, display in zip(counts, display_order, strict=True):
         patient, identifier = sample_patient(anatomy), "p" + identifiers.bytes(5).hex()
         for _ in range(count):
-            container = containers[container_order[len(images)]]
+            place = len(images)
+            container = containers[container_order[place]]
             scene = sample_slice(
                 patient,
                 displays[display],
                 diseased=CLASSES[label] == "positive",
                 size=(container.height, container.width),
-                seed=(seed, _SCENES, SPLITS.index(split), label, len(images)),
+                seed=(seed, _SCENES, SPLITS.index(split), label, place),
             )
-            stem = stems[len(images)]
-            images.append(PlannedImage(stem, label, split, identifier, scene, container))
+            images.append(PlannedImage(stems[place], label, split, identifier, scene, container))
     return images
 
 
-def plan_images(num_images: int, seed: int) -> list[PlannedImage]:
-    """Plans images without leaks, sorted by name; if the number is odd, one more is negative.
+def _slice_counts(total: int, rng: np.random.Generator) -> list[int]:
+    """Draws the number of slices of each patient, 2 to 4; the last one gets the rest."""
+    counts: list[int] = []
+    while sum(counts) < total:
+        counts.append(min(int(rng.integers(2, 5)), total - sum(counts)))
+    return counts
 
-    Args:
-        num_images: 16 or more.
-        seed: 0 or more.
-    """
-    stems = iter(_stems(num_images, np.random.default_rng((seed, _NAMES))))
-    images: list[PlannedImage] = []
-    for label in range(len(CLASSES)):
-        in_class = (num_images + 1 - label) // 2
-        for split, total in _split_sizes(in_class).items():
-            own_stems = list(itertools.islice(stems, total))
-            images += _plan_split(label, split, total, own_stems, seed)
-    return sorted(images, key=lambda image: image.stem)
+
+def _containers(total: int, rng: np.random.Generator) -> list[Container]:
+    sizes = zip(_HEIGHTS, _WIDTHS, strict=True)
+    design = [
+        Container(*encoder, mode, *size)
+        for encoder, mode, size in itertools.product(_ENCODERS, _MODES, sizes)
+    ]
+    return [design[i] for i in np.resize(rng.permutation(len(design)), total)]
