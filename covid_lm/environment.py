@@ -85,9 +85,9 @@ def child_environment(keras_backend: str) -> dict[str, str]:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow and Keras without the known messages that they print at their start.
+    """Imports TensorFlow (with Keras) without the known messages that it prints at its start.
 
-    Native code writes these to file descriptor 2. All other lines are shown, and all lines if an
+    Native code writes these to file descriptor 2. All other lines are shown, and all lines if the
     import fails or if TF_CPP_MIN_LOG_LEVEL is 0. Deprecation notes, which are for developers, are
     left out of TensorFlow's Python log, too.
     """
@@ -102,7 +102,6 @@ def import_tensorflow() -> None:
         failed = True
         try:
             importlib.import_module("tensorflow")
-            importlib.import_module("keras")
             failed = False
         finally:
             sys.stderr.flush()

@@ -11,3 +11,14 @@ class RunError(RuntimeError):
     """A failure while running (non-finite loss, full disk). Its text is one line, as above."""
 
     exit_status = 1
+
+
+def one_line(text: str) -> str:
+    """The text in one line of at most 200 characters; messages of other programs may be long."""
+    text = " ".join(text.split())
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def reason(error: BaseException) -> str:
+    """The message of another library's error in one line, or the name of its class."""
+    return one_line(getattr(error, "strerror", None) or str(error)) or type(error).__name__

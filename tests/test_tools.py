@@ -241,7 +241,6 @@ def messages_of_import(directory: pathlib.Path, source: str, **environment: str)
     """The lines of standard error of a process that imports a stand-in for TensorFlow."""
     lines = [*KNOWN[:3], "W0000 something is wrong", *KNOWN[3:]]
     text = "\n".join(lines) + "\n"
-    (directory / "keras.py").write_text("")
     (directory / "tensorflow.py").write_text(f"import os\nos.write(2, {text.encode()!r})\n{source}")
     script = "from covid_lm.environment import import_tensorflow\nimport_tensorflow()\n"
     process = subprocess.run(

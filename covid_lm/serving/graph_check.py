@@ -8,6 +8,8 @@ import tensorflow as tf
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from covid_lm.files import read_bytes
+
 # Python; files; records and texts read or written by a dataset; other processes and machines.
 FORBIDDEN = re.compile(
     r"(Eager)?PyFunc.*|.*ReadFile.*|.*WriteFile.*|MatchingFiles|.*Reader(V2)?|ReaderRead.*|"
@@ -19,25 +21,13 @@ FORBIDDEN = re.compile(
 
 
 def forbidden_ops(path: str) -> list[str]:
-    """Names of the ops in a SavedModel's signatures that access anything outside the graph.
+    """Sorted names of the ops in a SavedModel's signatures that access anything outside the graph.
 
-    Covers everything that the signatures' outputs depend on, with the bodies of all functions,
-    however deep: a plain listing misses the ops in map, while and cond bodies. (The ops that
-    restore variables while the model is loaded belong to no signature.)
-
-    Args:
-        path: directory of a SavedModel.
-
-    Returns:
-        Sorted names; empty for a good export.
+    Covers everything that the signatures' outputs depend on, with the bodies of all functions: a
+    plain listing misses the ops in map, while and cond bodies. (The ops that restore variables
+    while the model is loaded belong to no signature.)
     """
-    with open(os.path.join(path, "saved_model.pb"), "rb") as file:
-        model = SavedModel.FromString(file.read())
-    return sorted({op for op in _signature_ops(model) if FORBIDDEN.fullmatch(op)})
-
-
-def _signature_ops(model: SavedModel) -> set[str]:
-    """Names of all ops that the signatures can run."""
+    model = SavedModel.FromString(read_bytes(os.path.join(path, "saved_model.pb")))
     ops: set[str] = set()
     for meta_graph in model.meta_graphs:
         outputs = {
@@ -54,7 +44,7 @@ def _signature_ops(model: SavedModel) -> set[str]:
             for name in (node.op, *_function_names(node.attr.values())):
                 if name in functions:
                     waiting.extend(functions.pop(name).node_def)
-    return ops
+    return sorted(op for op in ops if FORBIDDEN.fullmatch(op))
 
 
 def _function_names(attributes: Iterable[AttrValue]) -> Iterator[str]:

@@ -1,9 +1,9 @@
 """Interface, errors and retry policy that the gRPC and the REST client share."""
 
 import abc
-from typing import NamedTuple
 
-from covid_lm.errors import RunError
+from covid_lm.errors import RunError, one_line
+from covid_lm.serving.predict import Outputs
 
 SIGNATURE = "serving_default"
 
@@ -18,57 +18,37 @@ class RequestFailed(Exception):
     """A request that the server refused, or did not answer in time. The message is one line."""
 
 
-class Signature(NamedTuple):
-    """Names of a signature's inputs and outputs."""
-
-    inputs: frozenset[str]
-    outputs: frozenset[str]
-
-
-class Answers(NamedTuple):
-    """Outputs of `serving_default` for n images."""
-
-    probabilities: list[list[float]]  # [n, classes], float32 values
-    labels: list[str]  # [n], empty where not valid
-    valid: list[bool]  # [n]
-
-
 class ModelClient(abc.ABC):
     """One model on one server.
 
-    Both methods repeat a request while the server is unavailable, ATTEMPTS times at most and only
-    before the deadline, which holds for all attempts together.
+    A request is repeated while the server is unavailable, at most ATTEMPTS times and only before
+    the deadline, which all attempts share. Both methods raise RequestFailed if the server refuses
+    the request or the deadline passes, and RunError if the server stays unavailable.
+
+    Args:
+        address: HOST:PORT for gRPC, http://HOST:PORT or https://HOST:PORT for REST.
+        model_name: as configured on the server.
+        timeout: seconds that a request may take, retries included.
     """
 
-    @abc.abstractmethod
-    def signature(self) -> Signature:
-        """Requests the names in `serving_default`.
-
-        Raises:
-            RequestFailed: refused, or not answered before the deadline.
-            RunError: the server is unavailable.
-        """
+    def __init__(self, address: str, model_name: str, timeout: float):
+        self._address = address
+        self._model_name = model_name
+        self._timeout = timeout
 
     @abc.abstractmethod
-    def predict(self, inputs: dict[str, list[bytes]]) -> Answers:
-        """Requests the answers to n images; every input has n values.
+    def signature(self) -> tuple[set[str], set[str]]:
+        """Requests the names of the inputs and of the outputs of `serving_default`."""
 
-        Raises:
-            RequestFailed, RunError: as `signature`.
-        """
+    @abc.abstractmethod
+    def predict(self, inputs: dict[str, list[bytes]]) -> Outputs:
+        """Requests the outputs for n images; every input has n values."""
 
-
-def unavailable(server: str, reason: str) -> RunError:
-    """The error for a server that is unavailable, even after retries."""
-    return RunError(f"--server={server}: unavailable, despite retries ({first_line(reason)})")
-
-
-def no_answer_within(seconds: float) -> RequestFailed:
-    """The error for a request whose deadline has passed."""
-    return RequestFailed(f"no answer from the server within {seconds:g} s")
-
-
-def first_line(text: str, length: int = 200) -> str:
-    """The text in one short line: TF Serving's messages may quote the whole request."""
-    text = " ".join(text.split())
-    return text if len(text) <= length else f"{text[: length - 3]}..."
+    def _error(self, status: str, reason: str) -> Exception:
+        """The error for a request that ended with a status: gRPC's name of it, or HTTP and code."""
+        if status == "UNAVAILABLE":
+            place = f"--server={self._address}"
+            return RunError(f"{place}: unavailable, despite retries ({one_line(reason)})")
+        if status == "DEADLINE_EXCEEDED":
+            return RequestFailed(f"no answer from the server within {self._timeout:g} s")
+        return RequestFailed(f"the server reports {status}: {one_line(reason)}")

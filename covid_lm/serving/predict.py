@@ -3,17 +3,21 @@
 import csv
 import dataclasses
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TextIO
+from typing import Any
 
-from covid_lm.errors import InputError, RunError
+from covid_lm.errors import InputError, RunError, reason
 
 NOT_AN_IMAGE = "not a decodable PNG, JPEG, BMP, GIF or WebP image"
+# A batch holds no more image bytes than this, unless a single image does.
+BATCH_BYTES = 32 * 2**20
 
-Batch = list[tuple[str, bytes]]  # paths and contents
+File = tuple[str, bytes]  # path and content
+Batch = list[File]
+OUTPUTS = ("probabilities", "label", "valid")  # of `serving_default`, [n, classes], [n] and [n]
+Outputs = dict[str, list]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +32,7 @@ class Prediction:
 
 
 def image_files(paths: Sequence[str]) -> list[str]:
-    """The given files and all files below the given folders, in order, each once.
-
-    Raises:
-        InputError: a path that does not exist, or no file found.
-    """
+    """The files and all files below the folders, each once; InputError if a path does not exist."""
     found: dict[str, None] = {}
     for path in paths:
         if os.path.isdir(path):
@@ -49,92 +49,76 @@ def image_files(paths: Sequence[str]) -> list[str]:
 
 
 class ExportedModel:
-    """Signature `serving_default` of an exported version, in this process.
-
-    Raises:
-        RunError: the model can't be loaded.
-    """
+    """Signature `serving_default` of an exported version; RunError if it can't be loaded."""
 
     def __init__(self, version_dir: str):
         import tensorflow as tf
 
         try:
-            # Kept, since it owns the variables.
-            self._model = tf.saved_model.load(version_dir)
+            self._model = tf.saved_model.load(version_dir)  # kept, since it owns the variables
             self._serve = self._model.signatures["serving_default"]
         except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
-            reason = str(error).splitlines()[0]
-            raise RunError(f"{version_dir}: can't be loaded as a model ({reason})") from None
+            raise RunError(f"{version_dir}: can't be loaded as a model ({reason(error)})") from None
         self._input_names = set(self._serve.structured_input_signature[1])
 
     def __call__(self, batch: Batch) -> Iterator[Prediction]:
         """One Prediction for each file of the batch, in order."""
         import tensorflow as tf
 
-        inputs = signature_inputs(batch, self._input_names)
-        outputs = self._serve(
-            **{key: tf.constant(value, tf.string) for key, value in inputs.items()}
-        )
-        labels = [label.decode() for label in outputs["label"].numpy()]
-        return batch_predictions(
-            batch, outputs["probabilities"].numpy(), labels, outputs["valid"].numpy()
-        )
+        inputs = signature_inputs(batch, self._input_names).items()
+        tensors = self._serve(**{name: tf.constant(value, tf.string) for name, value in inputs})
+        outputs = {name: tensor.numpy() for name, tensor in tensors.items()}
+        return batch_predictions(batch, decoded(outputs))
 
 
 def predict_files(
     version_dir: str, files: Iterable[str], batch_size: int = 32
 ) -> Iterator[Prediction]:
-    """Predicts file by file, in order; an unreadable file has an error instead of a label.
-
-    Raises:
-        RunError: the model can't be loaded.
-    """
-    yield from in_batches(files, ExportedModel(version_dir), batch_size)
+    """Predictions for the files, in order. Raises RunError if the model can't be loaded."""
+    return in_batches(files, ExportedModel(version_dir), batch_size)
 
 
 def in_batches(
-    files: Iterable[str],
-    predict: Callable[[Batch], Iterable[Prediction]],
-    batch_size: int,
-    batch_bytes: float = math.inf,
+    files: Iterable[str], predict: Callable[[Batch], Iterable[Prediction]], batch_size: int
 ) -> Iterator[Prediction]:
     """Reads files and predicts them in batches, in the order of the files.
 
     Args:
         predict: called with a batch, returns one Prediction for each of its files, in order.
-        batch_size: largest number of files in a batch.
-        batch_bytes: largest number of bytes in a batch; a larger file is predicted alone.
+        batch_size: largest number of files in a batch, which is also limited by BATCH_BYTES.
     """
-    waiting: list[Prediction | tuple[str, bytes]] = []  # unreadable files have a Prediction already
-
-    def flush() -> Iterator[Prediction]:
-        batch = [item for item in waiting if not isinstance(item, Prediction)]
-        predictions = iter(predict(batch) if batch else ())
-        for item in waiting:
-            yield item if isinstance(item, Prediction) else next(predictions)
-        waiting.clear()
-
+    waiting: list[File | Prediction] = []
     num_bytes = 0
     for path in files:
-        item = _read(path)
-        size = 0 if isinstance(item, Prediction) else len(item[1])
-        if num_bytes and num_bytes + size > batch_bytes:
-            yield from flush()
-            num_bytes = 0
+        try:
+            with open(path, "rb") as file:
+                item: File | Prediction = (path, file.read())
+        except OSError as error:
+            item = Prediction(path, error=reason(error))
+        num_bytes += image_size(item)
+        if num_bytes > BATCH_BYTES and waiting:
+            yield from predict_readable(waiting, predict)
+            waiting, num_bytes = [], image_size(item)
         waiting.append(item)
-        num_bytes += size
         if len(waiting) == batch_size:
-            yield from flush()
-            num_bytes = 0
-    yield from flush()
+            yield from predict_readable(waiting, predict)
+            waiting, num_bytes = [], 0
+    yield from predict_readable(waiting, predict)
 
 
-def _read(path: str) -> Prediction | tuple[str, bytes]:
-    try:
-        with open(path, "rb") as file:
-            return path, file.read()
-    except OSError as error:
-        return Prediction(path, error=error.strerror or str(error))
+def predict_readable(
+    items: Sequence[File | Prediction], predict: Callable[[Batch], Iterable[Prediction]]
+) -> Iterator[Prediction]:
+    """Predicts the files among the items, in order; an unreadable file has a Prediction already."""
+    batch = [item for item in items if not isinstance(item, Prediction)]
+    predictions = iter(predict(batch) if batch else ())
+    for item in items:
+        yield item if isinstance(item, Prediction) else next(predictions)
+
+
+def image_size(item: tuple | Prediction) -> int:
+    """Number of bytes of a file; 0 if it is unreadable."""
+    return 0 if isinstance(item, Prediction) else len(item[1])
 
 
 def signature_inputs(batch: Batch, input_names: Iterable[str]) -> dict[str, list[bytes]]:
@@ -146,44 +130,38 @@ def signature_inputs(batch: Batch, input_names: Iterable[str]) -> dict[str, list
     return {name: columns[name] for name in input_names}
 
 
-def batch_predictions(
-    batch: Batch,
-    probabilities: Iterable[Sequence[float]],
-    labels: Iterable[str],
-    valid: Iterable[bool],
-) -> Iterator[Prediction]:
-    """Predictions for a batch, from the outputs of `serving_default`."""
-    rows = zip(batch, probabilities, labels, valid, strict=True)
-    for (path, content), row, label, is_valid in rows:
+def decoded(arrays: dict[str, Any]) -> Outputs:
+    """Outputs from the arrays of `serving_default`, whose labels are bytes."""
+    outputs = {name: array.tolist() for name, array in arrays.items()}
+    return outputs | {"label": [label.decode() for label in outputs["label"]]}
+
+
+def batch_predictions(batch: Batch, outputs: Outputs) -> Iterator[Prediction]:
+    """Predictions for a batch."""
+    rows = zip(batch, *(outputs[name] for name in OUTPUTS), strict=True)
+    for (path, content), values, label, is_valid in rows:
         if is_valid:
-            values = tuple(float(value) for value in row)
-            yield Prediction(path, label, max(values), values)
+            yield Prediction(path, label, max(values), tuple(values))
         else:
             yield Prediction(path, error=NOT_AN_IMAGE if content else "empty file")
 
 
-def write_predictions(
-    predictions: Iterable[Prediction], style: str, file: TextIO = sys.stdout
-) -> int:
-    """Writes predictions one by one, as `table`, `csv` or `json` (an object per line).
-
-    Returns:
-        The number of files without a class.
-    """
+def write_predictions(predictions: Iterable[Prediction], style: str) -> int:
+    """Prints a `table`, `csv` or `json` lines; returns the number of files without a class."""
     failed = 0
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
     if style == "csv":
         writer.writerow(["path", "label", "probability", "error"])
     for prediction in predictions:
         failed += bool(prediction.error)
         if style == "json":
-            file.write(json.dumps(dataclasses.asdict(prediction)) + "\n")
+            print(json.dumps(dataclasses.asdict(prediction)))
         elif style == "csv":
             probability = "" if prediction.error else f"{prediction.probability:.6f}"
             writer.writerow([prediction.path, prediction.label, probability, prediction.error])
         elif prediction.error:
-            file.write(f"{'-':<16} {'-':>6}  {prediction.path}: {prediction.error}\n")
+            print(f"{'-':<16} {'-':>6}  {prediction.path}: {prediction.error}")
         else:
-            file.write(f"{prediction.label:<16} {prediction.probability:6.4f}  {prediction.path}\n")
-        file.flush()
+            print(f"{prediction.label:<16} {prediction.probability:6.4f}  {prediction.path}")
+        sys.stdout.flush()
     return failed

@@ -11,104 +11,96 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from covid_lm.errors import reason
 from covid_lm.serving import model_client
-from covid_lm.serving.model_client import (
-    SIGNATURE,
-    Answers,
-    ModelClient,
-    RequestFailed,
-    Signature,
-    first_line,
-    no_answer_within,
-    unavailable,
-)
-
-RETRIED_STATUSES = (429, 502, 503, 504)
+from covid_lm.serving.model_client import SIGNATURE, ModelClient, RequestFailed
+from covid_lm.serving.predict import OUTPUTS, Outputs
 
 
 class RestClient(ModelClient):
-    """Client for TF Serving's RESTful API.
-
-    Args:
-        address: http://HOST:PORT or https://HOST:PORT.
-        model_name: as configured on the server.
-        timeout: seconds until the server must begin to answer, retries included.
-    """
+    """Client for TF Serving's RESTful API."""
 
     def __init__(self, address: str, model_name: str, timeout: float):
-        self._address = address
+        super().__init__(address, model_name, timeout)
         self._url = f"{address}/v1/models/{urllib.parse.quote(model_name, safe='')}"
-        self._timeout = timeout
         self._adapter = HTTPAdapter()
         self._session = requests.Session()
         self._session.mount(address, self._adapter)
 
-    def signature(self) -> Signature:
+    def signature(self) -> tuple[set[str], set[str]]:
         """As `ModelClient.signature`, over REST."""
         answer = self._request("GET", f"{self._url}/metadata")
         try:
             signature = answer["metadata"]["signature_def"]["signature_def"][SIGNATURE]
-            return Signature(frozenset(signature["inputs"]), frozenset(signature["outputs"]))
+            return set(signature["inputs"]), set(signature["outputs"])
         except (KeyError, TypeError):
             raise RequestFailed(f"it has no {SIGNATURE} signature") from None
 
-    def predict(self, inputs: dict[str, list[bytes]]) -> Answers:
+    def predict(self, inputs: dict[str, list[bytes]]) -> Outputs:
         """As `ModelClient.predict`, over REST."""
-        columns = {name: [_base64(value) for value in values] for name, values in inputs.items()}
+        columns = {
+            name: [{"b64": base64.b64encode(value).decode()} for value in values]
+            for name, values in inputs.items()
+        }
         body = {"signature_name": SIGNATURE, "inputs": columns}
-        answer = self._request("POST", f"{self._url}:predict", json.dumps(body).encode())
+        answer = self._request("POST", f"{self._url}:predict", body)
         try:
-            outputs = answer["outputs"]
+            outputs = {name: answer["outputs"][name] for name in OUTPUTS}
             # The decimals are float32 values: converted, they are equal to those over gRPC.
-            probabilities = [array.array("f", row).tolist() for row in outputs["probabilities"]]
-            return Answers(probabilities, outputs["label"], outputs["valid"])
+            rows = [array.array("f", row).tolist() for row in outputs["probabilities"]]
+            return outputs | {"probabilities": rows}
         except (KeyError, TypeError):
             raise RequestFailed(f"the server's answer has no {SIGNATURE} outputs") from None
 
-    def _request(self, method: str, url: str, body: bytes | None = None) -> Any:
+    def _request(self, method: str, url: str, body: dict | None = None) -> Any:
+        """Sends a body as JSON and returns the JSON of the answer."""
         deadline = time.monotonic() + self._timeout
         self._adapter.max_retries = _RetryUntil(
             deadline,
             total=model_client.ATTEMPTS - 1,
             allowed_methods=None,  # any: urllib3 would not repeat a POST
-            status_forcelist=RETRIED_STATUSES,
+            status_forcelist=(429, 502, 503, 504),
             raise_on_status=False,
             respect_retry_after_header=False,
             backoff_factor=model_client.FIRST_PAUSE,
             backoff_jitter=model_client.FIRST_PAUSE,
             backoff_max=model_client.LONGEST_PAUSE,
         )
+        timeout: Any = _RemainingTime(deadline)  # passed on to urllib3
         try:
-            response = self._session.request(
-                method,
-                url,
-                data=body,
-                headers={"Content-Type": "application/json"},
-                timeout=_RemainingTime(deadline),  # type: ignore[arg-type]  # urllib3 reads it
-                allow_redirects=False,
-            )
-        except requests.RequestException as error:
+            with self._session.request(
+                method, url, json=body, timeout=timeout, allow_redirects=False, stream=True
+            ) as response:
+                content = _read_until(deadline, response)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError) as error:
             cause = _innermost(error)
-            if isinstance(cause, TimeoutError):
-                raise no_answer_within(self._timeout) from None
-            text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-            raise unavailable(self._address, text) from None
-        if response.status_code != requests.codes.ok:
-            raise self._http_failure(response)
-        try:
-            return json.loads(response.content)
-        except ValueError:
-            raise RequestFailed("the server there is no REST model server") from None
+            status = "DEADLINE_EXCEEDED" if isinstance(cause, TimeoutError) else "UNAVAILABLE"
+            raise self._error(status, reason(cause)) from None
+        return self._document(response, content)
 
-    def _http_failure(self, response: requests.Response) -> Exception:
+    def _document(self, response: requests.Response, content: bytes) -> Any:
         try:
-            reason = json.loads(response.content)["error"]
-        except (ValueError, KeyError, TypeError):
-            reason = response.reason
-        if response.status_code == requests.codes.unavailable:
-            return unavailable(self._address, str(reason))
+            document = json.loads(content)
+        except ValueError:
+            document = None
         code = response.status_code
-        return RequestFailed(f"the server reports HTTP {code}: {first_line(str(reason))}")
+        if code == requests.codes.ok:
+            if document is None:
+                raise RequestFailed("the server there is no REST model server")
+            return document
+        text = document.get("error") if isinstance(document, dict) else None
+        status = "UNAVAILABLE" if code == requests.codes.unavailable else f"HTTP {code}"
+        raise self._error(status, str(text or response.reason))
+
+
+def _read_until(deadline: float, response: requests.Response) -> bytes:
+    """The body; raises TimeoutError if it is still arriving after the deadline."""
+    content = bytearray()
+    while chunk := response.raw.read1(2**20, decode_content=True):
+        content += chunk
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return bytes(content)
 
 
 class _RemainingTime(urllib3.Timeout):
@@ -132,11 +124,9 @@ class _RetryUntil(urllib3.Retry):
     def new(self, **options: Any) -> Self:
         return super().new(deadline=self._deadline, **options)
 
-    def increment(self, method=None, url=None, response=None, error=None, _pool=None, **rest):
-        retry = super().increment(method, url, response, error, _pool, **rest)
-        if time.monotonic() + retry.get_backoff_time() > self._deadline:
-            raise urllib3.exceptions.MaxRetryError(_pool, url, error) from error
-        return retry
+    def is_exhausted(self) -> bool:
+        late = time.monotonic() + self.get_backoff_time() > self._deadline
+        return late or super().is_exhausted()
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -144,7 +134,3 @@ def _innermost(error: BaseException) -> BaseException:
     while cause := error.__cause__ or error.__context__:
         error = cause
     return error
-
-
-def _base64(value: bytes) -> dict[str, str]:
-    return {"b64": base64.b64encode(value).decode("ascii")}

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from covid_lm.backbones.vocabulary import write_vocabulary
 from covid_lm.data.records import ImageRecord
-from covid_lm.errors import RunError
+from covid_lm.errors import RunError, reason
 from covid_lm.files import write_text
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.token_classifier import TokenClassifier
@@ -26,19 +26,13 @@ TOLERANCES = {"float32": 1e-4, "bfloat16": 3e-2}
 
 # TF Serving reads this file under --enable_per_model_batching_parameters. Requests wait at most
 # 2 ms to be merged, less than one image takes. There are few batch sizes, since the runtime
-# prepares each of them once. num_batch_threads is left out: TF Serving then starts a thread per
-# core of its own machine, which is unknown here.
+# prepares each of them once. Without num_batch_threads TF Serving starts a thread per core.
 BATCH_SIZES = (1, 8, 32)
 BATCHING_PARAMETERS = """\
 max_batch_size { value: 32 }
 batch_timeout_micros { value: 2000 }
 max_enqueued_batches { value: 64 }
-allowed_batch_sizes: 1
-allowed_batch_sizes: 8
-allowed_batch_sizes: 32
-"""
-
-WARM_UP_FILE = "tf_serving_warmup_requests"
+""" + "".join(f"allowed_batch_sizes: {size}\n" for size in BATCH_SIZES)
 
 
 def export_classifier(
@@ -51,21 +45,17 @@ def export_classifier(
 ) -> tuple[str, float]:
     """Exports to the next version below `directory`, verified before it is published.
 
-    The staged SavedModel is loaded again. From the raw bytes of the images it must compute the live
-    model's probabilities, and its graph must hold no op that reads files, opens connections or
-    runs Python.
+    Loaded again, it must compute the live model's probabilities from the raw bytes of the images,
+    and its graph must hold no op that reads files, opens connections or runs Python.
 
     Args:
         records: images to verify it with.
         probabilities: the live model's output for them, float32 [n, classes].
         extra: file name to content for `assets.extra/`: strings as they are, dicts as JSON.
-        dtype: of the export's weights and arithmetic; its outputs are float32 in any case.
+        dtype: of the export's weights and arithmetic; its outputs are float32.
 
-    Returns:
-        The version's path and the largest absolute difference of probabilities.
-
-    Raises:
-        RunError: the verification failed, or the files can't be written; nothing is published then.
+    Returns the version's path and the largest absolute difference of probabilities. Raises RunError
+    if the verification or the writing failed; nothing is published then.
     """
     difference = 0.0
     tolerance = max(TOLERANCES[classifier.config.dtype], TOLERANCES[dtype])
@@ -73,8 +63,7 @@ def export_classifier(
     def write(path: str) -> None:
         nonlocal difference
         write_saved_model(classifier, path, extra, dtype)
-        forbidden = forbidden_ops(path)
-        if forbidden:
+        if forbidden := forbidden_ops(path):
             raise RunError(f"{directory}: not published, its graph holds {', '.join(forbidden)}")
         difference = export_difference(path, records, probabilities)
         if not difference <= tolerance:
@@ -86,17 +75,14 @@ def export_classifier(
     try:
         return publish_version(directory, write), difference
     except (OSError, tf.errors.OpError) as error:
-        text = error.strerror or str(error) if isinstance(error, OSError) else error.message
-        raise RunError(f"{directory}: nothing published, {text.splitlines()[0]}") from error
+        raise RunError(f"{directory}: nothing published, {reason(error)}") from error
 
 
 def write_saved_model(
     classifier: Classifier, path: str, extra: dict[str, dict | str], dtype: str = "float32"
 ) -> None:
-    """Writes the SavedModel with its assets.
-
-    Nothing is tracked but the endpoints: a tracked model's weights would be stored twice.
-    """
+    """Writes the SavedModel with its assets."""
+    # Nothing is tracked but the endpoints: a tracked model's weights would be stored twice.
     archive = keras.export.ExportArchive()
     for name, (function, specs) in signatures(classifier.serving_copy(dtype)).items():
         archive.add_endpoint(name, function, input_signature=specs)
@@ -111,49 +97,40 @@ def write_saved_model(
     for name, content in extra.items():
         text = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
         write_text(os.path.join(assets_extra, name), text)
-    _write_warm_up(
-        os.path.join(assets_extra, WARM_UP_FILE), classifier.preprocessor().reads_filename
-    )
+    warm_up = os.path.join(assets_extra, "tf_serving_warmup_requests")
+    _write_warm_up(warm_up, classifier.preprocessor().reads_filename)
     write_text(os.path.join(path, "batching_params.pbtxt"), BATCHING_PARAMETERS)
 
 
 def export_difference(
-    path: str, records: Sequence[ImageRecord], probabilities: np.ndarray, batch_size: int = 32
+    path: str, records: Sequence[ImageRecord], probabilities: np.ndarray
 ) -> float:
     """The largest absolute difference between a SavedModel's probabilities and the given ones."""
-    batches = [
-        outputs["probabilities"].numpy() for outputs in run_saved_model(path, records, batch_size)
-    ]
-    return float(np.max(np.abs(np.concatenate(batches) - probabilities)))
-
-
-def run_saved_model(
-    path: str, records: Sequence[ImageRecord], batch_size: int = 32
-) -> Iterator[dict[str, tf.Tensor]]:
-    """Yields the outputs of `serving_default` for the records' raw bytes, batch by batch."""
     model = tf.saved_model.load(path)
     serve = model.signatures["serving_default"]
-    names = set(serve.structured_input_signature[1])
-    for image_bytes, filename in raw_batches(records, batch_size):
+    batches = []
+    for image_bytes, filename in raw_batches(records, BATCH_SIZES[-1]):
         inputs = {"image_bytes": image_bytes, "filename": filename}
-        yield serve(**{name: inputs[name] for name in names})
+        names = serve.structured_input_signature[1]
+        batches.append(serve(**{name: inputs[name] for name in names})["probabilities"])
+    return float(np.max(np.abs(np.concatenate(batches) - probabilities)))
 
 
 def _write_warm_up(path: str, reads_filename: bool) -> None:
     """Writes a predict request of every batch size that the server may form, and one classify."""
     image = tf.io.encode_png(tf.zeros([32, 32, 3], tf.uint8)).numpy()
-    inputs = {"image_bytes": image, **({"filename": b"warm-up.png"} if reads_filename else {})}
-    logs = [PredictionLog() for _ in (*BATCH_SIZES, "classify")]
-    for log, batch_size in zip(logs, BATCH_SIZES, strict=False):
-        request = log.predict_log.request
-        request.model_spec.signature_name = "serving_default"
-        for name, value in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto([value] * batch_size))
-    classify = logs[-1].classify_log.request
-    classify.model_spec.signature_name = "classify"
-    feature = classify.input.example_list.examples.add().features.feature
-    feature["image/encoded"].bytes_list.value.append(image)
-    feature["image/filename"].bytes_list.value.append(b"warm-up.png")
+    inputs = {"image_bytes": image} | ({"filename": b"warm-up.png"} if reads_filename else {})
     with tf.io.TFRecordWriter(path) as writer:
-        for log in logs:
+        for batch_size in BATCH_SIZES:
+            log = PredictionLog()
+            log.predict_log.request.model_spec.signature_name = "serving_default"
+            for name, value in inputs.items():
+                tensor = tf.make_tensor_proto([value] * batch_size)
+                log.predict_log.request.inputs[name].CopyFrom(tensor)
             writer.write(log.SerializeToString())
+        log = PredictionLog()
+        log.classify_log.request.model_spec.signature_name = "classify"
+        example = log.classify_log.request.input.example_list.examples.add()
+        example.features.feature["image/encoded"].bytes_list.value.append(image)
+        example.features.feature["image/filename"].bytes_list.value.append(b"warm-up.png")
+        writer.write(log.SerializeToString())

@@ -11,12 +11,9 @@ from covid_lm.models.classifier import Classifier
 def signatures(classifier: Classifier) -> dict[str, tuple[Callable, list[tf.TensorSpec]]]:
     """Signature name to (function, input signature).
 
-    The functions use core TensorFlow ops only. All outputs share their first dimension with the
-    inputs. An image that can't be decoded has an empty label, `valid` false, and NaN for every
-    score and embedding.
-
-    Args:
-        classifier: a `serving_copy`. If it reads no tokens, there is no signature `tokenize`.
+    The functions use core TensorFlow ops only. Inputs and outputs share their first dimension. An
+    image that can't be decoded has an empty label, `valid` false, and NaN for every score and
+    embedding. A classifier, a `serving_copy`, that reads no tokens has no signature `tokenize`.
     """
     preprocessor = classifier.preprocessor()
     class_output = ClassOutput(classifier.config.classes)

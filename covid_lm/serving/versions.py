@@ -1,7 +1,6 @@
 """Versions of a model, published so that a watching server never loads an incomplete one."""
 
 import contextlib
-import errno
 import os
 import re
 import shutil
@@ -26,15 +25,10 @@ STAGING = re.compile(r"\.staging-(\d+)-[0-9a-f]+")
 def publish_version(directory: str, write: Callable[[str], None]) -> str:
     """Publishes a new version below `directory`.
 
-    `write(path)` fills a hidden directory next to the versions. When all of its files are flushed
-    to disk, one rename gives it the next free integer: TF Serving loads any directory with an
-    integer name, complete or not.
+    `write(path)` fills a hidden directory next to the versions. Flushed to disk, it is renamed to
+    the next free integer: TF Serving loads any directory with an integer name, complete or not.
 
-    Returns:
-        The path of the version.
-
-    Raises:
-        Any error of `write`; nothing is published then, and the staged files are removed.
+    Returns its path. After an error of `write` nothing is published, and no staged file remains.
     """
     if is_remote(directory):
         return _upload_version(directory, write)
@@ -43,7 +37,10 @@ def publish_version(directory: str, write: Callable[[str], None]) -> str:
     staged = os.path.join(directory, f".staging-{os.getpid()}-{uuid.uuid4().hex}")
     try:
         write(staged)
-        _flush_tree(staged)
+        for folder, _, names in os.walk(staged):
+            for name in names:
+                flush_to_disk(os.path.join(folder, name))
+            flush_to_disk(folder)
         path = _rename_to_next_version(staged, directory)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
@@ -60,14 +57,9 @@ def versions(directory: str) -> list[int]:
 
 
 def resolve_model(model: str, flag: str = "model") -> tuple[str, str]:
-    """The directories of a model and of one version: the given one, or the newest.
+    """The directories of saved_models/NAME[/VERSION] and of that version, or of the newest.
 
-    Args:
-        model: saved_models/NAME or saved_models/NAME/VERSION.
-        flag: named in the error.
-
-    Raises:
-        InputError: no such model or version.
+    Raises InputError, which names the flag, if there is no such model or version.
     """
     model = model.rstrip("/")
     if exists(os.path.join(model, "saved_model.pb")):
@@ -81,15 +73,11 @@ def resolve_model(model: str, flag: str = "model") -> tuple[str, str]:
 
 
 def _upload_version(directory: str, write: Callable[[str], None]) -> str:
-    """Publishes a version in a store, where `saved_model.pb` is uploaded last.
-
-    A server does not load a directory without that file. Two exporters at the same time may take
-    the same number.
-    """
+    """Uploads `saved_model.pb` last: servers wait for it. Two exporters may take one number."""
     with tempfile.TemporaryDirectory() as local:
         staged = os.path.join(local, "version")
         write(staged)
-        path = os.path.join(directory, str(max(versions(directory), default=0) + 1))
+        path = _next_version(directory)
         try:
             copy_tree_to_store(staged, path, last="saved_model.pb")
         except BaseException:
@@ -98,18 +86,19 @@ def _upload_version(directory: str, write: Callable[[str], None]) -> str:
     return path
 
 
+def _next_version(directory: str) -> str:
+    return os.path.join(directory, str(max(versions(directory), default=0) + 1))
+
+
 def _rename_to_next_version(staged: str, directory: str) -> str:
-    version = max(versions(directory), default=0) + 1
     while True:
-        path = os.path.join(directory, str(version))
+        path = _next_version(directory)
         try:
             os.rename(staged, path)
             return path
-        except OSError as error:
-            # Another exporter took that number between the listing and the rename.
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+        except OSError:
+            if not os.path.exists(path):  # else another exporter has just taken that number
                 raise
-            version += 1
 
 
 def _remove_abandoned(directory: str) -> None:
@@ -120,18 +109,9 @@ def _remove_abandoned(directory: str) -> None:
             shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
 
 
-def _flush_tree(root: str) -> None:
-    for directory, _, names in os.walk(root):
-        for name in names:
-            flush_to_disk(os.path.join(directory, name))
-        flush_to_disk(directory)
-
-
 def _is_running(process_id: int) -> bool:
     try:
         os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
+    except OSError as error:
+        return isinstance(error, PermissionError)  # a process of another user
     return True

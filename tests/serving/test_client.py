@@ -1,5 +1,7 @@
 """Both clients against an export behind TF Serving's interfaces."""
 
+import contextlib
+import http.server
 import os
 import sys
 import threading
@@ -11,7 +13,7 @@ import tensorflow as tf
 import urllib3
 
 from covid_lm.errors import InputError, RunError
-from covid_lm.serving import model_client
+from covid_lm.serving import model_client, predict
 from covid_lm.serving.client import predict_on_server
 from covid_lm.serving.predict import NOT_AN_IMAGE, image_files, in_batches, predict_files
 from tests.serving.conftest import NAME
@@ -62,11 +64,12 @@ def test_a_server_answers_as_the_export_does(served, version_dirs, mixed_files, 
     assert len({p.probabilities for p in direct if not p.error}) == 6
 
 
-def test_batches_are_limited_in_count_and_in_bytes(server, model, tmp_path):
+def test_batches_are_limited_in_count_and_in_bytes(server, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "BATCH_BYTES", 100)
     for name, size in (("a", 10), ("b", 10), ("c", 500), ("d", 80), ("e", 30), ("f", 1)):
         (tmp_path / name).write_bytes(b"x" * size)
     paths = image_files([str(tmp_path)])
-    predictions = list(predict_on_server(server, paths, NAME, batch_size=2, batch_bytes=100))
+    predictions = list(predict_on_server(server, paths, NAME, batch_size=2))
     assert [p.path for p in predictions] == paths
     assert {p.error for p in predictions} == {NOT_AN_IMAGE}
     assert model.batch_sizes == [2, 1, 1, 2]
@@ -92,7 +95,7 @@ def test_files_are_read_as_answers_are_taken():
     assert len(taken) == 3
 
 
-def test_unavailable_is_tried_again(server, model, mixed_files):
+def test_a_request_to_an_unavailable_server_is_retried(server, model, mixed_files):
     def unavailable_twice(number):
         if number < 2:
             raise StatusError("the queue is full", grpc.StatusCode.UNAVAILABLE)
@@ -103,7 +106,7 @@ def test_unavailable_is_tried_again(server, model, mixed_files):
     assert len(model.batch_sizes) == 3
 
 
-def test_unavailable_for_good_ends_the_run(server, model, mixed_files):
+def test_a_server_that_stays_unavailable_ends_the_run(server, model, mixed_files):
     def unavailable(number):
         raise StatusError("the queue is full", grpc.StatusCode.UNAVAILABLE)
 
@@ -158,6 +161,29 @@ def test_no_retry_after_the_deadline(monkeypatch, interface):
     with pytest.raises(RunError, match=r"Connection refused|no answer from the server within 1 s"):
         predict_on_server(address, [], NAME, timeout=1.0)
     assert time.monotonic() - started < 2
+
+
+def test_the_deadline_holds_for_a_body_that_arrives_byte_by_byte():
+    class SlowHandler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                for _ in range(100):
+                    self.wfile.write(b"x")
+                    time.sleep(0.1)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), SlowHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    started = time.monotonic()
+    try:
+        with pytest.raises(RunError, match="no answer from the server within 1 s"):
+            predict_on_server(f"http://127.0.0.1:{server.server_port}", [], NAME, timeout=1.0)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert 1 <= time.monotonic() - started < 5
 
 
 def test_a_refused_request_costs_its_own_files_only(server, model, mixed_files):
@@ -244,7 +270,7 @@ def test_a_model_of_another_kind(tmp_path, interface):
     assert str(error.value) == f"--server={server} --model_name=doubler: {expected}"
 
 
-def test_rest_asked_of_a_grpc_server(served):
+def test_a_rest_request_to_a_grpc_server(served):
     address = served["masked"][1]["grpc"]
     with pytest.raises(RunError, match=r"no REST model server|unavailable"):
         predict_on_server(f"http://{address}", [], NAME)
@@ -252,6 +278,7 @@ def test_rest_asked_of_a_grpc_server(served):
 
 def test_without_the_stubs(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
+    monkeypatch.delitem(sys.modules, "covid_lm.serving.grpc_client", raising=False)
     for name in [name for name in sys.modules if name.startswith("tensorflow_serving.")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(InputError, match=r"needs tensorflow-serving-api .*pip install tensorflow-"):

@@ -1,6 +1,5 @@
 """Predictions for files in this process, and their formats."""
 
-import io
 import json
 import os
 
@@ -48,14 +47,13 @@ def test_every_file_is_answered_once_in_order(version_dir, folder_of_files):
     assert alone.probabilities == pytest.approx(predictions[1].probabilities, abs=1e-6)
 
 
-def test_formats(version_dir, folder_of_files):
+def test_formats(version_dir, folder_of_files, capsys):
     files = image_files([str(folder_of_files)])
     predictions = list(predict_files(version_dir, files))
     texts = {}
     for style in ("table", "csv", "json"):
-        buffer = io.StringIO()
-        assert write_predictions(predictions, style, buffer) == 3
-        texts[style] = buffer.getvalue()
+        assert write_predictions(predictions, style) == 3
+        texts[style] = capsys.readouterr().out
     assert len(texts["table"].splitlines()) == 6
     assert f"{files[2]}: empty file" in texts["table"]
     assert texts["csv"].splitlines()[0] == "path,label,probability,error"
