@@ -95,6 +95,9 @@ ERRORS = [
     ("audit --dataset=folder", "--dataset=folder: needs --data_dir"),
     ("audit --output=setup.cfg/x", "--output=setup.cfg/x: "),
     ("benchmark --backbones=nope", "--backbone=nope: no such backbone"),
+    ("benchmark --resume", "--resume needs --json=FILE"),
+    ("benchmark --batch_sizes=8,0", "--batch_sizes=0: must be at least 1"),
+    ("benchmark --suite=all --dtypes=float32", "--suite=all sets backbones, batch sizes and"),
     ("benchmark --readme=README.md", "--readme=README.md: only with --suite=all"),
 ]
 HELP = [f"{tool} --help" for tool in TOOLS]

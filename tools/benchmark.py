@@ -47,11 +47,7 @@ def main(argv: list[str]) -> None:
 
 def _earlier() -> dict | None:
     """Read the result of an interrupted run."""
-    if not FLAGS.resume:
-        return None
-    if not FLAGS.json:
-        raise InputError("--resume needs --json=FILE, the file of the interrupted run")
-    if not os.path.exists(FLAGS.json):
+    if not FLAGS.resume or not os.path.exists(FLAGS.json):
         return None
     with open(FLAGS.json, encoding="utf-8") as file:
         try:
@@ -61,6 +57,8 @@ def _earlier() -> dict | None:
 
 
 def options() -> Options:
+    if FLAGS.resume and not FLAGS.json:
+        raise InputError("--resume needs --json=FILE, the file of the interrupted run")
     if FLAGS.readme and FLAGS.suite != "all":
         raise InputError(f"--readme={FLAGS.readme}: only with --suite=all")
     fixed = ("backbones", "batch_sizes", "dtypes")

@@ -38,7 +38,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 _NETWORKS = ", ".join(CONVOLUTIONAL_NETWORKS)
-_BACKBONE = f"{', '.join(BACKBONES)}, or a size such as 4x256; only train.py takes {_NETWORKS}."
+_BACKBONE = f"{', '.join(BACKBONES)}, a size such as 4x256; except in pretrain.py, {_NETWORKS}."
+_MAX_IMAGES = "Most training and most validation images of a data set; default: all."
 _WEIGHTS = (
     "Pretrained weights: a directory with model.safetensors, tf_model.h5 or an original TensorFlow "
     "checkpoint; for a convolutional network its HDF5 file without the top; default: random ones."
@@ -61,9 +62,7 @@ class RunOptions(FlagOptions):
     TOOL: ClassVar[str]
     PREFIX: ClassVar[str] = ""  # of the name of a run that is given none
 
-    max_images: int | None = option(
-        None, "Most training and most validation images of a data set; default: all.", AT_LEAST_1
-    )
+    max_images: int | None = option(None, _MAX_IMAGES, AT_LEAST_1)
     backbone: str = option("tiny", _BACKBONE)
     weights: str | None = option(None, _WEIGHTS, INPUT, shown="WEIGHTS_DIR")
     protocol: str = option("paper", _PROTOCOL, tuple(PROTOCOLS))

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from absl import flags
 
 from covid_lm.backbones.configs import backbone_config, exact_flops
 from covid_lm.benchmark import rounds, suites
@@ -250,3 +251,21 @@ def test_the_report_ends_with_its_source(turns):
     )
     machine["load_average"] = 0.5
     assert report(result).endswith("with keras 9.")
+
+
+def parsed(*arguments: str) -> Options:
+    """The options that the tool gets from its arguments."""
+    values = flags.FlagValues()
+    flags.DEFINE_enum("suite", "encoder", SUITES, "", flag_values=values)
+    Options.define_flags(values)
+    values(["benchmark.py", *arguments])
+    return Options.from_flags(values)
+
+
+def test_a_suite_gives_the_values_of_the_flags_that_are_not_given():
+    assert parsed() == Options()
+    assert parsed("--suite=growth").rounds == 1
+    assert parsed("--suite=growth", "--rounds=2").rounds == 2
+    found = parsed("--suite=serving", "--batch_sizes=4,2", "--rival=pillow_hf", "--rival=map_fn")
+    assert (found.batch_sizes, found.dtypes, found.backbones) == ((4, 2), ("float32",), ("rbt3",))
+    assert found.rivals == ("pillow_hf", "map_fn")
