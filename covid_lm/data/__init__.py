@@ -22,9 +22,10 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
     from covid_lm.data.cifar import cifar
     from covid_lm.data.covid_ct import covid_ct
     from covid_lm.data.folder import folder
-    from covid_lm.data.phantom.dataset import phantom
 
     if name in EMBEDDED:
+        from covid_lm.data.phantom.dataset import phantom  # scipy is slow to import
+
         return dataclasses.replace(phantom(EMBEDDED[name]), name=name)
     location = require_data_dir(name, data_dir)
     if name not in DATASETS:
