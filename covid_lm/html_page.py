@@ -16,15 +16,10 @@ _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def render(template: str, /, **values: object) -> str:
-    """Renders a file of `covid_lm/templates`.
+    """Renders a file of `covid_lm/templates` with the given variables.
 
     Every value is escaped for HTML or Markdown, according to the suffix of the template's name
-    (`.html` or `.md`). Values of the class `Markup` are not escaped: in HTML, those of macros and
-    of `{% set %}` blocks, and elsewhere only the few that this package makes itself.
-
-    Args:
-        template: the file's name.
-        values: the template's variables.
+    (`.html` or `.md`), except a `Markup`: macros, `{% set %}` blocks and what this package makes.
 
     Raises:
         jinja2.UndefinedError: the template uses a variable that is not in `values`.

@@ -100,9 +100,8 @@ def _check(
     patients: Sequence[str | None] | None,
 ) -> None:
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
-        raise ValueError(
-            f"probabilities {probabilities.shape} and labels {labels.shape}: [n, classes] and [n]"
-        )
+        shapes = f"probabilities {probabilities.shape} and labels {labels.shape}"
+        raise ValueError(f"{shapes}: [n, classes] and [n]")
     n, num_classes = probabilities.shape
     if n and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ValueError(f"labels {labels.min()} to {labels.max()}: 0 to {num_classes - 1}")

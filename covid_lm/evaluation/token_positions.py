@@ -50,10 +50,7 @@ def token_positions(preprocessor: Preprocessor, filename: bytes) -> TokenPositio
     """Trace every token by sending indices through the preprocessor's concatenation and trim.
 
     The indices replace channel values and characters. They begin above all symbols, so every
-    smaller number in the sequence is a special token.
-
-    Args:
-        filename: the name's bytes; only its length matters, and only if the policy reads it.
+    smaller number in the sequence is a special token. Of the name only the length matters.
     """
     channels = 3 if preprocessor.image_input.color == "rgb" else 1
     planes = (channels, *preprocessor.image_input.image_size)

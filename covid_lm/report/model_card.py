@@ -26,7 +26,6 @@ def model_card(
     """The card of a trained classifier.
 
     Args:
-        classifier: the trained model.
         records: all images of the data set, counted by split, patient and class.
         metrics: the content of `metrics.json`; keys may be missing.
         run: the section `run` of `config.json`; keys may be missing.

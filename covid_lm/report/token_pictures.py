@@ -100,10 +100,8 @@ def _attributed(
 
 def sums_text(attribution: Attribution, positions: TokenPositions) -> str:
     """Contributions of image, name and special tokens to the margin, and the error of their sum."""
-    tokens = attribution.tokens
-    image = tokens[positions.pixels[:, 0] >= 0].sum()
-    name = tokens[positions.name >= 0].sum()
-    special = tokens[positions.special].sum()
+    kinds = (positions.pixels[:, 0] >= 0, positions.name >= 0, positions.special)
+    image, name, special = (attribution.tokens[kind].sum() for kind in kinds)
     return (
         f"margin {attribution.margin:+.3f} = baseline {attribution.baseline_margin:+.3f}, "
         f"image {image:+.3f}, name {name:+.3f}, [SEP] {special:+.3f} "

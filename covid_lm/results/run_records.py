@@ -43,7 +43,6 @@ def run_record(run: dict, metrics: dict, evaluation: "Evaluation") -> dict:
     Args:
         run: the run's files, from `run_directory.read_run`.
         metrics: `split_metrics` of the evaluation, with the rows of baselines (`floors`) if any.
-        evaluation: of the split.
 
     Returns:
         `name`, the run's options, `weights` (`weights_origin`), `images` that it was trained on,
