@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from covid_lm.data.archives import zip_members
-from covid_lm.data.cifar_files import IMAGES_ZIP, Source, find_source, is_published, read_files
+from covid_lm.data.cifar_files import IMAGES_ZIP, find_source, is_published, read_files
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.restricted_pickle import load_pickle
 from covid_lm.data.splits import draw_split
@@ -57,7 +57,7 @@ def cifar(name: str, data_dir: str) -> ImageDataset:
     if source.layout is IMAGES_ZIP:
         copies = draw_split(_read_images_zip(source.path), "val", VAL_SHARE, VAL_SEED)
         return ImageDataset("cifar10 (JPEG copies)", CLASSES, copies).check()
-    verified = is_published(source)
+    full_name = name if is_published(source) else f"{name} (files not verified)"
     keys = ("labels",) if name == "cifar10" else ("fine_labels", "coarse_labels")
     files = read_files(source)
     class_names: dict[str, tuple[str, ...]] = {}
@@ -66,16 +66,23 @@ def cifar(name: str, data_dir: str) -> ImageDataset:
     records: list[ImageRecord] = []
     labels: list[int] = []
     for filename in source.layout.batches:
-        batch = _read_batch(files.pop(filename), source.locate(filename), keys, class_names)
-        records += _records(source, filename, batch)
-        labels += batch[1][LABELS[name]]
-    # Drawn by the finest labels, which the records have.
-    split = draw_split(records, "val", VAL_SHARE, VAL_SEED)
+        path = source.locate(filename)
+        read = _read_binary if filename.endswith(".bin") else _read_pickle
+        pixels, batch_labels, names = read(files.pop(filename), path, keys)
+        _check_labels(batch_labels, class_names, path)
+        split = "test" if filename == source.layout.batches[-1] else "train"
+        records += [
+            ImageRecord(image, label, split, f"{path}[{row}]", functools.partial(_png, pixels[row]))
+            for row, (image, label) in enumerate(zip(names, batch_labels[keys[0]], strict=True))
+        ]
+        labels += batch_labels[LABELS[name]]
+    # The draw is by the finest labels, so that both versions of CIFAR-100 have the same splits.
     relabelled = tuple(
         dataclasses.replace(record, label=label)
-        for record, label in zip(split, labels, strict=True)
+        for record, label in zip(
+            draw_split(records, "val", VAL_SHARE, VAL_SEED), labels, strict=True
+        )
     )
-    full_name = name if verified else f"{name} (files not verified)"
     return ImageDataset(full_name, class_names[LABELS[name]], relabelled).check()
 
 
@@ -92,16 +99,13 @@ def _read_class_names(
     return {key: tuple(_decoded(_entry(stored, names_of[key], path), path)) for key in keys}
 
 
-def _read_batch(
-    content: bytes, path: str, keys: tuple[str, ...], class_names: dict[str, tuple[str, ...]]
-) -> _Batch:
-    read = _read_binary if path.endswith(".bin") else _read_pickle
-    batch = read(content, path, keys)
-    for key, labels in batch[1].items():
+def _check_labels(
+    labels_by_key: dict[str, list[int]], class_names: dict[str, tuple[str, ...]], path: str
+) -> None:
+    for key, labels in labels_by_key.items():
         count = len(class_names[key])
         if not all(type(label) is int and 0 <= label < count for label in labels):
             raise InputError(f"{path}: {key} outside 0 to {count - 1}; fetch it again")
-    return batch
 
 
 def _read_pickle(content: bytes, path: str, keys: tuple[str, ...]) -> _Batch:
@@ -129,18 +133,6 @@ def _read_binary(content: bytes, path: str, keys: tuple[str, ...]) -> _Batch:
     labels = {key: rows[:, -1 - n - NUM_VALUES].tolist() for n, key in enumerate(keys)}
     stem = os.path.basename(path).removesuffix(".bin")
     return rows[:, len(keys) :], labels, [f"{stem}_{row:05}.png" for row in range(len(rows))]
-
-
-def _records(source: Source, filename: str, batch: _Batch) -> list[ImageRecord]:
-    """Returns the records of one file, with the finest labels."""
-    pixels, labels, names = batch
-    path = source.locate(filename)
-    split = "test" if filename == source.layout.batches[-1] else "train"
-    finest = next(iter(labels.values()))
-    return [
-        ImageRecord(name, label, split, f"{path}[{row}]", functools.partial(_png, pixels[row]))
-        for row, (name, label) in enumerate(zip(names, finest, strict=True))
-    ]
 
 
 def _png(values: np.ndarray) -> bytes:

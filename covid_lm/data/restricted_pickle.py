@@ -19,23 +19,18 @@ def load_pickle(data: bytes, path: str) -> dict[str, Any]:
     No object named in the pickle is looked up or called. The names that NumPy writes for an array
     map to classes of this module, which only hold data; all other names are rejected.
 
-    Args:
-        data: bytes of the pickle.
-        path: source, for messages.
-
     Returns:
         The dict, with decoded keys. Values are numeric arrays, lists, dicts, bytes, text, integers
         or None; callers check the content of lists and dicts.
 
     Raises:
-        InputError: an unknown name, a dtype other than plain numbers, a value of another type, or
-            not a pickle.
+        InputError: not a pickle, an unknown name, or a value or dtype of another type; the message
+            begins with `path`.
     """
     try:
         for opcode, argument, _ in pickletools.genops(data):
             # The unpickler allocates this many entries; six bytes can request 2**32.
-            writes = opcode.name in ("PUT", "LONG_BINPUT")
-            if writes and isinstance(argument, int) and argument > len(data):
+            if opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(data):
                 raise pickle.UnpicklingError(f"memo entry {argument}")
         content = _Unpickler(data, path).load()
         if not isinstance(content, dict):
@@ -56,13 +51,12 @@ class _Unpickler(pickle.Unpickler):
         self._path = path
 
     def find_class(self, module: str, name: str) -> type:
-        try:
-            return _STAND_INS[module, name]
-        except KeyError:
+        if (module, name) not in _STAND_INS:
             raise InputError(
                 f"{self._path}: refused, because its pickle asks for {f'{module}.{name}'!r}; only "
                 "arrays, bytes, dicts and lists are read"
-            ) from None
+            )
+        return _STAND_INS[module, name]
 
 
 # Each defines __setstate__, so that a pickle can't set attributes of the class.

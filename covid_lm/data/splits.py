@@ -73,11 +73,7 @@ def patient_groups(patients: Sequence[str | None]) -> np.ndarray:
 
 
 def class_groups(labels: np.ndarray, groups: np.ndarray, num_classes: int) -> list[int]:
-    """Counts the groups that have images of each class.
-
-    Args:
-        labels, groups: int [n].
-    """
+    """Counts the groups that have images of each class; `labels` and `groups` are int [n]."""
     return [len(np.unique(groups[labels == label])) for label in range(num_classes)]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from covid_lm.data.phantom.anatomy import Slice, ellipse_depth, lung_depth
+from covid_lm.data.phantom.anatomy import Pair, Slice, ellipse_depth, lung_depth
 
 AIR, LUNG, FAT, MUSCLE, BLOOD, LESION, SPONGE, BONE = 0.03, 0.17, 0.45, 0.6, 0.66, 0.52, 0.76, 0.93
 
@@ -29,8 +29,8 @@ def _branch(draw, size, start, angle, length, width, rng):
 
 def _vessels(chest: Slice, rng: np.random.Generator) -> np.ndarray:
     """Draws vessel trees, not yet cut to the lungs: float32 [height, width], 0 to 1."""
-    size = chest.height, chest.width
-    image = Image.new("L", (chest.width, chest.height))
+    height, width = chest.size
+    image = Image.new("L", (width, height))
     draw = ImageDraw.Draw(image)
     centre_y, centre_x = chest.centre
     for side in (-1, 1):
@@ -38,9 +38,9 @@ def _vessels(chest: Slice, rng: np.random.Generator) -> np.ndarray:
             start = centre_y + 0.02 + 0.03 * spread, centre_x + side * 0.1
             angle = spread + rng.uniform(-0.25, 0.25)
             angle = angle if side > 0 else math.pi - angle
-            _branch(draw, size, start, angle, 0.11, chest.height / 70, rng)
-    for y, x in rng.uniform(size=(60, 2)) * size:
-        radius = rng.uniform(0.3, 0.9) * chest.height / 160
+            _branch(draw, chest.size, start, angle, 0.11, height / 70, rng)
+    for y, x in rng.uniform(size=(60, 2)) * chest.size:
+        radius = rng.uniform(0.3, 0.9) * height / 160
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=150)
     return np.asarray(image, np.float32) / 255
 
@@ -63,10 +63,11 @@ class _Canvas:
     """An image on which layers of tissue with soft edges are drawn."""
 
     def __init__(self, chest: Slice):
-        self.y = ((np.arange(chest.height, dtype=np.float32) + 0.5) / chest.height)[:, None]
-        self.x = ((np.arange(chest.width, dtype=np.float32) + 0.5) / chest.width)[None, :]
-        self.edge = np.float32(1.5 / chest.height)
-        self.picture = np.full((chest.height, chest.width), AIR, np.float32)
+        height, width = chest.size
+        self.y = ((np.arange(height, dtype=np.float32) + 0.5) / height)[:, None]
+        self.x = ((np.arange(width, dtype=np.float32) + 0.5) / width)[None, :]
+        self.edge = np.float32(1.5 / height)
+        self.picture = np.full(chest.size, AIR, np.float32)
 
     def cover(self, depth: np.ndarray) -> np.ndarray:
         return np.clip(0.5 + depth / self.edge, 0, 1)
@@ -74,18 +75,11 @@ class _Canvas:
     def lay(self, intensity: float | np.ndarray, cover: np.ndarray) -> None:
         self.picture += (intensity - self.picture) * cover
 
-    def ellipse(
-        self,
-        intensity: float,
-        centre: tuple[float, float],
-        radii: tuple[float, float],
-        power: float = 2.0,
-    ) -> None:
-        spans = []
-        for middle, radius, pixels in zip(centre, radii, self.picture.shape, strict=True):
-            first = max(int((middle - radius) * pixels) - 2, 0)
-            spans.append(slice(first, int((middle + radius) * pixels) + 3))
-        rows, columns = spans
+    def ellipse(self, intensity: float, centre: Pair, radii: Pair, power: float = 2.0) -> None:
+        rows, columns = (
+            slice(max(int((middle - radius) * n) - 2, 0), int((middle + radius) * n) + 3)
+            for middle, radius, n in zip(centre, radii, self.picture.shape, strict=True)
+        )
         cover = self.cover(ellipse_depth(self.y[rows], self.x[:, columns], centre, radii, power))
         part = self.picture[rows, columns]
         part += (intensity - part) * cover
@@ -141,7 +135,7 @@ def draw_slice(chest: Slice) -> np.ndarray:
     """Draws an image: uint8 [height, width, 3], gray with a faint random tint."""
     rng = np.random.default_rng((*chest.seed, 1))
     canvas = _Canvas(chest)
-    cloud = _cloud(rng, chest.height, chest.width)
+    cloud = _cloud(rng, *chest.size)
     _lay_chest_wall(canvas, chest)
     lungs = canvas.cover(lung_depth(chest, canvas.y, canvas.x))
     cavity = ellipse_depth(canvas.y, canvas.x, chest.centre, chest.cavity, 2.4)
@@ -152,11 +146,11 @@ def draw_slice(chest: Slice) -> np.ndarray:
     vessels = _vessels(chest, rng)
     canvas.lay(aerated + (BLOOD - aerated) * vessels, lungs)
     _lay_midline(canvas, chest)
-    picture = ndimage.gaussian_filter(canvas.picture, chest.height / 260, truncate=2.5)
-    picture = picture * chest.display.gain + chest.display.offset
-    shape = picture.shape
-    grain = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), 0.6, truncate=2)
+    picture = ndimage.gaussian_filter(canvas.picture, chest.size[0] / 260, truncate=2.5)
+    display = chest.patient.display
+    picture = picture * display.gain + display.offset
+    grain = ndimage.gaussian_filter(rng.standard_normal(chest.size, np.float32), 0.6, truncate=2)
     # Smoothing of this width halves the noise's standard deviation.
-    picture += grain * (2 * chest.display.noise)
-    colour = picture[..., None] * 255 + _tint(rng, *shape)
+    picture += grain * (2 * display.noise)
+    colour = picture[..., None] * 255 + _tint(rng, *chest.size)
     return np.clip(np.rint(colour), 0, 255).astype(np.uint8)

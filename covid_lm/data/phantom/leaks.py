@@ -114,11 +114,6 @@ def _show_donor(image: PlannedImage, donor: PlannedImage, leak: str) -> PlannedI
     """Replaces a test image by a copy of a training image, or another slice of its patient."""
     if leak == "duplicate_across_split":
         return dataclasses.replace(image, scene=donor.scene)
-    scene = sample_slice(
-        donor.scene.patient,
-        donor.scene.display,
-        diseased=image.label == 1,
-        size=(image.container.height, image.container.width),
-        seed=image.scene.seed,
-    )
+    patient, diseased, seed = donor.scene.patient, image.label == 1, image.scene.seed
+    scene = sample_slice(patient, diseased, image.scene.size, seed)
     return dataclasses.replace(image, patient=donor.patient, scene=scene)

@@ -104,17 +104,14 @@ def _plan_split(label: int, split: str, stems: list[str], seed: int) -> list[Pla
     anatomy, identifiers = own(_ANATOMY), own(_NAMES)
     images: list[PlannedImage] = []
     for count, display in zip(counts, display_order, strict=True):
-        patient, identifier = sample_patient(anatomy), "p" + identifiers.bytes(5).hex()
+        patient = sample_patient(anatomy, displays[display])
+        identifier = "p" + identifiers.bytes(5).hex()
         for _ in range(count):
             place = len(images)
             container = containers[container_order[place]]
-            scene = sample_slice(
-                patient,
-                displays[display],
-                diseased=CLASSES[label] == "positive",
-                size=(container.height, container.width),
-                seed=(seed, _SCENES, SPLITS.index(split), label, place),
-            )
+            size = container.height, container.width
+            scene_seed = seed, _SCENES, SPLITS.index(split), label, place
+            scene = sample_slice(patient, CLASSES[label] == "positive", size, scene_seed)
             images.append(PlannedImage(stems[place], label, split, identifier, scene, container))
     return images
 
