@@ -65,20 +65,18 @@ def phantom(
     plan = plan_images(num_images, seed)
     if leak is not None:
         plan = plant_leak(plan, leak, leak_share, seed)
-    records = tuple(_record(planned, f"phantom(seed={seed})") for planned in plan)
-    return ImageDataset("phantom", CLASSES, records).check()
-
-
-def _record(planned: PlannedImage, location: str) -> ImageRecord:
-    name = planned.filename
-    return ImageRecord(
-        filename=name,
-        label=planned.label,
-        split=planned.split,
-        path=f"{location}/{name}",
-        read=functools.partial(bytes, _encode(planned)),
-        patient=planned.patient,
+    records = tuple(
+        ImageRecord(
+            filename=planned.filename,
+            label=planned.label,
+            split=planned.split,
+            path=f"phantom(seed={seed})/{planned.filename}",
+            read=functools.partial(bytes, _encode(planned)),
+            patient=planned.patient,
+        )
+        for planned in plan
     )
+    return ImageDataset("phantom", CLASSES, records).check()
 
 
 def _encode(planned: PlannedImage) -> bytes:

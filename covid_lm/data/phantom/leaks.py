@@ -76,20 +76,24 @@ def plant_leak(plan: list[PlannedImage], leak: str, share: float, seed: int) -> 
     details = np.random.default_rng((seed, _STREAM, LEAKS.index(leak), 1))
     affected = [place for place, image in enumerate(plan) if _is_affected(image, leak)]
     chosen = choice.permutation(affected)[: round(share * len(affected))]
+    labels = {plan[place].label for place in chosen}
+    donors = _donors(plan, labels, details) if leak in _SPLIT_LEAKS else {}
     planted = list(plan)
-    if leak in _SPLIT_LEAKS:
-        donors = _donors(plan, {plan[place].label for place in chosen}, details)
-        for place in chosen:
-            planted[place] = _show_donor(plan[place], next(donors[plan[place].label]), leak)
-        return planted
     for place in chosen:
         image = plan[place]
         if leak == "name_length":
-            planted[place] = dataclasses.replace(image, stem=image.stem + details.bytes(3).hex())
+            image = dataclasses.replace(image, stem=image.stem + details.bytes(3).hex())
         elif leak == "name_word":
-            planted[place] = dataclasses.replace(image, stem=WORD + image.stem[len(WORD) :])
+            image = dataclasses.replace(image, stem=WORD + image.stem[len(WORD) :])
+        elif leak == "duplicate_across_split":
+            image = dataclasses.replace(image, scene=next(donors[image.label]).scene)
+        elif leak == "patient_across_split":
+            donor, old = next(donors[image.label]), image.scene
+            scene = sample_slice(donor.scene.patient, image.label == 1, old.size, old.seed)
+            image = dataclasses.replace(image, patient=donor.patient, scene=scene)
         else:
-            planted[place] = dataclasses.replace(image, edit=leak)
+            image = dataclasses.replace(image, edit=leak)
+        planted[place] = image
     return planted
 
 
@@ -108,12 +112,3 @@ def _donors(
         training = [i for i in plan if i.label == label and i.split == "train"]
         donors[label] = itertools.cycle([training[i] for i in rng.permutation(len(training))])
     return donors
-
-
-def _show_donor(image: PlannedImage, donor: PlannedImage, leak: str) -> PlannedImage:
-    """Replaces a test image by a copy of a training image, or another slice of its patient."""
-    if leak == "duplicate_across_split":
-        return dataclasses.replace(image, scene=donor.scene)
-    patient, diseased, seed = donor.scene.patient, image.label == 1, image.scene.seed
-    scene = sample_slice(patient, diseased, image.scene.size, seed)
-    return dataclasses.replace(image, patient=donor.patient, scene=scene)

@@ -73,8 +73,7 @@ def plan_images(num_images: int, seed: int) -> list[PlannedImage]:
         in_class = (num_images + 1 - label) // 2
         val, test = max(1, round(0.15 * in_class)), max(1, round(0.25 * in_class))
         for split, total in zip(SPLITS, (in_class - val - test, val, test), strict=True):
-            own_stems = list(itertools.islice(stems, total))
-            images += _plan_split(label, split, own_stems, seed)
+            images += _plan_split(label, split, list(itertools.islice(stems, total)), seed)
     return sorted(images, key=lambda image: image.stem)
 
 
