@@ -32,7 +32,8 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
         raise InputError(f"--dataset={name}: choose one of {', '.join(DATASETS)}")
     if name.startswith("cifar"):
         return cifar(name, location)
-    return covid_ct(location) if name == "covid_ct" else folder(location)
+    readers = {"covid_ct": covid_ct, "folder": folder}
+    return readers[name](location)
 
 
 def require_data_dir(name: str, data_dir: str | None) -> str:
