@@ -15,14 +15,11 @@ MASKED = -1e9
 
 
 def mask_bias(padding_mask: Tensor, dtype: str) -> Tensor:
-    """Returns the bias that is added to the scores.
+    """Returns the bias of the scores, [batch, length], 0 for a token and -1e9 for padding.
 
     Args:
         padding_mask: [batch, length], 1 for a token and 0 for padding.
         dtype: float type with the exponent range of float32.
-
-    Returns:
-        [batch, length] of `dtype`, 0 for a token and -1e9 for padding.
     """
     return (1 - ops.cast(padding_mask, dtype)) * MASKED
 
@@ -30,9 +27,8 @@ def mask_bias(padding_mask: Tensor, dtype: str) -> Tensor:
 def keep_mask(shape: Sequence, rate: float, seed: Any) -> Tensor:
     """Draws booleans, true with probability 1 - rate.
 
-    A draw uses 16 random bits instead of a float's 32, so each random integer gives two: its upper
-    half for the first half of the last axis, its lower half for the second. The rate is rounded to
-    a multiple of 2^-16.
+    A draw uses 16 random bits instead of a float's 32: the upper halves of random integers for the
+    first half of the last axis, the lower halves for the second. The rate is rounded to 2^-16.
 
     Args:
         shape: shape of the result; the last dimension is static.
@@ -93,10 +89,9 @@ def attention_with_dropout(
 ) -> Tensor:
     """Computes attention with dropout of its probabilities at `rate`, for training.
 
-    The gradient is explicit. With output O and its gradient dO, the softmax's gradient is
-    P * (dP - rowsum(dO * O)) (Dao et al. 2022, appendix B.2, equation 4; also valid with dropout).
-    The row sums come from [length, size] numbers instead of [length, length], and of the large
-    tensors only P and one byte per draw are kept for the backward pass.
+    The gradient is explicit: with output O and its gradient dO, the softmax's gradient is
+    P * (dP - rowsum(dO * O)) (Dao et al. 2022, appendix B.2, equation 4). The row sums need only
+    [length, size] numbers, and of the large tensors only P and a byte per draw are kept.
 
     Args and returns: as `attention`.
     """

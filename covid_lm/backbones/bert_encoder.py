@@ -1,5 +1,6 @@
 """Base of the fast encoders: a `BertBackbone`'s layers, computed in few, large products."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,13 +8,7 @@ import keras
 from keras import ops
 from keras_nlp.models import BertBackbone
 
-from covid_lm.backbones.attention import (
-    Tensor,
-    attention,
-    attention_with_dropout,
-    dropout,
-    mask_bias,
-)
+from covid_lm.backbones.attention import attention, attention_with_dropout, dropout, mask_bias
 from covid_lm.backbones.configs import BackboneConfig
 
 
@@ -40,27 +35,17 @@ def build_backbone(
     Its own forward pass always uses the tanh GELU and epsilon 1e-12; `config.activation` and
     `config.layer_norm_epsilon` apply in the encoders that use its weights.
     """
-    return BertBackbone(
-        vocabulary_size=config.vocabulary_size,
-        num_layers=config.num_layers,
-        num_heads=config.num_heads,
-        hidden_dim=config.hidden_dim,
-        intermediate_dim=config.intermediate_dim,
-        dropout=config.dropout,
-        max_sequence_length=config.max_sequence_length,
-        num_segments=config.num_segments,
-        dtype=dtype,
-        name="backbone",
-    )
+    shape = dataclasses.asdict(config)
+    del shape["activation"], shape["layer_norm_epsilon"]
+    return BertBackbone(**shape, dtype=dtype, name="backbone")
 
 
 class BertEncoder(keras.layers.Layer):
-    """All layers of a BERT (Devlin et al. 2018) except the last.
+    """All layers of a BERT (Devlin et al. 2018) except the last, which subclasses compute.
 
-    Subclasses compute the last layer at the positions that they need. The weights are the
-    backbone's, which this layer tracks; only the order of computation differs. Queries, keys and
-    values are one product, and activations are [batch * length, hidden_dim] matrices. The pooler
-    isn't used and is marked as not trainable.
+    The weights are the backbone's, which this layer tracks; only the order of computation differs.
+    Queries, keys and values are one product, and activations are [batch * length, hidden_dim]
+    matrices. The pooler isn't used and is marked as not trainable.
 
     Args:
         backbone: the `keras_nlp.models.BertBackbone` with the weights.
@@ -100,7 +85,7 @@ class BertEncoder(keras.layers.Layer):
 
     def _before_last_layer(self, inputs, training):
         """Returns the last layer's input, [batch * length, hidden], and mask, [batch, length]."""
-        x = self.embedding(inputs["token_ids"], inputs["segment_ids"])  # [batch * length, hidden]
+        x = self.embedding(inputs["token_ids"], inputs["segment_ids"])
         x = ops.cast(x, self.compute_dtype)
         return self._all_but_last_layer(x, inputs["padding_mask"], training)
 
@@ -110,34 +95,27 @@ class BertEncoder(keras.layers.Layer):
         bias = mask_bias(padding_mask, x.dtype)  # [batch, length]
         x = self._drop(x, training)
         for layer in self.backbone.transformer_layers[:-1]:
-            attention_layer = layer._self_attention_layer
-            projections = (
-                attention_layer.query_dense,
-                attention_layer.key_dense,
-                attention_layer.value_dense,
-            )
-            context = self._attend(*self._heads(projections, x, length), bias, training)
+            heads = self._heads(layer, ("query", "key", "value"), x, length)
+            context = self._attend(*heads, bias, training)
             x = self._after_attention(layer, x, context, training)
         return x, bias
 
     def _embed(self, token_ids, segment_ids):
         """Returns the normalized sum of the embeddings: float32 [batch * length, hidden]."""
-        backbone = self.backbone
-        tokens = ops.take(backbone.token_embedding.embeddings, token_ids, axis=0)
-        segments = ops.take(backbone.segment_embedding.embeddings, segment_ids, axis=0)
+        tokens = ops.take(self.backbone.token_embedding.embeddings, token_ids, axis=0)
+        segments = ops.take(self.backbone.segment_embedding.embeddings, segment_ids, axis=0)
         return self._add_positions(tokens + segments)
 
     def _add_positions(self, x):
         """Adds positions and normalizes: [batch, length, hidden] to [batch * length, hidden]."""
-        backbone = self.backbone
-        positions = ops.convert_to_tensor(backbone.position_embedding.position_embeddings)
-        x = x + positions[: x.shape[1]]
-        x = ops.reshape(x, (-1, backbone.hidden_dim))  # [batch * length, hidden]
-        return self._normalize(backbone.embeddings_layer_norm, x)
+        positions = ops.convert_to_tensor(self.backbone.position_embedding.position_embeddings)
+        x = ops.reshape(x + positions[: x.shape[1]], (-1, self.backbone.hidden_dim))
+        return self._normalize(self.backbone.embeddings_layer_norm, x)
 
-    def _heads(self, projections, x, length):
+    def _heads(self, layer, names, x, length):
         """Projects x [batch * length, hidden] to several [batch, heads, length, size] at once."""
         hidden, heads = self.backbone.hidden_dim, self.backbone.num_heads
+        projections = [getattr(layer._self_attention_layer, f"{name}_dense") for name in names]
         kernels = [ops.reshape(dense.kernel, (hidden, hidden)) for dense in projections]
         biases = [ops.reshape(dense.bias, (hidden,)) for dense in projections]
         x = ops.matmul(x, ops.concatenate(kernels, axis=1))
@@ -148,8 +126,9 @@ class BertEncoder(keras.layers.Layer):
     def _attend(self, query, key, value, bias, training):
         """Computes attention up to the output projection: [batch * queries, hidden]."""
         if training:
-            rate, seed = self.dropout, self.seed_generator
-            context = attention_with_dropout(query, key, value, bias, rate, seed)
+            context = attention_with_dropout(
+                query, key, value, bias, self.dropout, self.seed_generator
+            )
         else:
             context = attention(query, key, value, bias)
         return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (-1, self.backbone.hidden_dim))
@@ -172,14 +151,10 @@ class BertEncoder(keras.layers.Layer):
         return dropout(x, self.dropout, self.seed_generator)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "activation": self.activation,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "dropout": self.dropout,
-            "seed": self.seed,
-        }
+        names = ("activation", "layer_norm_epsilon", "dropout", "seed")
+        values = {name: getattr(self, name) for name in names}
+        backbone = keras.saving.serialize_keras_object(self.backbone)
+        return {**super().get_config(), **values, "backbone": backbone}
 
     @classmethod
     def from_config(cls, config):
@@ -188,24 +163,20 @@ class BertEncoder(keras.layers.Layer):
 
 
 class InFloat32(keras.layers.Layer):
-    """Calls a function that reads variables in float32, independent of the surrounding policy.
+    """Calls a function that reads variables in float32, under any surrounding policy.
 
-    Under a mixed policy a variable is cast when read, so a lookup in the token embedding would
-    first cast the whole table.
+    Under a mixed policy, a lookup in the token embedding would first cast the whole table.
     """
 
     def __init__(self, function: Callable, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
         self.function = function
 
-    def build(self, *input_shapes):
-        self.built = True
-
     def call(self, *inputs):
         return self.function(*inputs)
 
 
-def normalize(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
+def normalize(x, gamma, beta, epsilon):
     """Normalizes the last axis with float32 statistics; returns x's dtype."""
     dtype = x.dtype
     x = ops.cast(x, "float32")

@@ -63,45 +63,27 @@ def backbone_config(name: str) -> BackboneConfig:
     )
 
 
-def parameter_count(config: BackboneConfig, num_classes: int) -> int:
-    """Parameters of a classifier: embeddings, layers, the (unused) pooler and the dense layer."""
-    d, i = config.hidden_dim, config.intermediate_dim
-    rows = config.vocabulary_size + config.max_sequence_length + config.num_segments
-    layer_norm = 2 * d
-    layer = 4 * (d**2 + d) + (d * i + i) + (i * d + d) + 2 * layer_norm
-    pooler = d**2 + d
-    head = d * num_classes + num_classes
-    return rows * d + layer_norm + config.num_layers * layer + pooler + head
+def activation_bytes(config: BackboneConfig, length: int) -> int:
+    """Bytes of one sequence's float32 activations that the layers keep for its gradients.
 
-
-def activation_bytes(config: BackboneConfig, length: int, dtype: str = "bfloat16") -> int:
-    """Bytes of one sequence's activations that the layers keep for its gradients.
-
-    `34 * length * width + 5 * heads * length**2` per layer in 16-bit arithmetic (Korthikanti et
-    al. 2022, equation 2), twice that in float32.
+    Twice the `34 * length * width + 5 * heads * length**2` per layer of 16-bit arithmetic
+    (Korthikanti et al. 2022, equation 2).
     """
     layer = 34 * length * config.hidden_dim + 5 * config.num_heads * length**2
-    return config.num_layers * layer * {"bfloat16": 1, "float32": 2}[dtype]
+    return 2 * config.num_layers * layer
 
 
 def exact_flops(config: BackboneConfig, length: int) -> int:
     """Floating-point operations of the matrix products behind one [CLS] vector.
 
-    A product [m, k] x [k, n] counts as 2mkn; softmax, normalizations and activations as nothing.
-    With L tokens, width d, feed-forward width i and h heads:
-
-    - each layer but the last: 8Ld^2 for queries, keys, values and the output projection, 4L^2d
-      for scores and averages, 4Ldi for the feed-forward network;
-    - the last, at one position: 8d^2 for its four projections, 4hLd for scores and averages over
-      the L vectors of full width, 4di.
+    A product [m, k] x [k, n] counts as 2mkn, everything else as nothing. For rbt3 at 512 tokens,
+    16.1e9. The last layer is computed at one position, with averages over full-width vectors.
 
     Args:
         length: tokens per sequence.
-
-    Returns:
-        Operations per sequence, for example 16.1e9 for rbt3 at 512 tokens.
     """
     d, i = config.hidden_dim, config.intermediate_dim
+    # Projections, scores and averages, feed-forward network.
     full = 8 * length * d**2 + 4 * length**2 * d + 4 * length * d * i
     last = 8 * d**2 + 4 * config.num_heads * length * d + 4 * d * i
     return (config.num_layers - 1) * full + last

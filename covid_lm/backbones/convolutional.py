@@ -1,8 +1,6 @@
 """Convolutional networks of `keras.applications`, for comparison (paper, section 3.4)."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 import keras
 
@@ -38,28 +36,19 @@ def pooled_features(
     constructor, scale = _NETWORKS[name]
     if weights is not None and not os.path.isfile(weights):
         raise InputError(f"--weights={weights}: no such file; {name} takes one HDF5 file")
-    with _dtype_policy(dtype_policy):
-        scaled = scale(keras.ops.cast(pixels, "float32"))
-        try:
-            network = constructor(
-                include_top=False, weights=weights, input_shape=pixels.shape[1:], pooling="avg"
-            )
-        except (OSError, ValueError, KeyError) as error:
-            if weights is None:
-                raise
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"--weights={weights}: not {name} without its top ({reason})"
-            ) from None
-        return network(scaled)
-
-
-@contextlib.contextmanager
-def _dtype_policy(policy: str) -> Iterator[None]:
     # keras.applications takes no dtype: its layers follow the global policy.
     previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
+    keras.config.set_dtype_policy(dtype_policy)
     try:
-        yield
+        scaled = scale(keras.ops.cast(pixels, "float32"))
+        network = constructor(
+            include_top=False, weights=weights, input_shape=pixels.shape[1:], pooling="avg"
+        )
+        return network(scaled)
+    except (OSError, ValueError, KeyError) as error:
+        if weights is None:
+            raise
+        reason = str(error).splitlines()[0]
+        raise InputError(f"--weights={weights}: not {name} without its top ({reason})") from None
     finally:
         keras.config.set_dtype_policy(previous)

@@ -15,8 +15,7 @@ from covid_lm.backbones.weights.tensor_names import MASKED_LM_HEAD
 class MaskedLmEncoder(BertEncoder):
     """Computes a BERT's output at the masked positions, equal to keras_nlp's sequence output.
 
-    In the last layer, keys and values are computed at all positions; queries, output projection
-    and feed-forward network only at the masked ones, 15% of all, which the loss needs.
+    In the last layer, only keys and values are computed at all positions.
 
     Constructor arguments: as `BertEncoder`.
 
@@ -38,9 +37,8 @@ class MaskedLmEncoder(BertEncoder):
         rows = ops.reshape(positions + starts[:, None], (-1,))
         x_masked = ops.take(x, rows, axis=0)  # [batch * masked, hidden]
         last = self.backbone.transformer_layers[-1]
-        layer = last._self_attention_layer
-        key, value = self._heads((layer.key_dense, layer.value_dense), x, length)
-        (query,) = self._heads((layer.query_dense,), x_masked, masked)
+        key, value = self._heads(last, ("key", "value"), x, length)
+        (query,) = self._heads(last, ("query",), x_masked, masked)
         context = self._attend(query, key, value, bias, training)
         y = self._after_attention(last, x_masked, context, training)
         return ops.reshape(y, (-1, masked, self.backbone.hidden_dim))
@@ -53,12 +51,9 @@ class MaskedLmEncoder(BertEncoder):
 class MaskedLmHead(keras.layers.Layer):
     """Maps vectors to logits: dense layer, activation, normalization and the tied decoder.
 
-    The decoder's kernel is the token embedding, restricted to the rows of `word_ids`, the words
-    that a masked position can have. A softmax over these logits is exactly the model's distribution
-    under that condition. Other words get no gradient from the decoder, so a softmax over the whole
-    vocabulary, as other programs compute it from the saved weights, is a different distribution.
-
-    The names of the weights are those of `LoadedWeights.masked_lm_head`.
+    The decoder's kernel is the token embedding's rows of `word_ids`, the words that a masked
+    position can have. Other words get no gradient from the decoder, so the softmax over the whole
+    vocabulary that other programs compute from the saved weights is a different distribution.
 
     Args:
         token_embedding: the backbone's layer, with `embeddings` [vocabulary, hidden_dim].
@@ -121,13 +116,10 @@ class MaskedLmHead(keras.layers.Layer):
         return keras.KerasTensor((*x.shape[:-1], len(self.word_ids)), "float32")
 
     def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "token_embedding": keras.saving.serialize_keras_object(self.token_embedding),
-            "word_ids": self.word_ids.tolist(),
-            "activation": self.activation,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-        }
+        values = {name: getattr(self, name) for name in ("activation", "layer_norm_epsilon")}
+        embedding = keras.saving.serialize_keras_object(self.token_embedding)
+        words = self.word_ids.tolist()
+        return {**super().get_config(), **values, "token_embedding": embedding, "word_ids": words}
 
     @classmethod
     def from_config(cls, config: dict) -> "MaskedLmHead":

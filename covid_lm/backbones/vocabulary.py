@@ -6,16 +6,15 @@ import string
 from collections.abc import Sequence
 
 from covid_lm.errors import InputError
-from covid_lm.files import atomic_write, read_bytes
+from covid_lm.files import read_bytes, write_text
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def built_in_vocabulary() -> tuple[str, ...]:
-    """Returns the words that images and names can produce, for models with random weights.
+    """Returns the 311 words that images and names can produce, for models with random weights.
 
-    Special tokens, "0" to "255" and lower-case printable ASCII characters: 311 words. Of the
-    21,128 words of a pretrained vocabulary the others are never used.
+    Special tokens, "0" to "255" and lower-case printable ASCII characters.
     """
     values = [str(value) for value in range(256)]
     characters = [c for c in string.printable.strip() if c == c.lower() and c not in values]
@@ -44,8 +43,4 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
 
 def write_vocabulary(vocabulary: Sequence[str], path: str | os.PathLike) -> None:
     """Writes one word a line, as `read_vocabulary` reads it."""
-    with (
-        atomic_write(os.fspath(path)) as staged,
-        open(staged, "w", encoding="utf-8", newline="\n") as file,
-    ):
-        file.writelines(f"{word}\n" for word in vocabulary)
+    write_text(os.fspath(path), "".join(f"{word}\n" for word in vocabulary))

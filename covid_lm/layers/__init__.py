@@ -10,6 +10,7 @@
 7. Output: `class_output.ClassOutput`
 
 Layers 1 to 4 and 7 use core TensorFlow ops and run on the host; 5 and 6 use `keras.ops`.
+`get_config` is the one that Keras derives from constructor arguments of Python's basic types.
 `token_masking.TokenMasking` follows layer 4 in pre-training, and `augmentation.Augmentation` comes
 between layers 1 and 2 where a training run augments its images.
 """

@@ -13,11 +13,10 @@ from covid_lm.layers.token_masking import GENERATOR
 class Augmentation(keras.layers.Layer):
     """Crops, flips and changes the contrast and brightness of each image independently.
 
-    The crop keeps the aspect ratio, begins and ends at whole pixels, and is resized as in
-    `ImageInput` (the random resized crop of Szegedy et al. 2015 without the change of aspect
-    ratio). Larger inputs allow finer steps. Half of the images are flipped left to right. A value
-    v becomes `v * (1 + contrast * a) + 255 * brightness * b`, rounded and clipped, with the same a
-    and b for all pixels and channels of an image. All draws are uniform; a and b are in [-1, 1].
+    The crop has whole pixels and the image's aspect ratio, and is resized as in `ImageInput`
+    (Szegedy et al. 2015, without the change of aspect ratio). Half of the images are flipped left
+    to right. A value v becomes `v * (1 + contrast * a) + 255 * brightness * b`, rounded and
+    clipped, with one a and one b per image, uniform in [-1, 1].
 
     Args:
         image_size: height and width of the output (`ImageInput.image_size`).
@@ -43,8 +42,7 @@ class Augmentation(keras.layers.Layer):
             raise ValueError(f"smallest_crop must be above 0 and at most 1, got {smallest_crop}")
         if not (0 <= contrast <= 1 and 0 <= brightness <= 1):
             raise ValueError(f"contrast and brightness: 0 to 1, got {contrast} and {brightness}")
-        height, width = image_size
-        self.image_size = (height, width)
+        self.image_size = image_size
         self.smallest_crop = smallest_crop
         self.flip = flip
         self.contrast = contrast
@@ -71,28 +69,13 @@ class Augmentation(keras.layers.Layer):
         share, top, left, flip, contrast, brightness = draws
         if self.flip:
             pixels = tf.where(flip < 0.5, tf.reverse(pixels, axis=[1]), pixels)
-        image = resize(self._crop(pixels, share, top, left), self.image_size)
-        scale = 1 + self.contrast * (2 * contrast - 1)
-        shift = 255 * self.brightness * (2 * brightness - 1)
-        values = tf.round(tf.cast(image, tf.float32) * scale + shift)
-        return tf.cast(tf.clip_by_value(values, 0.0, 255.0), tf.uint8)
-
-    def _crop(
-        self, pixels: tf.Tensor, share: tf.Tensor, top: tf.Tensor, left: tf.Tensor
-    ) -> tf.Tensor:
         share = self.smallest_crop + (1 - self.smallest_crop) * share
         sides = tf.constant(tuple(pixels.shape[:2]), tf.float32)
         kept = tf.maximum(tf.round(share * sides), 1.0)
         first = tf.floor(tf.stack([top, left]) * (sides - kept + 1))
         (y, x), (height, width) = (tf.unstack(tf.cast(t, tf.int32)) for t in (first, kept))
-        return pixels[y : y + height, x : x + width]
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "image_size": self.image_size,
-            "smallest_crop": self.smallest_crop,
-            "flip": self.flip,
-            "contrast": self.contrast,
-            "brightness": self.brightness,
-        }
+        image = resize(pixels[y : y + height, x : x + width], self.image_size)
+        scale = 1 + self.contrast * (2 * contrast - 1)
+        shift = 255 * self.brightness * (2 * brightness - 1)
+        values = tf.round(tf.cast(image, tf.float32) * scale + shift)
+        return tf.cast(tf.clip_by_value(values, 0.0, 255.0), tf.uint8)

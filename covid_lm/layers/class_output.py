@@ -36,6 +36,3 @@ class ClassOutput(keras.layers.Layer):
             "label": tf.where(valid, labels, ""),
             "valid": valid,
         }
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "classes": list(self.classes)}

@@ -21,8 +21,7 @@ class FeatureExtraction(keras.layers.Layer):
     def __init__(self, num_classes: int, dropout: float = 0.05, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_classes = num_classes
-        self.dropout = dropout
-        self.dropout_layer = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.dense = keras.layers.Dense(
             num_classes,
             kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
@@ -36,22 +35,15 @@ class FeatureExtraction(keras.layers.Layer):
     def call(self, embedding: Any, training: bool | None = None) -> Any:
         """Maps [batch, hidden_dim] to float32 logits [batch, num_classes]."""
         if training:
-            logits = self.dense(self.dropout_layer(embedding, training=training))
+            logits = self.dense(self.dropout(embedding, training=training))
         else:
-            logits = self.dense(pad_batch(embedding))[: keras.ops.shape(embedding)[0]]
-        return keras.ops.cast(logits, "float32")
+            logits = self.dense(pad_batch(embedding))[: ops.shape(embedding)[0]]
+        return ops.cast(logits, "float32")
 
     def compute_output_spec(
         self, embedding: Any, training: bool | None = None
     ) -> keras.KerasTensor:
         return keras.KerasTensor((*embedding.shape[:-1], self.num_classes), "float32")
-
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "num_classes": self.num_classes,
-            "dropout": self.dropout,
-        }
 
 
 BLOCK = 8
@@ -60,9 +52,8 @@ BLOCK = 8
 def pad_batch(x):
     """Pads a batch [rows, width] to a multiple of 8 rows, so that results are bit-identical.
 
-    A CPU's matrix product uses a different kernel for the rows of an incomplete block, with sums in
-    another order. Without padding, the result for an image would depend, in the last bit, on the
-    batch that contains it.
+    A CPU's matrix product sums the rows of an incomplete block in another order, so the last bit
+    of an image's result would depend on the batch that contains it.
     """
     missing = -ops.shape(x)[0] % BLOCK
     return ops.concatenate([x, ops.zeros((missing, x.shape[-1]), x.dtype)], axis=0)

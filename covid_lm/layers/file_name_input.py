@@ -9,6 +9,10 @@ from covid_lm.layers import symbols
 
 POLICIES = ("visible", "masked", "fixed", "absent")
 
+# Only the last bytes of a longer name are read. No file system allows names of 1024 bytes; the
+# limit stops one request from enlarging its batch.
+MAX_NAME_BYTES = 1024
+
 
 @keras.saving.register_keras_serializable("covid_lm")
 class FileNameInput(keras.layers.Layer):
@@ -22,19 +26,14 @@ class FileNameInput(keras.layers.Layer):
     Args:
         policy: one of the above.
         fixed_length: number of [MASK]s under `fixed`.
-        max_length: only the last `max_length` bytes of a longer name are read. No file system
-            allows names of 1024 bytes; the limit stops one request from enlarging its batch.
     """
 
-    def __init__(
-        self, policy: str = "visible", fixed_length: int = 24, max_length: int = 1024, **kwargs: Any
-    ):
+    def __init__(self, policy: str = "visible", fixed_length: int = 24, **kwargs: Any):
         super().__init__(**kwargs)
         if policy not in POLICIES:
             raise ValueError(f"policy {policy!r}: choose one of {', '.join(POLICIES)}")
         self.policy = policy
         self.fixed_length = fixed_length
-        self.max_length = max_length
 
     @property
     def reads_filename(self) -> bool:
@@ -67,16 +66,8 @@ class FileNameInput(keras.layers.Layer):
 
     def _name_bytes(self, filename: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         lengths = tf.strings.length(filename)
-        kept = tf.minimum(lengths, self.max_length)
+        kept = tf.minimum(lengths, MAX_NAME_BYTES)
         filename = tf.strings.substr(filename, lengths - kept, kept)
         # decode_raw rejects a width of 0, which a batch of empty names would have.
         width = tf.maximum(tf.reduce_max(kept, axis=0), 1)
         return tf.cast(tf.io.decode_raw(filename, tf.uint8, fixed_length=width), tf.int32), kept
-
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "policy": self.policy,
-            "fixed_length": self.fixed_length,
-            "max_length": self.max_length,
-        }

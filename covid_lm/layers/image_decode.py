@@ -24,10 +24,7 @@ _GIF_MAX_EXTENSIONS, _GIF_MAX_STEPS = 32, 2048
 def decode_rgb(
     image_bytes: tf.Tensor, header: tf.Tensor, image_format: tf.Tensor, max_pixels: int
 ) -> tf.Tensor:
-    """Decodes one image.
-
-    Of PNG's 16-bit samples, the high byte is kept. JPEG uses libjpeg's accurate DCT and smooth
-    chroma upsampling, as Pillow does.
+    """Decodes one image; JPEG with libjpeg's accurate DCT and smooth upsampling, as Pillow does.
 
     Args:
         image_bytes: scalar string.
@@ -55,13 +52,11 @@ def decode_png_or_jpeg(
     image_bytes: tf.Tensor, image_format: tf.Tensor, max_pixels: int
 ) -> tf.Tensor:
     """As `decode_rgb`, for these two formats only, with a fraction of the ops."""
-    pixels = tf.cond(
+    return tf.cond(
         image_format == PNG,
         lambda: tf.io.decode_png(image_bytes, channels=3),
         lambda: _decode_jpeg(image_bytes, max_pixels),
     )
-    pixels.set_shape([None, None, 3])
-    return pixels
 
 
 def _decode_jpeg(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
@@ -178,9 +173,7 @@ def _skip_sub_blocks(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
 
 
 def resize(pixels: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Resizes one image, ignoring its aspect ratio.
-
-    The op behind tf.image.resize(antialias=True), without its float copy of the input.
+    """Resizes as tf.image.resize(antialias=True), but without its float copy of the input.
 
     Args:
         pixels: uint8 [any height, any width, channels].

@@ -22,11 +22,7 @@ _BMP_UNCOMPRESSED, _BMP_BIT_FIELDS = 0, 3
 
 
 def read_headers(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Returns the first bytes of each file, int64 [batch, 72]; shorter files end in zeros.
-
-    Args:
-        image_bytes: string [batch].
-    """
+    """Returns the first bytes of files, string [batch], padded with zeros: int64 [batch, 72]."""
     start = tf.strings.substr(image_bytes, 0, _HEADER_BYTES)
     return tf.cast(tf.io.decode_raw(start, tf.uint8, fixed_length=_HEADER_BYTES), tf.int64)
 
@@ -115,13 +111,10 @@ def _webp_sizes(headers: tf.Tensor) -> tf.Tensor:
     canvas = tf.stack([little_endian(headers, 27, 3), little_endian(headers, 24, 3)], axis=1) + 1
     # For an opaque animation, TensorFlow 2.21 writes four channels into a buffer for three.
     still = headers[:, 20] // 2 % 2 == 0
-    is_kind = [
-        _starts_with(headers, 12, b"VP8 "),
-        _starts_with(headers, 12, b"VP8L"),
-        _starts_with(headers, 12, b"VP8X") & still,
-    ]
-    sizes = zip(is_kind, (lossy, lossless, canvas), strict=True)
-    return tf.add_n([tf.where(kind[:, None], size, 0) for kind, size in sizes])
+    canvas = tf.where(still[:, None], canvas, 0)
+    sizes = {b"VP8 ": lossy, b"VP8L": lossless, b"VP8X": canvas}
+    is_kind = {kind: _starts_with(headers, 12, kind)[:, None] for kind in sizes}
+    return tf.add_n([tf.where(is_kind[kind], size, 0) for kind, size in sizes.items()])
 
 
 def _starts_with(headers: tf.Tensor, offset: int, expected: bytes) -> tf.Tensor:

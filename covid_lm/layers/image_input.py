@@ -39,9 +39,8 @@ class ImageInput(keras.layers.Layer):
     ignoring its aspect ratio: bilinear, antialiased, rounded half to even, clipped to 0..255, which
     is within one level of Pillow's `Image.resize(..., BILINEAR)`.
 
-    All ops are core TensorFlow ops and none reads files, so the layer works eagerly, in
-    `Dataset.map` and in an export. Each image is decoded in a `tf.data` pipeline within the graph
-    that drops images whose decoder fails, so an error can't affect other images of the batch.
+    Core TensorFlow ops only: works eagerly, in `Dataset.map` and in an export. A `tf.data` pipeline
+    within the graph decodes each image by itself and drops those whose decoder fails.
 
     Args:
         image_size: side of the square output in pixels, or (height, width).
@@ -91,27 +90,17 @@ class ImageInput(keras.layers.Layer):
         """Decodes a batch; shapes and dtypes as in the class's docstring."""
         return self._decode_batch_function(image_bytes)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "image_size": self.image_size,
-            "color": self.color,
-            "max_pixels": self.max_pixels,
-        }
-
     def _decode_batch(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         headers = read_headers(image_bytes)
         formats = image_formats(headers)
         sizes = declared_sizes(headers, formats)
         decodable = (formats != UNKNOWN) & sizes_allowed(sizes, self.max_pixels)
 
-        def decode_any(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            pixels = decode_rgb(image_bytes[index], headers[index], formats[index], self.max_pixels)
-            return index, resize(pixels, self.image_size)
+        def decode_any(index: tf.Tensor) -> tf.Tensor:
+            return decode_rgb(image_bytes[index], headers[index], formats[index], self.max_pixels)
 
-        def decode_common(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            pixels = decode_png_or_jpeg(image_bytes[index], formats[index], self.max_pixels)
-            return index, resize(pixels, self.image_size)
+        def decode_common(index: tf.Tensor) -> tf.Tensor:
+            return decode_png_or_jpeg(image_bytes[index], formats[index], self.max_pixels)
 
         largest = tf.reduce_max(tf.where(decodable, tf.reduce_prod(sizes, 1), 0))
         parallel = tf.where(largest > _LARGE_PIXELS, tf.ones_like(largest), _PARALLEL_IMAGES)
@@ -133,7 +122,8 @@ class ImageInput(keras.layers.Layer):
         pixels = tf.scatter_nd(index, pixels, [count + 1, *self.image_size, 3])[:-1]
         valid = tf.scatter_nd(index, tf.ones_like(index[:, 0]), [count + 1])[:-1] > 0
         if self.color == "luminance":
-            pixels = _luminance(pixels)
+            weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * _LUMA_WEIGHTS, -1, keepdims=True)
+            pixels = tf.cast((weighted + 0x8000) // 2**16, tf.uint8)
         pixels.set_shape([None, *self.image_size, 1 if self.color == "luminance" else 3])
         return {"pixels": pixels, "valid": valid}
 
@@ -145,7 +135,7 @@ class ImageInput(keras.layers.Layer):
         return (
             tf.data.Dataset.from_tensor_slices(indices)
             .map(
-                decode_at,
+                lambda index: (index, resize(decode_at(index), self.image_size)),
                 num_parallel_calls=parallel,
                 deterministic=None if parallel is None else False,
             )
@@ -155,8 +145,3 @@ class ImageInput(keras.layers.Layer):
             .batch(count + 1)
             .get_single_element()
         )
-
-
-def _luminance(pixels: tf.Tensor) -> tf.Tensor:
-    weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * _LUMA_WEIGHTS, -1, keepdims=True)
-    return tf.cast((weighted + 0x8000) // 2**16, tf.uint8)  # [..., 1]

@@ -66,6 +66,3 @@ class TokenEncoder(keras.layers.Layer):
             "segment_ids": sequence["segment_ids"],
             "padding_mask": tf.cast(sequence["symbols"] != symbols.PAD, tf.int32),
         }
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "vocabulary": list(self.vocabulary)}

@@ -21,9 +21,8 @@ class TokenMasking(keras.layers.Layer):
     `num_masked`. Of the drawn words, 80% become [MASK], 10% a random word of `word_ids`, and 10%
     are kept, independently of each other.
 
-    keras_nlp's `MaskedLMMaskGenerator` is unsuitable for two reasons. It uses TensorFlow's stateful
-    generators, so an interrupted run could not resume with the same masks. And it draws random
-    words from the whole vocabulary, most of which can't occur in an image and are easy to spot.
+    Unlike keras_nlp's `MaskedLMMaskGenerator`, this layer has no random state, so an interrupted
+    run resumes with the same masks, and its random words are words that an image can have.
 
     Args:
         word_ids: ids of the words that can be masked, in the order of the model's logits.
@@ -69,7 +68,13 @@ class TokenMasking(keras.layers.Layer):
         token_ids = tokens["token_ids"]
         word_seed, coin_seed, position_seed = tf.unstack(tf.random.split(seed, 3, GENERATOR), num=3)
         words = tf.gather(tf.constant(self._words), token_ids)  # [batch, length], -1: none
-        positions, used = self._draw_positions(words >= 0, position_seed)
+        selectable = words >= 0
+        draws = tf.random.stateless_uniform(tf.shape(words), position_seed, alg=GENERATOR)
+        # Slots without a word have other positions, so that no position is written twice.
+        _, positions = tf.math.top_k(tf.where(selectable, draws, -1.0), self.num_masked)
+        available = tf.reduce_sum(tf.cast(selectable, tf.float32), axis=1)
+        counts = tf.minimum(tf.maximum(tf.round(self.rate * available), 1.0), available)
+        used = tf.range(self.num_masked, dtype=tf.float32) < counts[:, tf.newaxis]
         original = tf.gather(token_ids, positions, batch_dims=1)  # [batch, num_masked]
         coins = tf.random.stateless_uniform(tf.shape(original), coin_seed, alg=GENERATOR)
         drawn = tf.random.stateless_uniform(
@@ -88,20 +93,6 @@ class TokenMasking(keras.layers.Layer):
         targets = tf.where(used, tf.gather(words, positions, batch_dims=1), 0)
         inputs = {**tokens, "token_ids": masked_ids, "masked_positions": positions}
         return inputs, tf.stack([targets, kinds], axis=-1)
-
-    def _draw_positions(
-        self, selectable: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws positions, int32 [batch, num_masked], and returns which of the slots are used.
-
-        Unused slots hold other positions, so that no position is written twice.
-        """
-        draws = tf.random.stateless_uniform(tf.shape(selectable), seed, alg=GENERATOR)
-        _, positions = tf.math.top_k(tf.where(selectable, draws, -1.0), self.num_masked)
-        available = tf.reduce_sum(tf.cast(selectable, tf.float32), axis=1)
-        counts = tf.minimum(tf.maximum(tf.round(self.rate * available), 1.0), available)
-        slots = tf.range(self.num_masked, dtype=tf.float32)
-        return positions, slots < counts[:, tf.newaxis]
 
     def get_config(self) -> dict:
         return {

@@ -52,6 +52,3 @@ class Trim(keras.layers.Layer):
             "symbols": pick(sequence["symbols"], symbols.PAD),
             "segment_ids": pick(sequence["segment_ids"], 0),
         }
-
-    def get_config(self) -> dict:
-        return {**super().get_config(), "head": self.head, "tail": self.tail}

@@ -1,44 +1,62 @@
-"""The interface that all classifiers share, and prediction in batches."""
+"""The base of all classifiers, and prediction in batches."""
 
 import math
-from typing import Any, Protocol
+from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from covid_lm.layers.feature_extraction import FeatureExtraction
 
-class Classifier(Protocol):
+
+class Classifier:
     """A live image classifier, `TokenClassifier` or `PixelClassifier`.
 
     Attributes:
-        config: the dataclass from which the classifier was built.
+        input_keys: names of the preprocessor's outputs that the models take.
+        reads_tokens: true if the inputs are token ids, false if they are pixels.
         logits: keras Model, inputs to float32 logits [batch, classes]; this is what is trained.
         core: keras Model, inputs to float32 probabilities [batch, classes].
         embedding: keras Model, inputs to the vector before the head, [batch, hidden_dim].
+
+    Args:
+        config: dataclass from which the classifier can be rebuilt.
+        inputs: the models' symbolic inputs.
+        embedding: symbolic, [batch, hidden_dim].
+        policy: Keras policy of the head.
     """
 
-    config: Any
-    logits: keras.Model
-    core: keras.Model
-    embedding: keras.Model
+    input_keys: tuple[str, ...]
+    reads_tokens: bool
 
-    @property
-    def input_keys(self) -> tuple[str, ...]:
-        """Names of the preprocessor's outputs that the models take."""
-
-    @property
-    def reads_tokens(self) -> bool:
-        """True if the inputs are token ids, false if they are pixels."""
+    def __init__(
+        self,
+        config: Any,
+        inputs: dict[str, keras.KerasTensor],
+        embedding: keras.KerasTensor,
+        policy: str,
+    ):
+        self.config = config
+        head = FeatureExtraction(
+            len(config.classes), config.dropout, dtype=policy, name="feature_extraction"
+        )
+        logits = head(embedding)
+        self.embedding = keras.Model(inputs, embedding, name="embedding")
+        self.logits = keras.Model(inputs, logits, name="logits")
+        self.core = keras.Model(inputs, keras.ops.softmax(logits), name="core")
 
     def preprocessor(self, policy: str | None = None) -> Any:
         """The preprocessor under a metadata policy, by default the one of the test phase."""
+        raise NotImplementedError
 
-    def serving_copy(self, dtype: str) -> "Classifier":
+    def serving_copy(self, dtype: str) -> Self:
         """A copy for the export, with weights and arithmetic in "float32" or "bfloat16"."""
+        raise NotImplementedError
 
     def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The inputs of `core` and `embedding`, selected from the preprocessor's outputs."""
+        return {key: preprocessed[key] for key in self.input_keys}
 
 
 def predict_tokens(classifier: Classifier, tokens: dict, batch_size: int = 32) -> np.ndarray:

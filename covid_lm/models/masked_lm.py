@@ -1,7 +1,6 @@
 """A BERT with its masked-LM head (paper, section 3.2), for pre-training and saving."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -46,22 +45,20 @@ class MaskedLanguageModel:
         self.config = config
         self.vocabulary = vocabulary
         self.backbone = build_backbone(config, dtype=dtype_policy)
-        arguments: dict[str, Any] = {
-            "activation": config.activation,
-            "layer_norm_epsilon": config.layer_norm_epsilon,
-            "dtype": dtype_policy,
-        }
+        arguments: tuple[str, float] = (config.activation, config.layer_norm_epsilon)
         self.encoder = MaskedLmEncoder(
-            self.backbone, dropout=dropout, name="masked_lm_encoder", **arguments
+            self.backbone, *arguments, dropout=dropout, name="masked_lm_encoder"
         )
         self.head = MaskedLmHead(
-            self.backbone.token_embedding, word_ids, name="masked_lm_head", **arguments
+            self.backbone.token_embedding,
+            word_ids,
+            *arguments,
+            dtype=dtype_policy,
+            name="masked_lm_head",
         )
-        shapes = dict.fromkeys(("token_ids", "segment_ids", "padding_mask"), length)
-        inputs = {
-            name: keras.Input((size,), dtype="int32", name=name)
-            for name, size in {**shapes, "masked_positions": num_masked}.items()
-        }
+        sizes = dict.fromkeys(("token_ids", "segment_ids", "padding_mask"), length)
+        sizes["masked_positions"] = num_masked
+        inputs = {key: keras.Input((n,), dtype="int32", name=key) for key, n in sizes.items()}
         self.model = keras.Model(inputs, self.head(self.encoder(inputs)), name="masked_lm")
         self._has_pooler = False
 

@@ -4,7 +4,6 @@ Targets are those of `TokenMasking`: int [batch, masked, 2], the word's index an
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 from keras import ops
@@ -56,13 +55,8 @@ class MaskedTokenMean(keras.metrics.Mean):
 
     def update_state(self, targets, logits, sample_weight=None):
         targets = ops.cast(targets, "int32")
-        super().update_state(self.function(targets, logits), _is_kind(targets, self.kinds))
-
-
-def _is_kind(targets: Any, kinds: tuple[int, ...]) -> Any:
-    """float32 [batch, masked], 1 or 0."""
-    kind = targets[..., 1]
-    return ops.cast(sum(ops.cast(kind == one, "int32") for one in kinds), "float32")
+        is_kind = sum(ops.cast(targets[..., 1] == kind, "float32") for kind in self.kinds)
+        super().update_state(self.function(targets, logits), is_kind)
 
 
 def _cross_entropy(targets, logits):

@@ -4,14 +4,14 @@ The halves are those of `TokenClassifier`, with pixels instead of tokens and wit
 """
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from covid_lm.backbones.convolutional import pooled_features
-from covid_lm.layers.feature_extraction import FeatureExtraction
 from covid_lm.layers.image_input import ImageInput
+from covid_lm.models.classifier import Classifier
 from covid_lm.protocols import DTYPE_POLICIES
 
 
@@ -45,14 +45,14 @@ class PixelPreprocessor(keras.layers.Layer):
     """Converts image bytes to pixels, with the same `ImageInput` as the token sequences.
 
     Args:
-        image_size, max_pixels: see `ImageInput`.
+        image_size: see `ImageInput`.
     """
 
     reads_filename = False
 
-    def __init__(self, image_size: int = 224, max_pixels: int = 64_000_000, **kwargs: Any):
+    def __init__(self, image_size: int = 224, **kwargs: Any):
         super().__init__(**kwargs)
-        self.image_input = ImageInput(image_size=image_size, max_pixels=max_pixels)
+        self.image_input = ImageInput(image_size=image_size)
 
     def call(
         self, image_bytes: tf.Tensor, filename: tf.Tensor | None = None
@@ -70,20 +70,11 @@ class PixelPreprocessor(keras.layers.Layer):
         """Returns the pixels, uint8 [batch, height, width, 3], as the network's input."""
         return {"pixels": pixels}
 
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "image_size": self.image_input.image_size,
-            "max_pixels": self.image_input.max_pixels,
-        }
 
+class PixelClassifier(Classifier):
+    """A convolutional image classifier of `pixels`, uint8 [batch, height, width, 3].
 
-class PixelClassifier:
-    """A convolutional image classifier with the parts of `Classifier`.
-
-    Attributes:
-        logits, core, embedding: keras Models that map `pixels`, uint8 [batch, height, width, 3],
-            to float32 logits, float32 probabilities [batch, classes] and averaged features.
+    Its embedding is the network's averaged features.
 
     Args:
         dtype_policy: Keras policy of weights and arithmetic; that of `config.dtype` by default.
@@ -94,7 +85,8 @@ class PixelClassifier:
     """
 
     input_keys = ("pixels",)
-    reads_tokens: Literal[False] = False
+    reads_tokens = False
+    config: PixelClassifierConfig
 
     def __init__(
         self,
@@ -102,30 +94,20 @@ class PixelClassifier:
         dtype_policy: str | None = None,
         weights: str | None = None,
     ):
-        self.config = config
         self._preprocessor = PixelPreprocessor(config.image_size)
         policy = dtype_policy or DTYPE_POLICIES[config.dtype]
-        head = FeatureExtraction(len(config.classes), config.dropout, dtype=policy)
         size = (config.image_size, config.image_size, 3)
         inputs = {"pixels": keras.Input(size, dtype="uint8", name="pixels")}
         embedding = pooled_features(config.backbone_name, inputs["pixels"], weights, policy)
-        logits = head(embedding)
-        self.embedding = keras.Model(inputs, embedding, name="embedding")
-        self.logits = keras.Model(inputs, logits, name="logits")
-        probabilities = keras.ops.softmax(logits)
-        self.core = keras.Model(inputs, probabilities, name="core")
+        super().__init__(config, inputs, embedding, policy)
 
     def preprocessor(self, policy: str | None = None) -> PixelPreprocessor:
-        """The preprocessor, the same under every metadata policy."""
+        """See `Classifier`; the same under every metadata policy."""
         return self._preprocessor
 
     def serving_copy(self, dtype: str) -> "PixelClassifier":
-        """Returns a copy with weights and arithmetic in `dtype`, "float32" or "bfloat16"."""
+        """See `Classifier`."""
         copy = PixelClassifier(self.config, dtype_policy=dtype)
         for source, target in zip(self.logits.variables, copy.logits.variables, strict=True):
             target.assign(tf.cast(source, target.dtype))
         return copy
-
-    def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Selects the models' inputs from the preprocessor's outputs."""
-        return {"pixels": preprocessed["pixels"]}

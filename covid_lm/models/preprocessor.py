@@ -22,7 +22,7 @@ class Preprocessor(keras.layers.Layer):
     Args:
         vocabulary: words, index = id.
         policy, fixed_length: see `FileNameInput`.
-        image_size, color, max_pixels: see `ImageInput`.
+        image_size, color: see `ImageInput`.
         head, tail: see `Trim`.
     """
 
@@ -35,11 +35,10 @@ class Preprocessor(keras.layers.Layer):
         head: int = 256,
         tail: int = 256,
         fixed_length: int = 24,
-        max_pixels: int = 64_000_000,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.image_input = ImageInput(image_size=image_size, color=color, max_pixels=max_pixels)
+        self.image_input = ImageInput(image_size=image_size, color=color)
         self.file_name_input = FileNameInput(policy=policy, fixed_length=fixed_length)
         self.concatenation = Concatenation()
         self.trim = Trim(head=head, tail=tail)
@@ -81,16 +80,3 @@ class Preprocessor(keras.layers.Layer):
             raise ValueError(f"the {self.file_name_input.policy} policy reads the file name")
         name = self.file_name_input(filename if self.reads_filename else pixels)
         return self.token_encoder(self.trim(self.concatenation(pixels, name)))
-
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "vocabulary": list(self.token_encoder.vocabulary),
-            "policy": self.file_name_input.policy,
-            "image_size": self.image_input.image_size,
-            "color": self.image_input.color,
-            "head": self.trim.head,
-            "tail": self.trim.tail,
-            "fixed_length": self.file_name_input.fixed_length,
-            "max_pixels": self.image_input.max_pixels,
-        }

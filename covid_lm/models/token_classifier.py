@@ -1,7 +1,7 @@
 """The paper's classifier (figure 1): a preprocessor (bytes to ids) and a core (ids to classes)."""
 
 import dataclasses
-from typing import Literal, cast
+from typing import cast
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ import tensorflow as tf
 from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
 from covid_lm.backbones.configs import BackboneConfig
-from covid_lm.layers.feature_extraction import FeatureExtraction
+from covid_lm.models.classifier import Classifier
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS, PROTOCOLS, Layout
 
@@ -48,19 +48,15 @@ class TokenClassifierConfig:
         return cls(**{**values, "backbone": backbone, "classes": tuple(values["classes"])})
 
 
-class TokenClassifier:
-    """An image classifier that reads tokens.
+class TokenClassifier(Classifier):
+    """An image classifier that reads tokens; its embedding is the [CLS] vector.
 
     Attributes:
         backbone: the `BertBackbone` that owns the encoder's weights.
-        logits: keras Model, token ids to float32 logits [batch, classes]; this is what is trained.
-        core: keras Model, token ids to float32 probabilities [batch, classes].
-        embedding: keras Model, token ids to the [CLS] vector [batch, hidden_dim].
         embedding_rows: int32 [vocabulary], row of the embedding table for each token id in a
             `serving_copy`, whose table is smaller; None in other classifiers.
 
-    The three models take `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length],
-    and share all weights.
+    The models take `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length].
 
     Args:
         vocabulary: words, index = id.
@@ -68,7 +64,8 @@ class TokenClassifier:
     """
 
     input_keys = ("token_ids", "segment_ids", "padding_mask")
-    reads_tokens: Literal[True] = True
+    reads_tokens = True
+    config: TokenClassifierConfig
 
     def __init__(
         self,
@@ -76,7 +73,6 @@ class TokenClassifier:
         vocabulary: tuple[str, ...],
         dtype_policy: str | None = None,
     ):
-        self.config = config
         self.vocabulary = vocabulary
         self.embedding_rows: np.ndarray | None = None
         self._preprocessors: dict[str, Preprocessor] = {}
@@ -86,23 +82,14 @@ class TokenClassifier:
             self.backbone,
             activation=config.backbone.activation,
             layer_norm_epsilon=config.backbone.layer_norm_epsilon,
-            dtype=policy,
             name="cls_encoder",
-        )
-        head = FeatureExtraction(
-            len(config.classes), config.dropout, dtype=policy, name="feature_extraction"
         )
         length = config.head + config.tail
         inputs = {key: keras.Input((length,), dtype="int32", name=key) for key in self.input_keys}
-        embedding = encoder(inputs)
-        logits = head(embedding)
-        self.embedding = keras.Model(inputs, embedding, name="embedding")
-        self.logits = keras.Model(inputs, logits, name="logits")
-        probabilities = keras.ops.softmax(logits)
-        self.core = keras.Model(inputs, probabilities, name="core")
+        super().__init__(config, inputs, encoder(inputs), policy)
 
     def preprocessor(self, policy: str | None = None) -> Preprocessor:
-        """The preprocessor under a metadata policy, by default the one of the test phase."""
+        """See `Classifier`."""
         config = self.config
         policy = policy or config.test_policy
         if policy not in self._preprocessors:
@@ -116,11 +103,7 @@ class TokenClassifier:
         return self._preprocessors[policy]
 
     def serving_copy(self, dtype: str) -> "TokenClassifier":
-        """Returns a copy with only the embedding rows that tokens can reach.
-
-        Args:
-            dtype: weights and arithmetic of the copy, "float32" or "bfloat16".
-        """
+        """See `Classifier`. The copy has only the embedding rows that tokens can reach."""
         reachable = self.preprocessor().token_encoder.reachable_token_ids
         backbone = dataclasses.replace(self.config.backbone, vocabulary_size=len(reachable))
         config = dataclasses.replace(self.config, backbone=backbone)
@@ -134,8 +117,8 @@ class TokenClassifier:
         return copy
 
     def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Selects the inputs of core and embedding from the preprocessor's outputs."""
-        inputs = {key: preprocessed[key] for key in self.input_keys}
+        """See `Classifier`."""
+        inputs = super().core_inputs(preprocessed)
         if self.embedding_rows is not None:
             rows = tf.constant(self.embedding_rows)
             inputs["token_ids"] = tf.gather(rows, inputs["token_ids"])

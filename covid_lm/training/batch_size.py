@@ -19,7 +19,7 @@ def default_batch_size(backbone_name: str, num_images: int, length: int = 512) -
         bound = min(64, num_images / 16)
     else:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4
-        activations = activation_bytes(backbone_config(backbone_name), length, "float32")
+        activations = activation_bytes(backbone_config(backbone_name), length)
         bound = min(512, num_images / 16, memory / activations)
     return 2 ** int(math.log2(max(bound, 1)))
 

@@ -3,10 +3,16 @@
 import pytest
 
 from covid_lm.backbones.bert_encoder import build_backbone
-from covid_lm.backbones.configs import BACKBONES, BackboneConfig, backbone_config
+from covid_lm.backbones.configs import (
+    BACKBONES,
+    BackboneConfig,
+    activation_bytes,
+    backbone_config,
+)
 from covid_lm.errors import InputError
 
-# With the pooler, without the masked-LM head. bert-base-chinese's is the published 102,267,648.
+# With the pooler, without the masked-LM head. bert-base-chinese's is the published 102,267,648;
+# Cui et al. (2021) publish 38 million for rbt3, 61 for rbtl3 and 325 for roberta-wwm-ext-large.
 PARAMETERS = {
     "tiny": 3_183_488,
     "minilm-l6": 22_713_216,
@@ -45,6 +51,11 @@ def test_every_backbone_is_pinned():
 @pytest.mark.parametrize("name", ["tiny", "minilm-l6", "rbt3"])
 def test_built_backbone_has_the_pinned_parameters(name):
     assert build_backbone(BACKBONES[name]).count_params() == PARAMETERS[name]
+
+
+def test_activation_bytes_by_hand():
+    config = BackboneConfig(2, 8, 2, 16, vocabulary_size=10, max_sequence_length=4)
+    assert activation_bytes(config, 4) == 2 * 2 * (34 * 4 * 8 + 5 * 2 * 16)
 
 
 def test_size_by_pattern():

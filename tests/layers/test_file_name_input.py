@@ -36,11 +36,11 @@ def test_fixed_and_absent_ignore_the_name(policy, length):
 
 
 def test_long_names_keep_their_last_bytes():
-    output = FileNameInput("visible", max_length=2)(tf.constant([b"abcd", b"x"]))
-    np.testing.assert_array_equal(
-        output["symbols"], [[256 + ord("c"), 256 + ord("d")], [256 + ord("x"), symbols.PAD]]
-    )
-    np.testing.assert_array_equal(output["lengths"], [2, 1])
+    output = FileNameInput("visible")(tf.constant([b"ab" + 511 * b"cd" + b"ef", b"x"]))
+    pairs = [[256 + ord(character) for character in pair] for pair in ("cd", "ef")]
+    np.testing.assert_array_equal(output["symbols"][0], 511 * pairs[0] + pairs[1])
+    np.testing.assert_array_equal(output["symbols"][1], [256 + ord("x")] + 1023 * [symbols.PAD])
+    np.testing.assert_array_equal(output["lengths"], [1024, 1])
 
 
 def test_all_names_empty():

@@ -8,8 +8,18 @@ from covid_lm.backbones.configs import BackboneConfig, backbone_config
 from covid_lm.backbones.vocabulary import built_in_vocabulary, read_vocabulary
 from covid_lm.backbones.weights.formats import refuse_git_lfs_pointer
 from covid_lm.errors import InputError
+from covid_lm.files import write_json
 
 _CONFIG_FILES = ("config.json", "bert_config.json")
+_SIZES = {  # field of `BackboneConfig` -> key of the file
+    "num_layers": "num_hidden_layers",
+    "hidden_dim": "hidden_size",
+    "num_heads": "num_attention_heads",
+    "intermediate_dim": "intermediate_size",
+    "vocabulary_size": "vocab_size",
+    "max_sequence_length": "max_position_embeddings",
+    "num_segments": "type_vocab_size",
+}
 _ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_approximate",
@@ -35,6 +45,7 @@ def read_config(directory: str | os.PathLike) -> BackboneConfig:
     except ValueError as error:
         raise InputError(f"{path}: not a JSON object; fetch the model's own file again") from error
     _require_bert(path, values)
+    values = {"type_vocab_size": 2, **values}
     activation = values.get("hidden_act", "gelu")
     if activation not in _ACTIVATIONS:
         raise InputError(
@@ -42,13 +53,7 @@ def read_config(directory: str | os.PathLike) -> BackboneConfig:
             f"use a model with one of {', '.join(_ACTIVATIONS)}"
         )
     config = BackboneConfig(
-        num_layers=_size(path, values, "num_hidden_layers"),
-        hidden_dim=_size(path, values, "hidden_size"),
-        num_heads=_size(path, values, "num_attention_heads"),
-        intermediate_dim=_size(path, values, "intermediate_size"),
-        vocabulary_size=_size(path, values, "vocab_size"),
-        max_sequence_length=_size(path, values, "max_position_embeddings"),
-        num_segments=_size(path, {"type_vocab_size": 2, **values}, "type_vocab_size"),
+        **{field: _size(path, values, key) for field, key in _SIZES.items()},
         activation=_ACTIVATIONS[activation],
         layer_norm_epsilon=_fraction(path, values, "layer_norm_eps", 1e-12),
         dropout=_fraction(path, values, "hidden_dropout_prob", 0.1),
@@ -61,19 +66,13 @@ def read_config(directory: str | os.PathLike) -> BackboneConfig:
     return config
 
 
-def write_config(config: BackboneConfig, padding_id: int, path: str | os.PathLike) -> None:
+def write_config(config: BackboneConfig, padding_id: int, path: str) -> None:
     """Writes the `config.json` of a Hugging Face `BertForMaskedLM`, as `read_config` reads it."""
     activations = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
     values = {
         "architectures": ["BertForMaskedLM"],
         "model_type": "bert",
-        "num_hidden_layers": config.num_layers,
-        "hidden_size": config.hidden_dim,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.intermediate_dim,
-        "vocab_size": config.vocabulary_size,
-        "max_position_embeddings": config.max_sequence_length,
-        "type_vocab_size": config.num_segments,
+        **{key: getattr(config, field) for field, key in _SIZES.items()},
         "hidden_act": activations[config.activation],
         "layer_norm_eps": config.layer_norm_epsilon,
         "hidden_dropout_prob": config.dropout,
@@ -82,9 +81,7 @@ def write_config(config: BackboneConfig, padding_id: int, path: str | os.PathLik
         "pad_token_id": padding_id,
         "tie_word_embeddings": True,
     }
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(values, file, indent=2)
-        file.write("\n")
+    write_json(path, values)
 
 
 def vocabulary_file(directory: str | os.PathLike) -> str:
@@ -158,13 +155,12 @@ def _fraction(path: str, values: dict, key: str, default: float) -> float:
 
 
 def select_backbone(name: str, weights: str | None) -> tuple[BackboneConfig, tuple[str, ...]]:
-    """Returns config and vocabulary of a named backbone with random or pretrained weights.
-
-    With random weights, the vocabulary has the built-in words only.
+    """Returns config and vocabulary of a named backbone.
 
     Args:
         name: `--backbone`.
-        weights: `--weights`, a directory as `load_weights` takes it, or None.
+        weights: `--weights`, a directory as `load_weights` takes it; None for random weights and
+            the built-in words.
 
     Raises:
         InputError: unknown backbone, or weights of a different one.

@@ -3,11 +3,12 @@
 Readers are independent of BERT; `tensor_names` knows its names.
 """
 
+import contextlib
 import dataclasses
 import glob
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import h5py
 import numpy as np
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from covid_lm.errors import InputError
 
-_TF_READ_ERRORS = (tf.errors.OpError, LookupError, RuntimeError, ValueError)
+_READ_ERRORS = (SafetensorError, tf.errors.OpError, OSError, LookupError, RuntimeError, ValueError)
 _FETCH_AGAIN = "it is truncated or damaged: fetch it again"
 
 
@@ -55,6 +56,15 @@ def refuse_git_lfs_pointer(path: str) -> None:
             )
 
 
+@contextlib.contextmanager
+def _refuse_damage(problem: str) -> Iterator[None]:
+    """Turns the errors of the three libraries into `InputError`."""
+    try:
+        yield
+    except _READ_ERRORS as error:
+        raise InputError(f"{problem}; {_FETCH_AGAIN}") from error
+
+
 def open_safetensors(path: str) -> TensorFile:
     """Opens a `model.safetensors`: float32, float16, float64 or bfloat16.
 
@@ -63,14 +73,14 @@ def open_safetensors(path: str) -> TensorFile:
     """
     refuse_git_lfs_pointer(path)
     specs = {}
-    try:
-        with safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 (no mapping: it has no iterator)
-                view = file.get_slice(name)
-                is_floating = view.get_dtype() in ("F16", "BF16", "F32", "F64")
-                specs[name] = TensorSpec(tuple(view.get_shape()), is_floating)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a complete safetensors file; {_FETCH_AGAIN}") from error
+    with (
+        _refuse_damage(f"{path}: not a complete safetensors file"),
+        safe_open(path, framework="numpy") as file,
+    ):
+        for name in file.keys():  # noqa: SIM118 (no mapping: it has no iterator)
+            view = file.get_slice(name)
+            is_floating = view.get_dtype() in ("F16", "BF16", "F32", "F64")
+            specs[name] = TensorSpec(tuple(view.get_shape()), is_floating)
 
     def read(name: str) -> np.ndarray:
         # Opened for each tensor, because the pages of a mapped file count as used memory.
@@ -96,18 +106,13 @@ def open_h5(path: str) -> TensorFile:
         if isinstance(item, h5py.Dataset):
             specs[name] = TensorSpec(item.shape, item.dtype.kind == "f")
 
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(collect)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: not a complete HDF5 file; {_FETCH_AGAIN}") from error
+    with _refuse_damage(f"{path}: not a complete HDF5 file"), h5py.File(path, "r") as file:
+        file.visititems(collect)
 
     def read(name: str) -> np.ndarray:
-        try:
-            with h5py.File(path, "r") as file:
-                return np.asarray(file[name][()], np.float32)
-        except OSError as error:
-            raise InputError(f"{path}: tensor {name} cannot be read; {_FETCH_AGAIN}") from error
+        problem = f"{path}: tensor {name} cannot be read"
+        with _refuse_damage(problem), h5py.File(path, "r") as file:
+            return np.asarray(file[name][()], np.float32)
 
     return TensorFile(path, specs, read)
 
@@ -122,22 +127,21 @@ def open_tf1_checkpoint(index: str) -> TensorFile:
     shards = sorted(glob.glob(f"{glob.escape(prefix)}.data-?????-of-?????"))
     for path in (index, *shards):
         refuse_git_lfs_pointer(path)
-    _require_all_shards(prefix, shards)
-    try:
+    count = int(shards[0][-5:]) if shards else 1
+    for number in range(count):
+        shard = f"{prefix}.data-{number:05d}-of-{count:05d}"
+        if shard not in shards:
+            raise InputError(f"{shard}: missing; fetch it and put it next to {index}")
+    with _refuse_damage(f"{index}: not a complete checkpoint index"):
         reader = tf.train.load_checkpoint(prefix)
-    except _TF_READ_ERRORS as error:
-        raise InputError(f"{index}: not a complete checkpoint index; {_FETCH_AGAIN}") from error
     dtypes = reader.get_variable_to_dtype_map()
     specs = {
         name: TensorSpec(tuple(shape), dtypes[name].is_floating)
         for name, shape in reader.get_variable_to_shape_map().items()
     }
     # The index opens without its data, so a truncated shard would fail only while loading.
-    needed = sum(
-        math.prod(spec.shape) * dtypes[name].size
-        for name, spec in specs.items()
-        if spec.is_floating
-    )
+    floating = {name: spec.shape for name, spec in specs.items() if spec.is_floating}
+    needed = sum(math.prod(shape) * dtypes[name].size for name, shape in floating.items())
     held = sum(os.path.getsize(shard) for shard in shards)
     if held < needed:
         raise InputError(
@@ -145,18 +149,7 @@ def open_tf1_checkpoint(index: str) -> TensorFile:
         )
 
     def read(name: str) -> np.ndarray:
-        try:
+        with _refuse_damage(f"{index}: tensor {name} cannot be read"):
             return np.asarray(reader.get_tensor(name), np.float32)
-        except _TF_READ_ERRORS as error:
-            raise InputError(f"{index}: tensor {name} cannot be read; {_FETCH_AGAIN}") from error
 
     return TensorFile(index, specs, read)
-
-
-def _require_all_shards(prefix: str, shards: list[str]) -> None:
-    """Raises `InputError` for the first of `prefix.data-00000-of-0000N` that is missing."""
-    count = int(shards[0][-5:]) if shards else 1
-    for number in range(count):
-        shard = f"{prefix}.data-{number:05d}-of-{count:05d}"
-        if shard not in shards:
-            raise InputError(f"{shard}: missing; fetch it and put it next to {prefix}.index")

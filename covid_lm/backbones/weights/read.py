@@ -22,6 +22,7 @@ from covid_lm.errors import InputError
 
 __all__ = ["LoadedWeights", "load_weights", "read_config", "vocabulary_file"]
 
+_WHOLE_MODEL = "put the file and the config of one and the same model there"
 _CONVERT = (
     'python -c "import torch, safetensors.torch as s; s.save_file({k: v.clone() for k, v in'
     " torch.load('pytorch_model.bin', weights_only=True).items()}, 'model.safetensors')\""
@@ -56,31 +57,47 @@ def load_weights(directory: str | os.PathLike, backbone: BertBackbone) -> Loaded
     """
     _require_same_sizes(directory, backbone)
     file = _open(os.fspath(directory))
-    names = _names_by_place(file)
-    _require_layers(file, names, backbone.num_layers, config_path(directory))
-    encoder = tensor_names.encoder_targets(backbone)
+    names: dict[str, list[str]] = {}  # canonical name -> names in the file, several if tied
+    for name in sorted(file.specs):
+        place = tensor_names.canonical_name(name)
+        if place is not None:
+            names.setdefault(place, []).append(name)
+    # A file without layers is something else; the message on its unknown tensors is clearer.
+    held = tensor_names.layer_count(names)
+    if held not in (0, backbone.num_layers):
+        raise InputError(
+            f"{file.path}: {held} layers, but {config_path(directory)} says num_hidden_layers "
+            f"{backbone.num_layers}; {_WHOLE_MODEL}"
+        )
     pooler = tensor_names.pooler_targets(backbone)
     head = tensor_names.masked_lm_targets(backbone)
-    known = encoder | pooler | head
-    _require_known(file, names, known)
     # Pooler and head may be absent, but not incomplete.
     has_pooler = not names.keys().isdisjoint(pooler)
     has_head = not names.keys().isdisjoint(head)
-    assigned = encoder | pooler if has_pooler else encoder
-    _require_complete(file, names, assigned | head if has_head else assigned)
-    for place, own_names in names.items():
-        _require_fit(file, own_names, known[place])
-    _require_agreement(file, names)
-    for place, target in assigned.items():
-        assert target.variable is not None  # true for all but the masked-LM head
-        target.variable.assign(_read(file, names[place][0], target))
-    masked_lm_head = None
-    if has_head:
-        masked_lm_head = {
-            key: _read(file, names[place][0], head[place])
-            for key, place in tensor_names.MASKED_LM_HEAD.items()
-        }
-    return LoadedWeights(file.path, has_pooler, masked_lm_head)
+    targets = tensor_names.encoder_targets(backbone)
+    targets |= (pooler if has_pooler else {}) | (head if has_head else {})
+    _require_places(file, names, targets)
+    for place, target in targets.items():
+        for name in names[place]:
+            _require_fit(file, name, target)
+    for first, *others in names.values():
+        for other in others:
+            if not np.array_equal(file.read(first), file.read(other)):
+                raise InputError(
+                    f"{file.path}: tensors {first} and {other} differ, but a BERT has one for "
+                    "both; delete the one that is not wanted"
+                )
+
+    def read(place: str) -> np.ndarray:
+        name = names[place][0]
+        return targets[place].arrange(file.read(name), tensor_names.is_transposed(name))
+
+    for place, target in targets.items():
+        if target.variable is not None:  # None: part of the masked-LM head
+            target.variable.assign(read(place))
+    head_places = tensor_names.MASKED_LM_HEAD.items() if has_head else ()
+    masked_lm_head = {key: read(place) for key, place in head_places}
+    return LoadedWeights(file.path, has_pooler, masked_lm_head or None)
 
 
 def _require_same_sizes(directory: str | os.PathLike, backbone: BertBackbone) -> None:
@@ -127,79 +144,37 @@ def _open(directory: str) -> TensorFile:
     )
 
 
-def _names_by_place(file: TensorFile) -> dict[str, list[str]]:
-    """Canonical name -> names in the file, several of them for tied weights."""
-    names: dict[str, list[str]] = {}
-    for name in sorted(file.specs):
-        place = tensor_names.canonical_name(name)
-        if place is not None:
-            names.setdefault(place, []).append(name)
-    return names
-
-
-def _require_layers(
-    file: TensorFile, names: dict[str, list[str]], expected: int, config: str
+def _require_places(
+    file: TensorFile, names: dict[str, list[str]], targets: dict[str, Target]
 ) -> None:
-    # A file without layers is something else; the message on its unknown tensors is clearer.
-    held = tensor_names.layer_count(names.keys())
-    if held not in (0, expected):
+    """Raises InputError unless each tensor has a target and each target a tensor."""
+    unknown = [name for place in names if place not in targets for name in names[place]]
+    if unknown:
         raise InputError(
-            f"{file.path}: {held} layers, but {config} says num_hidden_layers {expected}; "
-            "put the file and the config of one and the same model there"
+            f"{file.path}: tensor {_first(unknown)} has no place in a BERT encoder; "
+            "give the pretrained model, or delete the tensor"
         )
-
-
-def _require_known(file: TensorFile, names: dict[str, list[str]], known: dict[str, Target]) -> None:
-    left_over = [name for place in names if place not in known for name in names[place]]
-    if left_over:
-        raise InputError(
-            f"{file.path}: tensor {left_over[0]}{_and_more(left_over)} has no place in a BERT "
-            "encoder; give the pretrained model, or delete the tensor"
-        )
-
-
-def _require_complete(
-    file: TensorFile, names: dict[str, list[str]], wanted: dict[str, Target]
-) -> None:
-    missing = [place for place in wanted if place not in names]
+    missing = [place for place in targets if place not in names]
     if missing:
         raise InputError(
-            f"{file.path}: no tensor for {missing[0]}{_and_more(missing)}; "
-            "fetch the whole model again"
+            f"{file.path}: no tensor for {_first(missing)}; fetch the whole model again"
         )
 
 
-def _and_more(names: list[str]) -> str:
-    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+def _first(names: list[str]) -> str:
+    return names[0] + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
 
 
-def _require_fit(file: TensorFile, own_names: list[str], target: Target) -> None:
-    for name in own_names:
-        spec = file.specs[name]
-        transposed = tensor_names.is_transposed(name)
-        if not target.accepts(spec.shape, transposed):
-            expected = target.shape[::-1] if transposed else target.shape
-            raise InputError(
-                f"{file.path}: tensor {name} is {list(spec.shape)}, but the config asks for "
-                f"{list(expected)}; put the file and the config of one and the same model there"
-            )
-        if not spec.is_floating:
-            raise InputError(
-                f"{file.path}: tensor {name} holds whole numbers; give a model that is not "
-                "quantized"
-            )
-
-
-def _require_agreement(file: TensorFile, names: dict[str, list[str]]) -> None:
-    """Raises InputError if tied weights, stored twice, differ."""
-    for first, *others in names.values():
-        for other in others:
-            if not np.array_equal(file.read(first), file.read(other)):
-                raise InputError(
-                    f"{file.path}: tensors {first} and {other} differ, but a BERT has one for "
-                    "both; delete the one that is not wanted"
-                )
-
-
-def _read(file: TensorFile, name: str, target: Target) -> np.ndarray:
-    return target.arrange(file.read(name), tensor_names.is_transposed(name))
+def _require_fit(file: TensorFile, name: str, target: Target) -> None:
+    spec = file.specs[name]
+    transposed = tensor_names.is_transposed(name)
+    if not target.accepts(spec.shape, transposed):
+        expected = target.shape[::-1] if transposed else target.shape
+        raise InputError(
+            f"{file.path}: tensor {name} is {list(spec.shape)}, but the config asks for "
+            f"{list(expected)}; {_WHOLE_MODEL}"
+        )
+    if not spec.is_floating:
+        raise InputError(
+            f"{file.path}: tensor {name} holds whole numbers; give a model that is not quantized"
+        )

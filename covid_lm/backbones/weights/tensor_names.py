@@ -8,16 +8,13 @@ import dataclasses
 import math
 import operator
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import keras
 import numpy as np
 
 from covid_lm.backbones.bert_encoder import BertBackbone
 
-# Scopes before the canonical name: those of the original release, of Hugging Face's models and of
-# the layer groups in their HDF5 files.
-_SCOPES = re.compile(r"^(?:(?:bert|cls|tf_bert\w*|mlm___cls|nsp___cls)/)+")
 _IGNORED = re.compile(
     r"global_step$"
     r"|.*/adam_[mv]$"  # the optimizer's state
@@ -35,6 +32,21 @@ MASKED_LM_HEAD = {
     "layer_norm_beta": "predictions/transform/LayerNorm/beta",
     "decoder_bias": "predictions/output_bias",
 }
+
+# Replacements that make any format's name canonical, in this order.
+_RENAMES = (
+    (r":0$", ""),
+    (r"\blayer[._/]+(\d+)", r"layer_\1"),  # layer.0, layer_._0
+    (r"\.", "/"),
+    # Scopes of the original release, of Hugging Face's models and of the groups in their HDF5.
+    (r"^(?:(?:bert|cls|tf_bert\w*|mlm___cls|nsp___cls)/)+", ""),
+    (r"^(embeddings/\w+_embeddings)/(?:weight|embeddings)$", r"\1"),
+    (r"LayerNorm/weight$", "LayerNorm/gamma"),
+    (r"LayerNorm/bias$", "LayerNorm/beta"),
+    (r"/weight$", "/kernel"),
+    (r"^predictions/decoder/kernel$", WORD_EMBEDDINGS),
+    (r"^predictions/(?:decoder/)?bias$", MASKED_LM_HEAD["decoder_bias"]),
+)
 
 # Scope within a transformer layer -> attribute of the backbone's layer.
 _BLOCK = {
@@ -69,14 +81,16 @@ class Target:
         """
         if transposed:
             return shape == self.shape[::-1]
-        return shape == self.shape or (
-            self.variable is not None and shape == tuple(self.variable.shape)
-        )
+        return shape in (self.shape, self.variable_shape)
 
     def arrange(self, array: np.ndarray, transposed: bool) -> np.ndarray:
         """Returns the array in the variable's layout, or as a matrix or vector without one."""
-        shape = self.shape if self.variable is None else self.variable.shape
-        return (array.T if transposed else array).reshape(shape)
+        return (array.T if transposed else array).reshape(self.variable_shape)
+
+    @property
+    def variable_shape(self) -> tuple[int, ...]:
+        """The variable's shape; `shape` without one."""
+        return self.shape if self.variable is None else tuple(self.variable.shape)
 
 
 def canonical_name(name: str) -> str | None:
@@ -84,23 +98,9 @@ def canonical_name(name: str) -> str | None:
 
     A name that isn't a BERT's gives a string that is in no table.
     """
-    name = re.sub(r":0$", "", name)
-    name = re.sub(r"\blayer[._/]+(\d+)", r"layer_\1", name)  # layer.0, layer_._0
-    name = _SCOPES.sub("", name.replace(".", "/"))
-    if _IGNORED.match(name):
-        return None
-    name = re.sub(r"^(embeddings/\w+_embeddings)/(?:weight|embeddings)$", r"\1", name)
-    if name.endswith("LayerNorm/weight"):
-        name = name.removesuffix("weight") + "gamma"
-    elif name.endswith("LayerNorm/bias"):
-        name = name.removesuffix("bias") + "beta"
-    elif name.endswith("/weight"):
-        name = name.removesuffix("weight") + "kernel"
-    if name == "predictions/decoder/kernel":
-        return WORD_EMBEDDINGS
-    if name in ("predictions/bias", "predictions/decoder/bias"):
-        return MASKED_LM_HEAD["decoder_bias"]
-    return name
+    for pattern, replacement in _RENAMES:
+        name = re.sub(pattern, replacement, name)
+    return None if _IGNORED.match(name) else name
 
 
 def is_transposed(name: str) -> bool:
@@ -126,12 +126,13 @@ def hugging_face_name(place: str) -> str:
 
 def encoder_targets(backbone: BertBackbone) -> dict[str, Target]:
     """Embeddings and transformer layers: all variables of the backbone except the pooler's."""
-    targets = {
-        WORD_EMBEDDINGS: _target(backbone.token_embedding.embeddings),
-        "embeddings/position_embeddings": _target(backbone.position_embedding.position_embeddings),
-        "embeddings/token_type_embeddings": _target(backbone.segment_embedding.embeddings),
-        **_layer_targets("embeddings/LayerNorm", backbone.embeddings_layer_norm),
+    tables = {
+        WORD_EMBEDDINGS: backbone.token_embedding.embeddings,
+        "embeddings/position_embeddings": backbone.position_embedding.position_embeddings,
+        "embeddings/token_type_embeddings": backbone.segment_embedding.embeddings,
     }
+    targets = {place: Target(tuple(table.shape), table) for place, table in tables.items()}
+    targets |= _layer_targets("embeddings/LayerNorm", backbone.embeddings_layer_norm)
     for index, block in enumerate(backbone.transformer_layers):
         for scope, attribute in _BLOCK.items():
             layer = operator.attrgetter(attribute)(block)
@@ -144,27 +145,27 @@ def pooler_targets(backbone: BertBackbone) -> dict[str, Target]:
     return _layer_targets("pooler/dense", backbone.pooled_dense)
 
 
-def masked_lm_targets(backbone: BertBackbone) -> dict[str, Target]:
-    """The masked-LM head, which a file may lack."""
+def masked_lm_targets(
+    backbone: BertBackbone, variables: Mapping[str, keras.Variable] | None = None
+) -> dict[str, Target]:
+    """The masked-LM head, which a file may lack; its variables by the keys of `MASKED_LM_HEAD`."""
     width = backbone.hidden_dim
     shapes = {"transform_kernel": (width, width), "decoder_bias": (backbone.vocabulary_size,)}
-    return {place: Target(shapes.get(key, (width,))) for key, place in MASKED_LM_HEAD.items()}
-
-
-def _target(variable: keras.Variable, outputs: int | None = None) -> Target:
-    """The target of a variable; `outputs` makes a matrix of a kernel with separate heads."""
-    shape = tuple(variable.shape)
-    return Target(shape if outputs is None else (math.prod(shape) // outputs, outputs), variable)
+    return {
+        place: Target(shapes.get(key, (width,)), (variables or {}).get(key))
+        for key, place in MASKED_LM_HEAD.items()
+    }
 
 
 def _layer_targets(scope: str, layer: keras.layers.Layer) -> dict[str, Target]:
     if isinstance(layer, keras.layers.LayerNormalization):
-        return {f"{scope}/gamma": _target(layer.gamma), f"{scope}/beta": _target(layer.beta)}
-    outputs = math.prod(layer.bias.shape)
-    return {
-        f"{scope}/kernel": _target(layer.kernel, outputs),
-        f"{scope}/bias": Target((outputs,), layer.bias),
-    }
+        variables = {"gamma": layer.gamma, "beta": layer.beta}
+        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    else:
+        variables = {"kernel": layer.kernel, "bias": layer.bias}
+        outputs = math.prod(layer.bias.shape)
+        shapes = {"kernel": (math.prod(layer.kernel.shape) // outputs, outputs), "bias": (outputs,)}
+    return {f"{scope}/{name}": Target(shapes[name], variables[name]) for name in variables}
 
 
 def layer_count(canonical_names: Collection[str]) -> int:

@@ -51,15 +51,11 @@ def save_checkpoint(
         os.mkdir(staged)
         write_config(config, vocabulary.index("[PAD]"), os.path.join(staged, "config.json"))
         write_vocabulary(vocabulary, os.path.join(staged, "vocab.txt"))
-        save_file(
-            _tensors(backbone, masked_lm_head, pooler),
-            os.path.join(staged, "model.safetensors"),
-            metadata={"format": "pt"},  # transformers refuses a file without it
-        )
+        tensor_file = os.path.join(staged, "model.safetensors")
+        tensors = _tensors(backbone, masked_lm_head, pooler)
+        save_file(tensors, tensor_file, {"format": "pt"})  # transformers refuses a file without it
         # safetensors creates files that only the owner can read.
-        shutil.copymode(
-            os.path.join(staged, "vocab.txt"), os.path.join(staged, "model.safetensors")
-        )
+        shutil.copymode(os.path.join(staged, "vocab.txt"), tensor_file)
         if remote:
             remove_tree(directory)
             copy_tree_to_store(staged, directory, last="config.json")
@@ -75,16 +71,12 @@ def _tensors(
     targets = tensor_names.encoder_targets(backbone)
     if pooler:
         targets |= tensor_names.pooler_targets(backbone)
-    variables = {place: target.variable for place, target in targets.items()}
     if masked_lm_head is not None:
-        targets |= tensor_names.masked_lm_targets(backbone)
-        variables |= {
-            place: masked_lm_head[key] for key, place in tensor_names.MASKED_LM_HEAD.items()
-        }
+        targets |= tensor_names.masked_lm_targets(backbone, masked_lm_head)
     tensors = {}
     for place, target in targets.items():
         name = tensor_names.hugging_face_name(place)
-        array = keras.ops.convert_to_numpy(variables[place]).reshape(target.shape)
+        array = keras.ops.convert_to_numpy(target.variable).reshape(target.shape)
         if tensor_names.is_transposed(name):
             array = array.T
         tensors[name] = np.ascontiguousarray(array, np.float32)
