@@ -105,11 +105,8 @@ def _decode_gif(image_bytes: tf.Tensor, header: tf.Tensor, max_pixels: int) -> t
     size = tf.stack([little_endian(descriptor, 7, 2), little_endian(descriptor, 5, 2)])
     screen = tf.stack([little_endian(header, 8, 2), little_endian(header, 6, 2)])
     screen = tf.maximum(screen, corner + size)
-    accepted = (
-        (descriptor[0] == ord(","))
-        & sizes_allowed(size, max_pixels)
-        & sizes_allowed(screen, max_pixels)
-    )
+    allowed = sizes_allowed(tf.stack([size, screen]), max_pixels)
+    accepted = (descriptor[0] == ord(",")) & tf.reduce_all(allowed)
     # A file of this frame alone, without the extension that makes a colour transparent. With later
     # frames the decoder would allocate them all, and accept a defective first one.
     alone = tf.strings.join(

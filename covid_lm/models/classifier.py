@@ -54,6 +54,12 @@ class Classifier:
         """A copy for the export, with weights and arithmetic in "float32" or "bfloat16"."""
         raise NotImplementedError
 
+    def assign(self, source: "Classifier", rows: np.ndarray | None = None) -> None:
+        """Copies a classifier's weights; of a larger embedding table, only the given rows."""
+        for theirs, own in zip(source.logits.variables, self.logits.variables, strict=True):
+            value = theirs if theirs.shape == own.shape else tf.gather(theirs, rows)
+            own.assign(tf.cast(value, own.dtype))
+
     def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The inputs of `core` and `embedding`, selected from the preprocessor's outputs."""
         return {key: preprocessed[key] for key in self.input_keys}

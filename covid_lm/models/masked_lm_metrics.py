@@ -14,8 +14,7 @@ from covid_lm.layers.token_masking import IMAGE, NAME
 def masked_token_loss(targets, logits):
     """Computes the cross-entropy of each slot, in nats.
 
-    Keras averages it over slots and devices. With the sample weights of `MaskedTokens`, this is
-    the mean over the masked tokens.
+    Keras averages it with the sample weights of `MaskedTokens`, thus over the masked tokens.
 
     Args:
         targets: [batch, masked, 2], of any type.
@@ -24,7 +23,8 @@ def masked_token_loss(targets, logits):
     Returns:
         float32 [batch, masked].
     """
-    return _cross_entropy(ops.cast(targets, "int32"), logits)
+    words = ops.cast(targets[..., 0], "int32")
+    return ops.sparse_categorical_crossentropy(words, logits, from_logits=True)
 
 
 def masked_token_metrics() -> list[keras.metrics.Metric]:
@@ -33,7 +33,7 @@ def masked_token_metrics() -> list[keras.metrics.Metric]:
     A kind without tokens has an accuracy of 0.
     """
     return [
-        MaskedTokenMean(_cross_entropy, (IMAGE, NAME), name="cross_entropy"),
+        MaskedTokenMean(masked_token_loss, (IMAGE, NAME), name="cross_entropy"),
         MaskedTokenMean(_is_right, (IMAGE, NAME), name="accuracy"),
         MaskedTokenMean(_is_right, (IMAGE,), name="image_accuracy"),
         MaskedTokenMean(_is_right, (NAME,), name="name_accuracy"),
@@ -57,10 +57,6 @@ class MaskedTokenMean(keras.metrics.Mean):
         targets = ops.cast(targets, "int32")
         is_kind = sum(ops.cast(targets[..., 1] == kind, "float32") for kind in self.kinds)
         super().update_state(self.function(targets, logits), is_kind)
-
-
-def _cross_entropy(targets, logits):
-    return ops.sparse_categorical_crossentropy(targets[..., 0], logits, from_logits=True)
 
 
 def _is_right(targets, logits):

@@ -108,6 +108,5 @@ class PixelClassifier(Classifier):
     def serving_copy(self, dtype: str) -> "PixelClassifier":
         """See `Classifier`."""
         copy = PixelClassifier(self.config, dtype_policy=dtype)
-        for source, target in zip(self.logits.variables, copy.logits.variables, strict=True):
-            target.assign(tf.cast(source, target.dtype))
+        copy.assign(self)
         return copy

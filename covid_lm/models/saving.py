@@ -66,7 +66,6 @@ def load_classifier(directory: str) -> Classifier:
 
 def _untrained(values: dict, directory: str) -> Classifier:
     """The classifier with initial weights, from the section `classifier` of `config.json`."""
-    values = dict(values)
     # Configs written before the key existed are recognized by the only field that differs.
     kind = values.pop("kind", "pixel" if "image_size" in values else "token")
     if kind == "pixel":

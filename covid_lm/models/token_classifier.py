@@ -110,10 +110,7 @@ class TokenClassifier(Classifier):
         copy = TokenClassifier(config, self.vocabulary, dtype_policy=dtype)
         copy.embedding_rows = np.zeros(len(self.vocabulary), np.int32)
         copy.embedding_rows[reachable] = np.arange(len(reachable))
-        embeddings = self.backbone.token_embedding.embeddings
-        for source, target in zip(self.logits.variables, copy.logits.variables, strict=True):
-            value = tf.gather(source, reachable) if source is embeddings else source
-            target.assign(tf.cast(value, target.dtype))
+        copy.assign(self, reachable)
         return copy
 
     def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

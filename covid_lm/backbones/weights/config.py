@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 
 from covid_lm.backbones.configs import BackboneConfig, backbone_config
 from covid_lm.backbones.vocabulary import built_in_vocabulary, read_vocabulary
@@ -10,6 +11,7 @@ from covid_lm.backbones.weights.formats import refuse_git_lfs_pointer
 from covid_lm.errors import InputError
 from covid_lm.files import write_json
 
+_FETCH_AGAIN = "fetch the model's own file again"
 _CONFIG_FILES = ("config.json", "bert_config.json")
 _SIZES = {  # field of `BackboneConfig` -> key of the file
     "num_layers": "num_hidden_layers",
@@ -43,7 +45,7 @@ def read_config(directory: str | os.PathLike) -> BackboneConfig:
         if not isinstance(values, dict):
             raise ValueError("not an object")
     except ValueError as error:
-        raise InputError(f"{path}: not a JSON object; fetch the model's own file again") from error
+        raise InputError(f"{path}: not a JSON object; {_FETCH_AGAIN}") from error
     _require_bert(path, values)
     values = {"type_vocab_size": 2, **values}
     activation = values.get("hidden_act", "gelu")
@@ -61,7 +63,7 @@ def read_config(directory: str | os.PathLike) -> BackboneConfig:
     if config.hidden_dim % config.num_heads:
         raise InputError(
             f"{path}: hidden_size {config.hidden_dim} is no multiple of num_attention_heads "
-            f"{config.num_heads}; fetch the model's own file again"
+            f"{config.num_heads}; {_FETCH_AGAIN}"
         )
     return config
 
@@ -126,9 +128,8 @@ def config_path(directory: str | os.PathLike) -> str:
 def _require_bert(path: str, values: dict) -> None:
     # The original release's config names neither.
     architecture = (values.get("architectures") or ["Bert"])[0]
-    model_type = values.get("model_type", "bert" if architecture.startswith("Bert") else None)
-    if model_type != "bert":
-        found = model_type or architecture
+    found = values.get("model_type") or re.sub("^Bert.*", "bert", architecture)
+    if found != "bert":
         raise InputError(f"{path}: {found} is not a BERT; give a directory that holds one")
     for key, expected in (("position_embedding_type", "absolute"), ("is_decoder", False)):
         if values.get(key, expected) != expected:
@@ -141,16 +142,14 @@ def _size(path: str, values: dict, key: str) -> int:
     value = values.get(key)
     if type(value) is not int or value < 1:
         found = f"is {value!r}, not a positive whole number" if key in values else "is missing"
-        raise InputError(f"{path}: {key} {found}; fetch the model's own file again")
+        raise InputError(f"{path}: {key} {found}; {_FETCH_AGAIN}")
     return value
 
 
 def _fraction(path: str, values: dict, key: str, default: float) -> float:
     value = values.get(key, default)
     if type(value) not in (int, float) or not 0 <= value < 1:
-        raise InputError(
-            f"{path}: {key} is {value!r}, not in [0, 1); fetch the model's own file again"
-        )
+        raise InputError(f"{path}: {key} is {value!r}, not in [0, 1); {_FETCH_AGAIN}")
     return float(value)
 
 

@@ -24,6 +24,7 @@ __all__ = ["LoadedWeights", "load_weights", "read_config", "vocabulary_file"]
 
 _WHOLE_MODEL = "put the file and the config of one and the same model there"
 _CONVERT = (
+    "convert it to model.safetensors there with: "
     'python -c "import torch, safetensors.torch as s; s.save_file({k: v.clone() for k, v in'
     " torch.load('pytorch_model.bin', weights_only=True).items()}, 'model.safetensors')\""
 )
@@ -118,12 +119,10 @@ def _open(directory: str) -> TensorFile:
     def inside(pattern: str) -> list[str]:
         return sorted(glob.glob(os.path.join(glob.escape(directory), pattern)))
 
-    for name, opener in (
-        ("model.safetensors", formats.open_safetensors),
-        ("tf_model.h5", formats.open_h5),
-    ):
-        for path in inside(name):
-            return opener(path)
+    for path in inside("model.safetensors"):
+        return formats.open_safetensors(path)
+    for path in inside("tf_model.h5"):
+        return formats.open_h5(path)
     indices = inside("bert_model.ckpt.index") or inside("*.index")
     if len(indices) == 1:
         return formats.open_tf1_checkpoint(indices[0])
@@ -134,10 +133,7 @@ def _open(directory: str) -> TensorFile:
         index = path[: path.rindex(".data-")] + ".index"
         raise InputError(f"{index}: missing; fetch it and put it next to {os.path.basename(path)}")
     if inside("pytorch_model.bin"):
-        raise InputError(
-            f"{directory}: holds pytorch_model.bin only; convert it to model.safetensors there "
-            f"with: {_CONVERT}"
-        )
+        raise InputError(f"{directory}: holds pytorch_model.bin only; {_CONVERT}")
     raise InputError(
         f"{directory}: no weights; put model.safetensors, tf_model.h5 or bert_model.ckpt.index "
         "with its .data files there"
