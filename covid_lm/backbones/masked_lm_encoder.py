@@ -17,13 +17,8 @@ class MaskedLmEncoder(BertEncoder):
 
     In the last layer, only keys and values are computed at all positions.
 
-    Constructor arguments: as `BertEncoder`.
-
-    Call arguments:
-        inputs: dict of `token_ids`, `segment_ids` and `padding_mask` (1 for a token, 0 for
-            padding), int32 [batch, length], and `masked_positions`, int32 [batch, masked], of any
-            order; length and masked static.
-        training: true to apply dropout.
+    Constructor arguments: as `BertEncoder`. Call arguments: as `ClsEncoder`, with
+    `masked_positions`, int32 [batch, masked], of any order, masked static.
 
     Returns:
         [batch, masked, hidden_dim] in the compute dtype.

@@ -51,7 +51,12 @@ class FileNameInput(keras.layers.Layer):
             `symbols`: int32 [batch, longest], padded with [PAD]; `lengths`: int32 [batch].
         """
         if self.reads_filename:
-            name_bytes, lengths = self._name_bytes(filename)
+            all_bytes = tf.strings.length(filename)
+            lengths = tf.minimum(all_bytes, MAX_NAME_BYTES)
+            kept = tf.strings.substr(filename, all_bytes - lengths, lengths)
+            # decode_raw rejects a width of 0, which a batch of empty names would have.
+            width = tf.maximum(tf.reduce_max(lengths, axis=0), 1)
+            name_bytes = tf.cast(tf.io.decode_raw(kept, tf.uint8, fixed_length=width), tf.int32)
         else:
             batch = tf.shape(filename)[0]
             length = self.fixed_length if self.policy == "fixed" else 0
@@ -63,11 +68,3 @@ class FileNameInput(keras.layers.Layer):
             name_symbols = tf.fill(tf.shape(name_bytes), symbols.MASK)
         inside = tf.sequence_mask(lengths, tf.shape(name_bytes)[1])
         return {"symbols": tf.where(inside, name_symbols, symbols.PAD), "lengths": lengths}
-
-    def _name_bytes(self, filename: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        lengths = tf.strings.length(filename)
-        kept = tf.minimum(lengths, MAX_NAME_BYTES)
-        filename = tf.strings.substr(filename, lengths - kept, kept)
-        # decode_raw rejects a width of 0, which a batch of empty names would have.
-        width = tf.maximum(tf.reduce_max(kept, axis=0), 1)
-        return tf.cast(tf.io.decode_raw(filename, tf.uint8, fixed_length=width), tf.int32), kept

@@ -28,11 +28,7 @@ def read_headers(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def image_formats(headers: tf.Tensor) -> tf.Tensor:
-    """Recognizes formats by magic bytes: int32 [batch] of `PNG`, `JPEG`, ..., `UNKNOWN`.
-
-    Args:
-        headers: int64 [batch, 72] from `read_headers`.
-    """
+    """Recognizes formats by magic bytes: int64 [batch, 72] to int32 [batch], `PNG` to `UNKNOWN`."""
     is_format = [
         _starts_with(headers, 0, _PNG_START),
         _starts_with(headers, 0, b"\xff\xd8\xff"),
