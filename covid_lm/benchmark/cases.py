@@ -11,12 +11,10 @@ DTYPES = ("float32", "bfloat16")  # bfloat16: mixed
 TASKS = ("training", "pretraining")
 CALLERS = 4
 
-
-_SMALLEST = {"backbones": ("1x64",), "dtypes": ("float32",)}
 SUITES: dict[str, dict[str, Any]] = {  # suite: its departures from the defaults of `Options`
     "encoder": {},
     "training": {},
-    "preprocessing": {**_SMALLEST, "batch_sizes": (1, 8, 32)},  # token ids do not depend on a model
+    "preprocessing": {"backbones": ("1x64",), "dtypes": ("float32",), "batch_sizes": (1, 8, 32)},
     "serving": {"backbones": ("rbt3",), "dtypes": ("float32",), "batch_sizes": (1, 8, 32)},
     "growth": {"rounds": 1},
     "soak": {"backbones": ("tiny",)},
@@ -37,30 +35,19 @@ SHORTER: tuple[tuple[str, dict[str, Any]], ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One measurement, the same for all its contenders.
+    """One measurement, the same for all its contenders."""
 
-    Attributes:
-        task: "inference" ([CLS] vector and a dense layer of two classes), "training" (forward,
-            backward, AdamW), "pretraining" (the same with the masked-token objective),
-            "preprocessing" (image bytes to token ids) or "serving" (image bytes
-            to probabilities).
-        dropout: rate while training, on embeddings, attention and both residual branches.
-        callers: number of threads that call the contender at the same time, each with one image.
-        min_calls, min_seconds: a turn lasts until both are reached.
-        material: directory with images and models for the last two tasks, see `write_raw_images`.
-    """
-
-    task: str
+    task: str  # a key of `CONTENDERS`
     backbone: str
     dtype: str
     batch_size: int
     threads: int
     length: int = 512
-    dropout: float = 0.1
-    callers: int = 1
-    min_calls: int = 5
+    dropout: float = 0.1  # while training, on embeddings, attention and both residual branches
+    callers: int = 1  # threads that call the contender at the same time, each with one image
+    min_calls: int = 5  # a turn lasts until these and the seconds are reached
     min_seconds: float = 5.0
-    material: str = ""
+    material: str = ""  # directory that `write_raw_images` wrote, for `RAW_IMAGE_TASKS`
 
     def __str__(self) -> str:
         size = f"{self.callers} callers" if self.callers > 1 else f"batch {self.batch_size}"
@@ -77,11 +64,11 @@ class Case:
 # Task -> contenders, ours first. Their names are keys of `worker.CONTENDERS`.
 _RAW_IMAGE_CONTENDERS = ("export", "pillow_hf", "pillow_hf_tuned", "map_fn")
 CONTENDERS = {
-    "inference": ("covid_lm", "keras_hub", "hugging_face"),
-    "training": ("covid_lm", "keras_hub", "hugging_face"),
-    "pretraining": ("covid_lm_mlm", "hugging_face_mlm", "hf_mlm_tuned"),
-    "preprocessing": _RAW_IMAGE_CONTENDERS,
-    "serving": _RAW_IMAGE_CONTENDERS,
+    "inference": ("covid_lm", "keras_hub", "hugging_face"),  # token ids to logits of two classes
+    "training": ("covid_lm", "keras_hub", "hugging_face"),  # forward, backward, AdamW
+    "pretraining": ("covid_lm_mlm", "hugging_face_mlm", "hf_mlm_tuned"),  # with masked tokens
+    "preprocessing": _RAW_IMAGE_CONTENDERS,  # image bytes to token ids
+    "serving": _RAW_IMAGE_CONTENDERS,  # image bytes to probabilities
 }
 RAW_IMAGE_TASKS = ("preprocessing", "serving")
 RIVALS = tuple(dict.fromkeys(rival for names in CONTENDERS.values() for rival in names[1:]))
@@ -89,7 +76,7 @@ RIVALS = tuple(dict.fromkeys(rival for names in CONTENDERS.values() for rival in
 
 @dataclasses.dataclass(frozen=True)
 class Options(FlagOptions):
-    """Options of a benchmark; None for all rivals of a task."""
+    """Options of a benchmark."""
 
     RECIPES = SUITES
     RECIPE_FLAG = "suite"
@@ -108,9 +95,7 @@ class Options(FlagOptions):
     tasks: tuple[str, ...] = option(
         TASKS, "Tasks of suite training: a class, masked tokens.", TASKS, flag="task"
     )
-    rivals: tuple[str, ...] | None = option(
-        None, "Contender to compare with; default: all.", RIVALS, flag="rival"
-    )
+    rivals: tuple[str, ...] = option(RIVALS, "Contenders to compare with.", RIVALS, flag="rival")
     minutes: float = option(10.0, "Duration of suite soak.", AT_LEAST_0)
     data_dir: str | None = option(
         None, "COVID-CT, for suites that read images; default: the embedded phantom.", INPUT
@@ -142,17 +127,17 @@ def plan(suite: str, options: Options) -> list[Planned]:
         ]
     if suite == "growth":
         grown = [case for axis in growth_series(options.threads).values() for case in axis.values()]
-        alone = CONTENDERS["training"][:1]
-        return [Planned(suite, case, alone, options.rounds) for case in dict.fromkeys(grown)]
+        cases = dict.fromkeys(grown)
+        return [Planned(suite, case, ("covid_lm",), options.rounds) for case in cases]
     tasks = {"encoder": ("inference",), "training": options.tasks}.get(suite, (suite,))
     found: list[Planned] = []
     for task, backbone, dtype in itertools.product(tasks, options.backbones, options.dtypes):
         sizes = [Case(task, backbone, dtype, size, options.threads) for size in options.batch_sizes]
         if task == "serving":
-            single = Case(task, backbone, dtype, 1, options.threads)
-            sizes.append(dataclasses.replace(single, callers=CALLERS, min_calls=40))
+            single = Case(task, backbone, dtype, 1, options.threads, callers=CALLERS, min_calls=40)
+            sizes.append(single)
         ours, *rivals = CONTENDERS[task]
-        chosen = [name for name in rivals if options.rivals is None or name in options.rivals]
+        chosen = [name for name in rivals if name in options.rivals]
         found += [Planned(suite, case, (ours, *chosen), options.rounds) for case in sizes]
     return found
 

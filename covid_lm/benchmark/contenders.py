@@ -3,46 +3,34 @@
 Frameworks are imported inside functions, so that a worker process loads only the one it needs.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from covid_lm.backbones.configs import BackboneConfig, backbone_config
+from covid_lm.backbones.configs import backbone_config
 from covid_lm.benchmark.cases import Case
 
 Step = Callable[[], object]
 CLASSES = 2
 # The paper's optimizer (section 4.1).
-LEARNING_RATE, BETA_1, BETA_2, WEIGHT_DECAY = 1e-4, 0.99, 0.999, 1e-8
+LEARNING_RATE, BETAS, WEIGHT_DECAY = 1e-4, (0.99, 0.999), 1e-8
 
 
 def covid_lm(case: Case) -> Step:
     """Build a step of `ClsEncoder`."""
-    from covid_lm.backbones.bert_encoder import build_backbone
     from covid_lm.backbones.cls_encoder import ClsEncoder
 
-    config = backbone_config(case.backbone)
-
-    def encode(inputs):
-        backbone = build_backbone(config, dtype=keras_policy(case))
-        return ClsEncoder(backbone, activation=config.activation, dropout=case.dropout)(inputs)
-
-    return _keras_step(case, config, encode)
+    activation = backbone_config(case.backbone).activation
+    return _keras_step(
+        case, lambda backbone, inputs: ClsEncoder(backbone, activation=activation)(inputs)
+    )
 
 
 def keras_hub(case: Case) -> Step:
     """Build a step of the library's `BertBackbone`; reads its sequence output at position 0."""
-    import dataclasses
-
-    from covid_lm.backbones.bert_encoder import build_backbone
-
-    config = dataclasses.replace(backbone_config(case.backbone), dropout=case.dropout)
-
-    def encode(inputs):
-        return build_backbone(config, dtype=keras_policy(case))(inputs)["sequence_output"][:, 0]
-
-    return _keras_step(case, config, encode)
+    return _keras_step(case, lambda backbone, inputs: backbone(inputs)["sequence_output"][:, 0])
 
 
 def hugging_face(case: Case) -> Step:
@@ -52,15 +40,17 @@ def hugging_face(case: Case) -> Step:
     autocast, which corresponds to Keras' mixed policy.
     """
     import torch
+    from transformers import BertModel
 
     torch.set_num_threads(case.threads)
-    config = backbone_config(case.backbone)
-    model = hugging_face_model(config, case.dropout)
-    ids, labels = _data(case, config)
+    bert = BertModel(hugging_face_config(case), add_pooling_layer=False)
+    dense = torch.nn.Linear(bert.config.hidden_size, CLASSES)
+    model = torch.nn.ModuleDict({"bert": bert, "dense": dense})
+    ids, labels = _data(case)
     inputs = torch_inputs(ids)
 
     def logits():
-        return model["dense"](model["bert"](**inputs).last_hidden_state[:, 0])
+        return dense(bert(**inputs).last_hidden_state[:, 0])
 
     if case.task == "inference":
         model.eval().to(getattr(torch, case.dtype))
@@ -68,20 +58,11 @@ def hugging_face(case: Case) -> Step:
     return torch_training_step(case, model, logits, torch.from_numpy(labels).long())
 
 
-def hugging_face_model(config: BackboneConfig, dropout: float) -> Any:
-    """Build a `torch.nn.ModuleDict` of "bert", without a pooler, and "dense" for two classes."""
-    import torch
-    from transformers import BertModel
-
-    bert = BertModel(hugging_face_config(config, dropout), add_pooling_layer=False)
-    dense = torch.nn.Linear(config.hidden_dim, CLASSES)
-    return torch.nn.ModuleDict({"bert": bert, "dense": dense})
-
-
-def hugging_face_config(config: BackboneConfig, dropout: float) -> Any:
-    """Make the transformers `BertConfig` of this shape, with PyTorch's fused attention."""
+def hugging_face_config(case: Case) -> Any:
+    """Make the transformers `BertConfig` of a case, with PyTorch's fused attention."""
     from transformers import BertConfig
 
+    config = backbone_config(case.backbone)
     return BertConfig(
         vocab_size=config.vocabulary_size,
         hidden_size=config.hidden_dim,
@@ -89,8 +70,8 @@ def hugging_face_config(config: BackboneConfig, dropout: float) -> Any:
         num_attention_heads=config.num_heads,
         intermediate_size=config.intermediate_dim,
         hidden_act=config.activation.replace("gelu_approximate", "gelu_pytorch_tanh"),
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
+        hidden_dropout_prob=case.dropout,
+        attention_probs_dropout_prob=case.dropout,
         layer_norm_eps=config.layer_norm_epsilon,
         attn_implementation="sdpa",
     )
@@ -100,30 +81,21 @@ def torch_inputs(ids: dict[str, np.ndarray]) -> dict[str, Any]:
     """Convert our int32 arrays to int64 tensors under transformers' names."""
     import torch
 
-    ours = ("token_ids", "segment_ids", "padding_mask")
-    theirs = ("input_ids", "token_type_ids", "attention_mask")
-    tensors = [torch.from_numpy(ids[name]).long() for name in ours]
-    return dict(zip(theirs, tensors, strict=True))
+    names = {"input_ids": "token_ids", "token_type_ids": "segment_ids"}
+    names["attention_mask"] = "padding_mask"
+    return {theirs: torch.from_numpy(ids[ours]).long() for theirs, ours in names.items()}
 
 
 def torch_training_step(case: Case, model: Any, logits: Any, labels: Any) -> Step:
     """Build a step of forward pass, cross-entropy in float32, backward pass and fused AdamW.
 
-    Args:
-        case: its dtype is used.
-        model: the module to train.
-        logits: returns [rows, classes]; called under autocast for bfloat16.
-        labels: int64 [rows]; -100 for a row without loss.
+    `logits` returns [rows, classes]. `labels` is int64 [rows], -100 for a row without loss.
     """
     import torch
 
     model.train()
     optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=LEARNING_RATE,
-        betas=(BETA_1, BETA_2),
-        weight_decay=WEIGHT_DECAY,
-        fused=True,
+        model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True
     )
     mixed = case.dtype == "bfloat16"
 
@@ -137,17 +109,19 @@ def torch_training_step(case: Case, model: Any, logits: Any, labels: Any) -> Ste
     return step
 
 
-def _keras_step(case: Case, config: BackboneConfig, encode: Callable) -> Step:
+def _keras_step(case: Case, encode: Callable) -> Step:
+    """Build a step of `encode(backbone, inputs)`, which gives [CLS] vectors, and a dense layer."""
     import keras
     import tensorflow as tf
 
+    from covid_lm.backbones.bert_encoder import build_backbone
+
     set_tensorflow_threads(case.threads)
-    ids, labels = _data(case, config)
-    symbolic = {
-        name: keras.Input((case.length,), dtype="int32", name=name)  # [batch, length]
-        for name in ids
-    }
-    logits = keras.layers.Dense(CLASSES, dtype=keras_policy(case))(encode(symbolic))
+    ids, labels = _data(case)
+    symbolic = {name: keras.Input((case.length,), dtype="int32", name=name) for name in ids}
+    config = dataclasses.replace(backbone_config(case.backbone), dropout=case.dropout)
+    vectors = encode(build_backbone(config, dtype=keras_policy(case)), symbolic)
+    logits = keras.layers.Dense(CLASSES, dtype=keras_policy(case))(vectors)
     model = keras.Model(symbolic, keras.ops.cast(logits, "float32"))
     ids = {name: tf.constant(array) for name, array in ids.items()}
     if case.task == "inference":
@@ -162,7 +136,7 @@ def keras_training_step(model: Any, loss: Any, inputs: dict, targets: Any) -> St
     import keras
 
     optimizer = keras.optimizers.AdamW(
-        LEARNING_RATE, beta_1=BETA_1, beta_2=BETA_2, weight_decay=WEIGHT_DECAY
+        LEARNING_RATE, beta_1=BETAS[0], beta_2=BETAS[1], weight_decay=WEIGHT_DECAY
     )
     model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
     return lambda: model.train_on_batch(inputs, targets)
@@ -181,16 +155,18 @@ def keras_policy(case: Case) -> str:
     return {"float32": "float32", "bfloat16": "mixed_bfloat16"}[case.dtype]
 
 
-def _data(case: Case, config: BackboneConfig) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Make sequences without padding, int32 [batch, length], and labels, int32 [batch]."""
+def _data(case: Case) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Make `unpadded` inputs and labels, int32 [batch]."""
     generator = np.random.default_rng(0)
-    shape = [case.batch_size, case.length]
-    ids = {
-        "token_ids": generator.integers(0, config.vocabulary_size, shape, dtype=np.int32),
-        "segment_ids": np.zeros(shape, np.int32),
-        "padding_mask": np.ones(shape, np.int32),
-    }
-    return ids, generator.integers(0, CLASSES, case.batch_size, dtype=np.int32)
+    words = backbone_config(case.backbone).vocabulary_size
+    ids = generator.integers(0, words, [case.batch_size, case.length], dtype=np.int32)
+    return unpadded(ids), generator.integers(0, CLASSES, case.batch_size, dtype=np.int32)
+
+
+def unpadded(token_ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Add segment ids and a padding mask, int32 [batch, length], to sequences without padding."""
+    segment_ids, padding_mask = np.zeros_like(token_ids), np.ones_like(token_ids)
+    return {"token_ids": token_ids, "segment_ids": segment_ids, "padding_mask": padding_mask}
 
 
 SIZE = 2048

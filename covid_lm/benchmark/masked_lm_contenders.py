@@ -16,6 +16,7 @@ from covid_lm.benchmark.contenders import (
     set_tensorflow_threads,
     torch_inputs,
     torch_training_step,
+    unpadded,
 )
 
 WORDS = 314  # number of words in images and names: 256 values and some characters
@@ -33,13 +34,12 @@ def covid_lm_mlm(case: Case) -> Step:
     from covid_lm.models.masked_lm_metrics import masked_token_loss
 
     set_tensorflow_threads(case.threads)
-    config = backbone_config(case.backbone)
     data = masked_sequences(case)
     words = data.pop("masked_ids") - SPECIALS
     targets = tf.constant(np.stack([words, np.full_like(words, IMAGE)], axis=-1))
     inputs = {name: tf.constant(array) for name, array in data.items()}
     model = MaskedLanguageModel(
-        config,
+        backbone_config(case.backbone),
         vocabulary=(),
         word_ids=np.arange(SPECIALS, SPECIALS + WORDS),
         length=case.length,
@@ -93,17 +93,12 @@ def _hugging_face(case: Case) -> tuple:
 
     torch.set_num_threads(case.threads)
     data = masked_sequences(case)
-    model = BertForMaskedLM(hugging_face_config(backbone_config(case.backbone), case.dropout))
+    model = BertForMaskedLM(hugging_face_config(case))
     return model, torch_inputs(data), data
 
 
 def masked_sequences(case: Case) -> dict[str, np.ndarray]:
-    """Make sequences without padding, and mask some positions.
-
-    Returns:
-        `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length], `masked_positions`
-        and `masked_ids` (the words there), int32 [batch, masked].
-    """
+    """Make `unpadded` inputs with `masked_positions` and `masked_ids`, int32 [batch, masked]."""
     generator = np.random.default_rng(0)
     shape = [case.batch_size, case.length]
     original = generator.integers(SPECIALS, SPECIALS + WORDS, shape, dtype=np.int32)
@@ -112,9 +107,7 @@ def masked_sequences(case: Case) -> dict[str, np.ndarray]:
     token_ids = original.copy()
     np.put_along_axis(token_ids, positions, SPECIALS - 1, axis=1)
     return {
-        "token_ids": token_ids,
-        "segment_ids": np.zeros(shape, np.int32),
-        "padding_mask": np.ones(shape, np.int32),
+        **unpadded(token_ids),
         "masked_positions": positions,
         "masked_ids": np.take_along_axis(original, positions, axis=1),
     }

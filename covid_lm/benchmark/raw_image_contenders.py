@@ -6,20 +6,21 @@ Frameworks are imported inside functions, so that a worker process loads only th
 import io
 import itertools
 import os
+import pathlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from covid_lm.backbones.configs import backbone_config
 from covid_lm.benchmark.cases import Case
-from covid_lm.benchmark.contenders import Step, hugging_face_model, set_tensorflow_threads
+from covid_lm.benchmark.contenders import Step, set_tensorflow_threads
 
 IMAGES = 32  # number of images that the suites write
 
-Tokens = dict[str, np.ndarray]  # input_ids, token_type_ids, attention_mask, int64 [batch, 512]
-Tokenize = Callable[[list[bytes], list[bytes]], Tokens]
+# Images and names to arrays. A tokenizer's arrays are transformers' inputs, int64 [batch, 512].
+Answer = Callable[[list[bytes], list[bytes]], dict[str, np.ndarray]]
 HEAD = TAIL = 256
 SIDE = 32
 
@@ -42,18 +43,13 @@ def map_fn(case: Case) -> Step:
 def pillow_hf(case: Case) -> Step:
     """Build a step of Pillow and Hugging Face's fast tokenizer, used as in its documentation.
 
-    Image words and name words are a pair of sentences that are already split into words. The
-    tokenizer adds [CLS] and [SEP] and returns ids, segment ids and mask for the model. Trimmed
-    values are left out before they become words.
+    Its input is a pair of sentences, the trimmed image and the name, already split into words.
     """
-    from transformers import BertTokenizerFast
+    tokenizer = _tokenizer(case)
 
-    tokenizer = BertTokenizerFast(os.path.join(case.material, "vocab.txt"))
-
-    def tokenize(images: list[bytes], names: list[bytes]) -> Tokens:
-        kept = [
-            _kept_values(_decode(image), name) for image, name in zip(images, names, strict=True)
-        ]
+    def tokenize(images, names):
+        pixels = map(_decode, images)
+        kept = map(_kept_values, pixels, names)
         image_words = [list(map(str, values.tolist())) for values in kept]
         name_words = [[tokenizer.mask_token] * len(name) for name in names]
         return dict(
@@ -64,17 +60,12 @@ def pillow_hf(case: Case) -> Step:
 
 
 def pillow_hf_tuned(case: Case) -> Step:
-    """Build the fastest form of it that we know: decoding in threads, ids looked up in a table.
-
-    The tokenizer is used only once, for the ids of "0" to "255".
-    """
-    from transformers import BertTokenizerFast
-
-    tokenizer = BertTokenizerFast(os.path.join(case.material, "vocab.txt"))
+    """Build the fastest form of it that we know: decoding in threads, ids looked up in a table."""
+    tokenizer = _tokenizer(case)
     value_ids = np.array(tokenizer.convert_tokens_to_ids([str(value) for value in range(256)]))
     pool = ThreadPoolExecutor(case.threads)
 
-    def tokenize(images: list[bytes], names: list[bytes]) -> Tokens:
+    def tokenize(images, names):
         decode = map if len(images) == 1 else pool.map
         token_ids = np.full([len(images), HEAD + TAIL], tokenizer.mask_token_id)
         segment_ids = np.zeros_like(token_ids)
@@ -84,13 +75,16 @@ def pillow_hf_tuned(case: Case) -> Step:
             token_ids[row, end] = tokenizer.sep_token_id
             segment_ids[row, end + 1 :] = 1
         token_ids[:, 0], token_ids[:, -1] = tokenizer.cls_token_id, tokenizer.sep_token_id
-        return {
-            "input_ids": token_ids,
-            "token_type_ids": segment_ids,
-            "attention_mask": np.ones_like(token_ids),
-        }
+        mask = np.ones_like(token_ids)
+        return {"input_ids": token_ids, "token_type_ids": segment_ids, "attention_mask": mask}
 
     return _python_step(case, tokenize)
+
+
+def _tokenizer(case: Case) -> Any:
+    from transformers import BertTokenizerFast
+
+    return BertTokenizerFast(os.path.join(case.material, "hugging_face", "vocab.txt"))
 
 
 def _decode(image: bytes) -> np.ndarray:
@@ -112,7 +106,7 @@ def _saved_model(case: Case, variant: str) -> Step:
     model = tf.saved_model.load(os.path.join(case.material, variant))
     signature = "tokenize" if case.task == "preprocessing" else "serving_default"
 
-    def answer(images: list[bytes], names: list[bytes]) -> Tokens:
+    def answer(images, names):
         # Through the model: a signature alone doesn't keep its variables alive.
         outputs = model.signatures[signature](
             image_bytes=tf.constant(images), filename=tf.constant(names)
@@ -122,56 +116,45 @@ def _saved_model(case: Case, variant: str) -> Step:
     return _step(case, answer)
 
 
-def _python_step(case: Case, tokenize: Tokenize) -> Step:
+def _python_step(case: Case, tokenize: Answer) -> Step:
+    """Build a step of a tokenizer and, for serving, of `BertModel` and a dense layer in PyTorch."""
     if case.task == "preprocessing":
         return _step(case, tokenize)
-    import dataclasses
-
     import torch
-    from safetensors.torch import load_file
+    from transformers import BertModel
 
     torch.set_num_threads(case.threads)
-    weights = load_file(os.path.join(case.material, "weights.safetensors"))
-    vocabulary_size = len(weights["bert.embeddings.word_embeddings.weight"])
-    config = dataclasses.replace(backbone_config(case.backbone), vocabulary_size=vocabulary_size)
-    model = hugging_face_model(config, dropout=0.0)
-    model.load_state_dict(weights)
-    model.eval().to(getattr(torch, case.dtype))
+    dtype = getattr(torch, case.dtype)
+    path = os.path.join(case.material, "hugging_face")
+    bert = BertModel.from_pretrained(path, add_pooling_layer=False, attn_implementation="sdpa")
+    bert.eval().to(dtype)
+    dense = np.load(os.path.join(case.material, "dense.npz"))
+    kernel, bias = (torch.from_numpy(dense[name]).to(dtype) for name in ("kernel", "bias"))
 
     @torch.inference_mode()
-    def answer(images: list[bytes], names: list[bytes]) -> Tokens:
-        tokens = tokenize(images, names)
-        inputs = {key: torch.from_numpy(array) for key, array in tokens.items()}
-        embedding = model["bert"](**inputs).last_hidden_state[:, 0]
-        logits = model["dense"](embedding).float()
-        return {"probabilities": torch.softmax(logits, dim=-1).numpy()}
+    def answer(images, names):
+        inputs = {key: torch.from_numpy(ids) for key, ids in tokenize(images, names).items()}
+        logits = bert(**inputs).last_hidden_state[:, 0] @ kernel + bias
+        return {"probabilities": torch.softmax(logits.float(), dim=-1).numpy()}
 
     return _step(case, answer)
 
 
-def _step(case: Case, answer: Callable[[list[bytes], list[bytes]], Tokens]) -> Step:
-    """Build a step that reads all images in batches or, for several callers, the next image."""
+def _step(case: Case, answer: Answer) -> Step:
+    """Build a step that reads all images in batches or, for several callers, the next batch."""
     images, names = read_images(os.path.join(case.material, "images"))
     stride = len(images) // images_of_step(case)
     images, names = images[::stride], names[::stride]
-    if case.callers > 1:
-        turns = itertools.cycle(zip(images, names, strict=True))
-
-        def answer_next() -> Tokens:
-            image, name = next(turns)
-            return answer([image], [name])
-
-        return answer_next
     size = case.batch_size
     starts = range(0, len(images), size)
-    return lambda: [answer(images[i : i + size], names[i : i + size]) for i in starts]
+    batches = [(images[start : start + size], names[start : start + size]) for start in starts]
+    if case.callers > 1:
+        turns = itertools.cycle(batches)
+        return lambda: answer(*next(turns))
+    return lambda: [answer(*batch) for batch in batches]
 
 
 def read_images(directory: str) -> tuple[list[bytes], list[bytes]]:
-    """Read the images of a directory, sorted by name; return images and names as bytes."""
-    images, names = [], []
-    for filename in sorted(os.listdir(directory)):
-        with open(os.path.join(directory, filename), "rb") as file:
-            images.append(file.read())
-        names.append(os.fsencode(filename))
-    return images, names
+    """Read the images of a directory and their names, sorted by name."""
+    files = sorted(pathlib.Path(directory).iterdir())
+    return [file.read_bytes() for file in files], [os.fsencode(file.name) for file in files]

@@ -1,4 +1,4 @@
-"""One classifier with random weights as two exports, and its weights for PyTorch.
+"""One classifier with random weights as two exports and as a directory for Hugging Face.
 
 A child process writes them (`python -m covid_lm.benchmark.raw_image_models DIR BACKBONE DTYPE`),
 so that the process which starts the contenders stays small: Linux includes a parent's memory in
@@ -13,23 +13,19 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from safetensors.numpy import save_file
 
 from covid_lm.backbones.configs import backbone_config
-from covid_lm.backbones.vocabulary import built_in_vocabulary, write_vocabulary
-from covid_lm.backbones.weights.tensor_names import encoder_targets
+from covid_lm.backbones.vocabulary import built_in_vocabulary
+from covid_lm.backbones.weights.write import save_checkpoint
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 from covid_lm.serving.saved_model import write_saved_model
 from covid_lm.serving.signatures import signatures
 
 
 def write_models(directory: str, backbone: str, dtype: str) -> None:
-    """Write the files that `raw_images` lists, except the images.
+    """Write the files that `raw_images` lists, except the images, to an existing directory.
 
-    Args:
-        directory: an existing directory.
-        backbone: a name that `backbone_config` accepts.
-        dtype: arithmetic of both exports, "float32" or "bfloat16".
+    `dtype` is the arithmetic of both exports, "float32" or "bfloat16".
     """
     keras.utils.set_random_seed(0)
     vocabulary = built_in_vocabulary()
@@ -40,8 +36,10 @@ def write_models(directory: str, backbone: str, dtype: str) -> None:
     classifier = TokenClassifier(config, vocabulary)
     write_saved_model(classifier, os.path.join(directory, "export"), {}, dtype)
     _write_map_fn_variant(classifier, os.path.join(directory, "map_fn"), dtype)
-    write_vocabulary(vocabulary, os.path.join(directory, "vocab.txt"))
-    save_file(_hugging_face_weights(classifier), os.path.join(directory, "weights.safetensors"))
+    checkpoint = os.path.join(directory, "hugging_face")
+    save_checkpoint(checkpoint, classifier.backbone, size, vocabulary, None, pooler=False)
+    kernel, bias = classifier.logits.get_layer("feature_extraction").dense.get_weights()
+    np.savez(os.path.join(directory, "dense.npz"), kernel=kernel, bias=bias)
 
 
 def _write_map_fn_variant(classifier: TokenClassifier, path: str, dtype: str) -> None:
@@ -66,22 +64,6 @@ def _decode_by_map_fn(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
     specification = tf.TensorSpec([32, 32, 3], tf.uint8)
     pixels = tf.map_fn(decode, image_bytes, fn_output_signature=specification)
     return {"pixels": pixels, "valid": tf.ones_like(image_bytes, tf.bool)}
-
-
-def _hugging_face_weights(classifier: TokenClassifier) -> dict[str, np.ndarray]:
-    """Return the encoder's weights under `BertModel`'s names after "bert.", and the head's."""
-    weights = {}
-    for name, target in encoder_targets(classifier.backbone).items():
-        array = keras.ops.convert_to_numpy(target.variable).reshape(target.shape)
-        place, kind = name.replace("/", ".").replace(".layer_", ".layer.").rsplit(".", 1)
-        if kind.endswith("_embeddings"):
-            place, kind = f"{place}.{kind}", "weight"
-        elif kind == "kernel":
-            array = array.T
-        kind = {"beta": "bias", "bias": "bias"}.get(kind, "weight")
-        weights[f"bert.{place}.{kind}"] = np.ascontiguousarray(array)
-    kernel, bias = classifier.logits.get_layer("feature_extraction").dense.get_weights()
-    return weights | {"dense.weight": np.ascontiguousarray(kernel.T), "dense.bias": bias}
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 ```
 DIR/images/<file name>      encoded images
 DIR/export/  DIR/map_fn/    SavedModels that differ in how images are decoded
-DIR/vocab.txt               vocabulary of both
-DIR/weights.safetensors     weights of both in float32, with Hugging Face's names
+DIR/hugging_face/           configuration, vocabulary and weights of their encoder
+DIR/dense.npz               kernel [hidden, 2] and bias of their last layer
 ```
 """
 
@@ -18,17 +18,10 @@ MODELS = "covid_lm.benchmark.raw_image_models"
 
 
 def write_raw_images(directory: str, backbone: str, dtype: str, data_dir: str | None) -> str:
-    """Write these files to a new directory.
+    """Write these files to a new directory, and return a line that describes the images.
 
-    Args:
-        directory: path of the directory to make.
-        backbone: encoder of a classifier with random weights, which reads the paper's sequence
-            with masked names; a name that `backbone_config` accepts.
-        dtype: arithmetic of both exports, "float32" or "bfloat16".
-        data_dir: COVID-CT as published; the embedded phantom without it.
-
-    Returns:
-        One line that describes the images.
+    The models have random weights and read the paper's sequence with masked names. `data_dir` is
+    COVID-CT as published, or None for the embedded phantom.
 
     Raises:
         InputError: there is no usable data set.
@@ -43,11 +36,11 @@ def write_images(directory: str, data_dir: str | None) -> str:
     """Write images spread evenly over a test split, and describe them in one line."""
     dataset = load_dataset("covid_ct" if data_dir else "phantom", data_dir)
     test = dataset.split("test")
-    chosen = [test[number * (len(test) - 1) // (IMAGES - 1)] for number in range(IMAGES)]
     os.makedirs(directory)
     size = 0
-    for record in chosen:
+    for number in range(IMAGES):
+        record = test[number * (len(test) - 1) // (IMAGES - 1)]
         with open(os.path.join(directory, record.filename), "wb") as file:
             size += file.write(record.read())
-    kilobytes = size / len(chosen) / 1000
-    return f"Images: {len(chosen)} from the test split of {dataset.name}, mean {kilobytes:.0f} kB."
+    kilobytes = size / IMAGES / 1000
+    return f"Images: {IMAGES} from the test split of {dataset.name}, mean {kilobytes:.0f} kB."

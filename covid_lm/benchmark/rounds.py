@@ -6,6 +6,8 @@ import statistics
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from covid_lm.benchmark.cases import Case, Planned
 from covid_lm.benchmark.worker import CONTENDERS, turn
 
@@ -44,12 +46,6 @@ def runnable(todo: Sequence[Planned]) -> tuple[list[Planned], list[str]]:
 def measure(case: Case, contenders: Sequence[str], rounds: int, progress: Progress) -> dict:
     """Measure a case: in each round one turn of each contender, in alternating order.
 
-    Whatever else slows the machine affects the turns of a round in a similar way, so the ratios
-    within rounds are compared.
-
-    Args:
-        contenders: keys of `worker.CONTENDERS`.
-
     Returns:
         contender -> {"seconds": median of a step in each round, "calls": seconds of every step
         by round, "peak_bytes": the largest, and "product_seconds" by round where measured}.
@@ -67,13 +63,15 @@ def measure(case: Case, contenders: Sequence[str], rounds: int, progress: Progre
 
 
 def _combine(turns: list[dict]) -> dict:
-    keys = [key for key in turns[0] if key != "peak_bytes"]
-    peak_bytes = max(turn["peak_bytes"] for turn in turns)
-    return {**{key: [turn[key] for turn in turns] for key in keys}, "peak_bytes": peak_bytes}
+    combined = {key: [turn[key] for turn in turns] for key in turns[0]}
+    return {**combined, "peak_bytes": max(combined["peak_bytes"])}
 
 
 def ratio(ours: list[float], theirs: list[float]) -> dict:
-    """Divide our throughput by theirs in each round, given the seconds of a step; see `spread`."""
+    """Divide our throughput by theirs, given the seconds of a step in each round; see `spread`.
+
+    Other load affects the turns of a round in a similar way, so ratios are taken within rounds.
+    """
     return spread([b / a for a, b in zip(ours, theirs, strict=True)])
 
 
@@ -81,3 +79,9 @@ def spread(values: list[float]) -> dict:
     """Return "median", "low", "high" (the extremes) and "rounds" (all) of a figure's rounds."""
     median = statistics.median(values)
     return {"median": median, "low": min(values), "high": max(values), "rounds": values}
+
+
+def latencies(calls: Sequence[float]) -> dict:
+    """Return "p50" and "p99", the percentiles of the calls' seconds, and the number of "calls"."""
+    p50, p99 = np.percentile(calls, [50, 99])
+    return {"p50": float(p50), "p99": float(p99), "calls": len(calls)}

@@ -1,5 +1,6 @@
 """Tables of a benchmark's result."""
 
+import itertools
 import statistics
 from collections.abc import Mapping
 
@@ -15,14 +16,11 @@ QUIET_LOAD = 0.5
 
 def report(result: dict) -> str:
     """Format what `suites.run` returned, in Markdown: tables, then their source and notes."""
-    if result["suite"] == "soak":
-        tables = [soak_table(result["cases"])]
-    else:
-        cases = result["cases"]
-        compared = [case for case in cases if case["suite"] != "growth"]
-        grown = [case for case in cases if case["suite"] == "growth"]
-        tables = [comparison_table(compared)] if compared else []
-        tables += [growth_table(grown)] if grown else []
+    formats = {"soak": soak_table, "growth": growth_table}
+    groups = itertools.groupby(
+        result["cases"], lambda case: formats.get(case["suite"], comparison_table)
+    )
+    tables = [table(list(cases)) for table, cases in groups]
     return "\n\n".join([*tables, " ".join([_source(result), *result["notes"]])])
 
 
@@ -91,23 +89,18 @@ def growth_table(cases: list[dict]) -> str:
     """Seconds of our training step along each axis of `growth_series`, with their exponents."""
     found = {}
     for case in cases:
-        (measured,) = case["contenders"].values()
         place = case["backbone"], case["batch_size"], case["length"]
-        found[place] = statistics.median(measured["seconds"])
+        found[place] = statistics.median(case["contenders"]["covid_lm"]["seconds"])
     rows = []
     for axis, series in growth_series(threads=1).items():
         seconds = {n: found[c.backbone, c.batch_size, c.length] for n, c in series.items()}
         operations = {size: case.operations for size, case in series.items()}
-        title = "training step of 4x256, 8 images of 256 tokens, float32"
-        rows.append(
-            {
-                title: f"{axis}: {', '.join(map(str, series))}",
-                "seconds": ", ".join(f"{value:.3f}" for value in seconds.values()),
-                "exponent": f"{exponent(seconds):.2f}",
-                "exponent of the operations": f"{exponent(operations):.2f}",
-            }
-        )
-    return markdown_table(pd.DataFrame(rows))
+        sizes = f"{axis}: {', '.join(map(str, series))}"
+        times = ", ".join(f"{value:.3f}" for value in seconds.values())
+        rows.append((sizes, times, f"{exponent(seconds):.2f}", f"{exponent(operations):.2f}"))
+    title = "training step of 4x256, 8 images of 256 tokens, float32"
+    columns = [title, "seconds", "exponent", "exponent of the operations"]
+    return markdown_table(pd.DataFrame(rows, columns=columns))
 
 
 def exponent(values: Mapping[int, float]) -> float:

@@ -9,7 +9,6 @@ import dataclasses
 import datetime
 import itertools
 import os
-import statistics
 import tempfile
 from collections.abc import Callable
 
@@ -18,7 +17,7 @@ from covid_lm.benchmark.cases import GOALS, RAW_IMAGE_TASKS, Case, Options, Plan
 from covid_lm.benchmark.contenders import PRODUCT_FLOPS
 from covid_lm.benchmark.raw_image_contenders import images_of_step
 from covid_lm.benchmark.raw_images import write_raw_images
-from covid_lm.benchmark.rounds import Progress, measure, ratio, runnable, spread
+from covid_lm.benchmark.rounds import Progress, latencies, measure, ratio, runnable, spread
 from covid_lm.environment import commit, machine
 from covid_lm.errors import InputError
 
@@ -29,11 +28,9 @@ def run(
     save: Callable[[dict], None] = lambda result: None,
     earlier: dict | None = None,
 ) -> dict:
-    """Measure the cases of a suite.
+    """Measure the cases of a suite, a key of `cases.SUITES`.
 
     Args:
-        suite: a key of `cases.SUITES`.
-        options: its options.
         save: called with the result so far, before the first case and after each.
         earlier: result of an interrupted run, whose cases are not measured again.
 
@@ -47,12 +44,8 @@ def run(
         InputError: there is no usable data set, or the interrupted run was of another commit.
         RunError: a contender failed.
     """
-    header = {
-        "suite": suite,
-        "date": datetime.date.today().isoformat(),
-        "commit": commit(),
-        "machine": machine(),
-    }
+    date = datetime.date.today().isoformat()
+    header = {"suite": suite, "date": date, "commit": commit(), "machine": machine()}
     if suite == "soak":
         return {**header, **soak.run(options)}
     todo, notes = runnable(plan(suite, options))
@@ -104,14 +97,9 @@ def _measured_before(planned: Planned, earlier: dict | None) -> dict | None:
 
 
 def case_result(planned: Planned, measured: dict) -> dict:
-    """Compare the contenders of a case.
+    """Compare the contenders of a case; the result is an element of "cases", see `run`.
 
-    Args:
-        planned: the case.
-        measured: what `rounds.measure` returned for it.
-
-    Returns:
-        An element of "cases" as `run` describes it.
+    `measured` is what `rounds.measure` returned for it.
     """
     case = planned.case
     ours, *rivals = planned.contenders
@@ -126,7 +114,10 @@ def case_result(planned: Planned, measured: dict) -> dict:
         rounds = zip(seconds[ours], result["ceiling"]["rounds"], strict=True)
         figures["ceiling"] = spread([case.operations / step / ceiling for step, ceiling in rounds])
     if case.callers > 1:
-        result["latencies"] = {name: _latencies(turns["calls"]) for name, turns in measured.items()}
+        result["latencies"] = {
+            name: latencies(list(itertools.chain(*turns["calls"])))
+            for name, turns in measured.items()
+        }
     return {**result, "figures": figures, "targets": _targets(case, figures)}
 
 
@@ -137,20 +128,11 @@ def _ceiling(measured: dict) -> dict:
     return spread([PRODUCT_FLOPS / min(seconds) for seconds in zip(*products, strict=True)])
 
 
-def _latencies(rounds: list[list[float]]) -> dict:
-    calls = list(itertools.chain(*rounds))
-    percentiles = statistics.quantiles(calls, n=100)
-    return {"p50": percentiles[49], "p99": percentiles[98], "calls": len(calls)}
-
-
 def _targets(case: Case, figures: dict[str, dict]) -> list[dict]:
-    return [
-        {
-            "rival": rival,
-            "minimum": minimum,
-            "reached": figures[rival]["median"],
-            "met": figures[rival]["median"] >= minimum,
-        }
-        for rival, minimum in GOALS.get(str(case), {}).items()
-        if rival in figures
-    ]
+    targets = []
+    for rival, goal in GOALS.get(str(case), {}).items():
+        if rival in figures:
+            reached = figures[rival]["median"]
+            met = reached >= goal
+            targets.append({"rival": rival, "minimum": goal, "reached": reached, "met": met})
+    return targets

@@ -59,18 +59,12 @@ def turn(contender: str, case: Case) -> dict:
 
 
 def run_child(title: str, module: str, *arguments: str, threads: int = 0) -> str:
-    """Run a module of this package in a child process, on the CPU and on Keras' TensorFlow.
+    """Run a module in a child process, on the CPU, and return the last line of its output.
 
-    Args:
-        title: names the process in an error message.
-        module: name of the module to run, with its command-line arguments.
-        threads: limit of the libraries that read theirs from the environment; none if 0.
-
-    Returns:
-        The last line of its standard output; "" if there is none.
+    `threads` limits the libraries that read theirs from the environment, unless it is 0.
 
     Raises:
-        RunError: it failed; with the last line of its error output.
+        RunError: it failed; with `title` and the last line of its error output.
     """
     environment = {**child_environment("tensorflow"), "CUDA_VISIBLE_DEVICES": ""}
     if threads:
@@ -85,8 +79,8 @@ def run_child(title: str, module: str, *arguments: str, threads: int = 0) -> str
     )
     if process.returncode:
         lines = without_startup_lines(process.stderr).strip().splitlines()
-        lines = lines or [f"exit status {process.returncode}"]
-        raise RunError(f"{title} failed: {lines[-1]}")
+        reason = lines[-1] if lines else f"exit status {process.returncode}"
+        raise RunError(f"{title} failed: {reason}")
     return (process.stdout.splitlines() or [""])[-1]
 
 

@@ -43,7 +43,7 @@ def directory(tmp_path_factory):
 def exact_directory(directory, tmp_path_factory):
     """The same models, and images that are 32x32 already: no resize to differ in."""
     path = tmp_path_factory.mktemp("exact")
-    for name in ("export", "map_fn", "vocab.txt", "weights.safetensors"):
+    for name in ("export", "map_fn", "hugging_face", "dense.npz"):
         (path / name).symlink_to(os.path.join(directory, name))
     (path / "images").mkdir()
     for seed in range(IMAGES):
