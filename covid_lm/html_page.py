@@ -20,6 +20,7 @@ def render(template: str, /, **values: object) -> str:
 
     Every value is escaped for HTML or Markdown, according to the suffix of the template's name
     (`.html` or `.md`), except a `Markup`: macros, `{% set %}` blocks and what this package makes.
+    In `.txt` a value only becomes `printable`.
 
     Raises:
         jinja2.UndefinedError: the template uses a variable that is not in `values`.
@@ -48,11 +49,11 @@ def data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-@jinja2.pass_eval_context
-def _finalize(context: jinja2.nodes.EvalContext, value: Any) -> Any:
+@jinja2.pass_context
+def _finalize(context: jinja2.runtime.Context, value: Any) -> Any:
     if isinstance(value, Markup):
         return value
-    return printable(value) if context.autoescape else escape_markdown(value)
+    return escape_markdown(value) if str(context.name).endswith(".md") else printable(value)
 
 
 _ENVIRONMENT = jinja2.Environment(

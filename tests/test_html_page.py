@@ -47,6 +47,10 @@ def test_markup_of_the_package_is_kept(render_text):
     assert render_text("{{ text }}", "page.md", text=Markup("[1, 2]")) == "[1, 2]"
 
 
+def test_plain_text_has_no_control_characters_and_no_escapes(render_text):
+    assert render_text("{{ text }}", "page.txt", text="<_a_>\x1b[1m") == "<_a_>\ufffd[1m"
+
+
 def test_an_undefined_name_is_an_error(render_text):
     with pytest.raises(jinja2.UndefinedError, match="missing"):
         render_text("{{ missing }}")
@@ -56,7 +60,8 @@ def test_no_template_leaves_out_the_escaping():
     assert TEMPLATES / "base.html" in TEMPLATES.iterdir()
     for path in TEMPLATES.iterdir():
         text = path.read_text(encoding="utf-8")
-        assert path.suffix in (".html", ".md")
+        assert path.suffix in (".html", ".md", ".txt")
+        assert ".txt" not in text  # a page that includes plain text would not escape it
         assert "safe" not in text
         assert "autoescape" not in text
 

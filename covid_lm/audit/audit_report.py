@@ -1,4 +1,4 @@
-"""Text of an audit for a terminal, tables for its page, and the content of `audit.json`."""
+"""Text of an audit for a terminal, its HTML page, and the content of `audit.json`."""
 
 import collections
 import dataclasses
@@ -7,16 +7,19 @@ import statistics
 import pandas as pd
 
 from covid_lm.audit.checks import CHECKS
-from covid_lm.audit.data_audit import AuditReport, ProbeRow
-from covid_lm.audit.findings import LEAKAGE_CLASSES, SEVERITIES, Finding, short_path
+from covid_lm.audit.data_audit import AuditReport
+from covid_lm.audit.findings import LEAKAGE_CLASSES, SEVERITIES, short_path
 from covid_lm.audit.probes import FOLDS
+from covid_lm.data.preview import thumbnail
+from covid_lm.data.records import ImageRecord
 from covid_lm.data.splits import split_lines
 from covid_lm.evaluation.summary import interval_text, text_table
+from covid_lm.html_page import data_uri, render
 
-MAX_LISTED = 20
+THUMBNAIL_SIDE = 160
 
 
-def count_line(report: AuditReport) -> str:
+def _count_line(report: AuditReport) -> str:
     """Number of findings by severity, and number of probes."""
     counts = collections.Counter(finding.severity for finding in report.findings)
     by_severity = ", ".join(f"{counts[name]} {name}" for name in SEVERITIES if counts[name])
@@ -29,7 +32,7 @@ def count_line(report: AuditReport) -> str:
     return line
 
 
-def dependence_line(report: AuditReport) -> str:
+def _dependence_line(report: AuditReport) -> str:
     """Dependence between the images of the test split; "" if no patient is known."""
     test = next((s for s in report.splits if s.split == "test" and s.patients), None)
     if test is None:
@@ -38,11 +41,8 @@ def dependence_line(report: AuditReport) -> str:
         f"test split: {test.files} images of {test.patients} patients, at most "
         f"{test.most_files_of_a_patient} of one patient"
     )
-    effects = [
-        row.result.test.design_effect
-        for row in report.probes
-        if row.result and row.result.test and 0.55 <= row.result.test.accuracy <= 0.95
-    ]
+    scores = [row.result.test for row in report.probes if row.result and row.result.test]
+    effects = [score.design_effect for score in scores if 0.55 <= score.accuracy <= 0.95]
     if effects:
         line += (
             f"; the variance of an accuracy is {statistics.median(effects):.1f} times that of "
@@ -51,7 +51,7 @@ def dependence_line(report: AuditReport) -> str:
     return line
 
 
-def probe_table(report: AuditReport) -> pd.DataFrame:
+def _probe_table(report: AuditReport) -> pd.DataFrame:
     """Scores of the probes as text, a row for each probe that was run."""
     return pd.DataFrame(
         {
@@ -85,66 +85,60 @@ def model_table(results: dict) -> pd.DataFrame:
     )
 
 
-def model_line(results: dict) -> str:
-    """The model, its training, and the meaning of the table."""
-    return (
-        f"{results['model']} ({results['protocol']} protocol) on {results['images']} test images; "
-        "changes of the probabilities relative to the unchanged input"
-    )
-
-
-def attribution_lines(results: dict) -> list[str]:
-    """Shares of the attribution by kind of token, a line for each policy."""
-    return [
-        f"attribution (integrated gradients), {policy} names: "
-        + ", ".join(f"{kind} {share:.1%}" for kind, share in shares.items())
-        for policy, shares in results["attribution"].items()
-    ]
-
-
-def _finding_lines(finding: Finding) -> list[str]:
-    leakage = finding.leakage_class
-    source = f" [{leakage} {LEAKAGE_CLASSES[leakage]}]" if leakage else ""
-    lines = [f"{finding.severity.upper():<7}{finding.title}{source}", f"       {finding.summary}"]
-    if finding.examples:
-        more = " ..." if len(finding.examples) > 2 else ""
-        lines.append(f"       e.g. {', '.join(map(short_path, finding.examples[:2]))}{more}")
-    return [*lines, f"       {finding.advice}"]
+def _page_values(report: AuditReport) -> dict:
+    """Variables of both templates."""
+    lines = [*split_lines(report.splits, report.classes), _dependence_line(report)]
+    return {
+        "report": report,
+        "lines": [line for line in (*lines, report.not_probed) if line],
+        "count_line": _count_line(report),
+        "leakage_classes": LEAKAGE_CLASSES,
+        "probes": _probe_table(report),
+        "folds": FOLDS,
+        "model": model_table(report.model) if report.model else None,
+    }
 
 
 def text_summary(report: AuditReport) -> str:
     """The audit as text for a terminal."""
-    lines = [f"audit of {report.dataset}: {len(report.observations)} images"]
-    facts = (*split_lines(report.splits, report.classes), dependence_line(report))
-    lines += [f"  {line}" for line in facts if line]
-    if report.unreadable:
-        more = ", the first of them" if len(report.unreadable) > MAX_LISTED else ""
-        lines.append(f"  {len(report.unreadable)} unreadable{more}:")
-        lines += [f"    {u.record.path}: {u.reason}" for u in report.unreadable[:MAX_LISTED]]
-    if report.not_probed:
-        lines.append(f"  {report.not_probed}")
-    lines += ["", count_line(report)]
-    for finding in report.findings:
-        lines += ["", *_finding_lines(finding)]
-    if report.probes_run:
-        title = f"probes, scored by {FOLDS}-fold cross-validation:"
-        lines += ["", title, text_table(probe_table(report))]
-    if report.model:
-        lines += ["", f"model {model_line(report.model)}:", text_table(model_table(report.model))]
-        lines += attribution_lines(report.model)
-    return "\n".join(lines)
+    values = {**_page_values(report), "short_path": short_path, "text_table": text_table}
+    return render("audit.txt", **values).rstrip("\n")
+
+
+def html_report(report: AuditReport) -> str:
+    """Renders the page; it is well-formed XML, too."""
+    return render(
+        "audit.html",
+        title=f"Audit of {report.dataset}",
+        **_page_values(report),
+        scores=[row.result.score for row in report.probes if row.result],
+        picture=_picture,
+    )
+
+
+def _picture(record: ImageRecord) -> str:
+    """A thumbnail of a file as a data URI."""
+    return data_uri(thumbnail(record.read(), THUMBNAIL_SIDE) or b"", "image/jpeg")
 
 
 def json_report(report: AuditReport) -> dict:
     """The audit as the content of `audit.json`."""
     paths = [observation.record.path for observation in report.observations]
+    probes = []
+    for row in report.probes:
+        values: dict = {"check": row.check.name, "title": row.check.title, "kind": row.check.kind}
+        values["constant"] = row.result is None
+        if row.result is not None:
+            values |= {"adjusted_p_value": row.adjusted_p_value, **dataclasses.asdict(row.result)}
+            values["markers"] = [{**m, "files": len(m["files"])} for m in values["markers"]]
+        probes.append(values)
     return {
         "dataset": report.dataset,
         "classes": list(report.classes),
         "images": len(report.observations),
         "unreadable": [{"path": u.record.path, "reason": u.reason} for u in report.unreadable],
         "splits": [dataclasses.asdict(summary) for summary in report.splits],
-        "test_dependence": dependence_line(report),
+        "test_dependence": _dependence_line(report),
         "not_probed": report.not_probed,
         "probes_available": len(CHECKS),
         "probes_run": report.probes_run,
@@ -153,20 +147,10 @@ def json_report(report: AuditReport) -> dict:
             {**dataclasses.asdict(f), "pairs": [[paths[i], paths[j]] for i, j in f.pairs]}
             for f in report.findings
         ],
-        "probes": [_probe_dict(row) for row in report.probes],
+        "probes": probes,
         "duplicates": [
             {**dataclasses.asdict(d), "first": paths[d.first], "second": paths[d.second]}
             for d in report.duplicates
         ],
         "model": report.model,
     }
-
-
-def _probe_dict(row: ProbeRow) -> dict:
-    values = {"check": row.check.name, "title": row.check.title, "kind": row.check.kind}
-    if row.result is None:
-        return {**values, "constant": True}
-    result = dataclasses.asdict(row.result)
-    for marker in result["markers"]:
-        marker["files"] = len(marker["files"])
-    return {**values, "constant": False, "adjusted_p_value": row.adjusted_p_value, **result}

@@ -71,10 +71,6 @@ def _mode(seen: Sequence[Observation]) -> Features:
     return Features(facts=facts)
 
 
-def _metadata(seen: Sequence[Observation]) -> Features:
-    return Features(facts=[o.metadata for o in seen])
-
-
 def _size(seen: Sequence[Observation]) -> Features:
     width = np.array([o.width for o in seen], float)
     height = np.array([o.height for o in seen], float)
@@ -87,17 +83,17 @@ def _file_size(seen: Sequence[Observation]) -> Features:
     return Features({"bytes in the file": num_bytes, "bits per pixel": 8 * num_bytes / pixels})
 
 
-def _first_bytes(seen: Sequence[Observation]) -> Features:
-    return Features(facts=[o.first_bytes for o in seen])
-
-
 def _order(seen: Sequence[Observation]) -> Features:
     return Features(name_features.order_features([o.record.filename for o in seen]))
 
 
-def _measured(attribute: str) -> Callable[[Sequence[Observation]], Features]:
+def _attribute(attribute: str) -> Callable[[Sequence[Observation]], Features]:
+    """Numbers or facts that the observations already have."""
+
     def features(seen: Sequence[Observation]) -> Features:
         rows = [getattr(o, attribute) for o in seen]
+        if isinstance(rows[0], tuple):
+            return Features(facts=rows)
         return Features({name: np.array([row[name] for row in rows]) for name in rows[0]})
 
     return features
@@ -120,14 +116,14 @@ CHECKS = (
     Check("name_length", "file name length", FILE, "L2", _RENAME, _name_length),
     Check("name_characters", "file name characters", FILE, "L2", _RENAME, _name_characters),
     Check("directory", "directory depth and siblings", FILE, "L2", _PATHS, _directory),
-    Check("metadata", "embedded metadata", FILE, "L2", _METADATA, _metadata),
+    Check("metadata", "embedded metadata", FILE, "L2", _METADATA, _attribute("metadata")),
     Check("mode", "format, mode and bit depth", FILE, "L2", _MODES, _mode),
     Check("extension", "extension and actual format", FILE, "L2", _REENCODE, _extension),
-    Check("border", "border pixels only", PICTURE, "L2", _BORDERS, _measured("border")),
-    Check("container_bytes", "first 64 bytes", FILE, "L2", _REENCODE, _first_bytes),
+    Check("border", "border pixels only", PICTURE, "L2", _BORDERS, _attribute("border")),
+    Check("container_bytes", "first 64 bytes", FILE, "L2", _REENCODE, _attribute("first_bytes")),
     Check("order", "order of the file names", FILE, "L3.1", _TIME, _order),
     Check("size", "width, height and aspect ratio", FILE, "L2", _SIZES, _size),
     Check("file_size", "file size", PICTURE, "L2", _REENCODE, _file_size),
-    Check("compression", "compression traces", PICTURE, "L3.3", _TRACES, _measured("compression")),
-    Check("intensity", "brightness and contrast", PICTURE, "L3.3", _SCAN, _measured("intensity")),
+    Check("compression", "compression traces", PICTURE, "L3.3", _TRACES, _attribute("compression")),
+    Check("intensity", "brightness and contrast", PICTURE, "L3.3", _SCAN, _attribute("intensity")),
 )

@@ -3,12 +3,10 @@
 import os
 import sys
 
-from covid_lm.audit.audit_report import json_report, text_summary
+from covid_lm.audit.audit_report import html_report, json_report, text_summary
 from covid_lm.audit.data_audit import audit_dataset
-from covid_lm.audit.page import html_report
 from covid_lm.data import load_dataset
-from covid_lm.errors import InputError
-from covid_lm.files import write_json, write_text
+from covid_lm.files import make_directories, write_json, write_text
 
 HIGH_FINDING = 3
 
@@ -34,15 +32,8 @@ def run_audit(
         The exit status: 3 if `fail_on` is "high" and there is a high finding, otherwise 0.
 
     Raises:
-        InputError: the data, the model or the output folder can't be used.
+        InputError: the data or the model can't be used.
     """
-    if output is not None:
-        try:
-            os.makedirs(output, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"--output={output}: can't create this folder ({error.strerror}); choose another"
-            ) from None
     dataset = load_dataset(dataset_name, data_dir)
     progress = sys.stderr.isatty()
     report = audit_dataset(dataset, seed, progress=progress)
@@ -52,6 +43,7 @@ def run_audit(
         report = report.with_model(*check_model(model, dataset, report.observations, progress))
     print(text_summary(report))
     if output is not None:
+        make_directories(output)
         data, page = (os.path.join(output, name) for name in ("audit.json", "audit.html"))
         write_json(data, json_report(report))
         write_text(page, html_report(report))

@@ -8,27 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 import threadpoolctl
 import tqdm
+from statsmodels.stats.multitest import multipletests
 
-from covid_lm.audit.checks import CHECKS, Check
+from covid_lm.audit.checks import CHECKS
 from covid_lm.audit.data_findings import structure_findings
 from covid_lm.audit.duplicates import DuplicatePair, find_duplicates, independent_groups
 from covid_lm.audit.features.observations import Observation, Unreadable, observe_all
-from covid_lm.audit.findings import Finding, probe_findings, ranked
-from covid_lm.audit.probes import PERMUTATIONS, Labels, ProbeResult, run_probe
+from covid_lm.audit.findings import Finding, ProbeRow, probe_finding, ranked
+from covid_lm.audit.probes import PERMUTATIONS, Labels, run_probe
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.splits import SplitSummary, class_groups, split_summaries
 from covid_lm.errors import InputError
 
 MIN_GROUPS = 8
-
-
-@dataclasses.dataclass(frozen=True)
-class ProbeRow:
-    """The probe of one check; `result` is None if the feature is the same for every file."""
-
-    check: Check
-    result: ProbeResult | None
-    adjusted_p_value: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,10 +110,8 @@ def audit_dataset(
 
 def has_own_test_split(dataset_name: str, records: Sequence[ImageRecord]) -> bool:
     """True if the test split comes with the data, False if it was drawn from a folder at random."""
-    test = [record for record in records if record.split == "test"]
-    if dataset_name != "folder":
-        return bool(test)
-    return any("test" in record.path.replace("\\", "/").split("/") for record in test)
+    paths = (r.path.replace("\\", "/").split("/") for r in records if r.split == "test")
+    return any(dataset_name != "folder" or "test" in parts for parts in paths)
 
 
 def _choose_probed(
@@ -148,30 +138,26 @@ def _probe(
     permutations: int,
     progress: bool,
 ) -> tuple[list[ProbeRow], list[Finding]]:
+    """Probes every check, and makes a finding of each p-value that stays small after correction."""
     if not seen:
         return [], []
     present, labels = np.unique([o.record.label for o in seen], return_inverse=True)
-    target = Labels(
-        labels=labels,
-        groups=np.unique(groups, return_inverse=True)[1],
-        is_test=np.array([o.record.split == "test" for o in seen]),
-        num_classes=len(present),
-        seed=seed,
-    )
-
-    def probe(check: Check) -> tuple[Check, ProbeResult | None]:
-        return check, run_probe(check.features(seen), target, permutations)
-
+    groups = np.unique(groups, return_inverse=True)[1]
+    is_test = np.array([o.record.split == "test" for o in seen])
+    target = Labels(labels, groups, is_test, len(present), seed)
     # Probes run in parallel, each on one thread: their matrices are too small to be divided.
     with (
         threadpoolctl.threadpool_limits(1),
         concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        bar = {"desc": "probing", "unit": "probe", "disable": not progress}
-        results = list(tqdm.tqdm(pool.map(probe, CHECKS), total=len(CHECKS), **bar))
-    probed = [(check, result) for check, result in results if result is not None]
-    paths = [o.record.path for o in seen]
-    findings, adjusted = probe_findings(probed, [classes[k] for k in present], paths)
-    by_name = {check.name: p for (check, _), p in zip(probed, adjusted, strict=True)}
-    rows = [ProbeRow(check, result, by_name.get(check.name)) for check, result in results]
-    return rows, findings
+        probes = pool.map(lambda c: run_probe(c.features(seen), target, permutations), CHECKS)
+        bar = tqdm.tqdm(probes, "probing", len(CHECKS), unit="probe", disable=not progress)
+        results = list(bar)
+    p_values = [result.p_value for result in results if result]
+    adjusted = iter(multipletests(p_values, method="holm")[1].tolist() if p_values else [])
+    rows = [
+        ProbeRow(c, r, next(adjusted) if r else 1.0) for c, r in zip(CHECKS, results, strict=True)
+    ]
+    names, paths = [classes[k] for k in present], [o.record.path for o in seen]
+    findings = [probe_finding(row, names, paths) for row in rows]
+    return rows, [finding for finding in findings if finding]

@@ -39,11 +39,9 @@ def design_matrix(features: Features, num_files: int) -> DesignMatrix:
     Of columns that are equal, or complements of each other, only the first is kept, and at most
     400 columns in all. Labels are not used, so one matrix serves all folds.
     """
-    columns = [
-        (text, column)
-        for name, values in features.numbers.items()
-        for text, column in binned(name, np.asarray(values, float))
-    ]
+    columns = []
+    for name, values in features.numbers.items():
+        columns += binned(name, values)
     columns += _fact_columns(features.facts, num_files)
     distinct: dict[bytes, tuple[str, np.ndarray]] = {}
     for name, column in columns:

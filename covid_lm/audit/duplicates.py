@@ -1,6 +1,5 @@
 """Exact and near duplicates: a perceptual hash proposes pairs, a correlation confirms them."""
 
-import collections
 import dataclasses
 from collections.abc import Sequence
 
@@ -46,20 +45,15 @@ def find_duplicates(observations: Sequence[Observation]) -> list[DuplicatePair]:
     Returns:
         Exact pairs, then near duplicates by descending correlation.
     """
-    groups = collections.defaultdict(list)
+    originals: dict[str, int] = {}
+    exact = []
     for index, observation in enumerate(observations):
-        groups[observation.digest].append(index)
-    exact = [
-        DuplicatePair(members[0], other, 1.0, True)
-        for members in groups.values()
-        for other in members[1:]
-    ]
-    representatives = sorted(members[0] for members in groups.values())
-    thumbnails = np.stack([observations[i].thumbnail for i in representatives])
-    near = [
-        DuplicatePair(representatives[i], representatives[j], correlation, False)
-        for i, j, correlation in near_pairs(thumbnails)
-    ]
+        original = originals.setdefault(observation.digest, index)
+        if original != index:
+            exact.append(DuplicatePair(original, index, 1.0, True))
+    distinct = list(originals.values())
+    pairs = near_pairs(np.stack([observations[i].thumbnail for i in distinct]))
+    near = [DuplicatePair(distinct[i], distinct[j], r, False) for i, j, r in pairs]
     return sorted([*exact, *near], key=lambda p: (not p.exact, -p.correlation, p.first, p.second))
 
 
@@ -70,7 +64,6 @@ def independent_groups(
 
     Args:
         patients: the patient of each of the n files, None where unknown.
-        pairs: duplicates.
 
     Returns:
         int [n], the group of each file, numbered from 0 in the order of the files.
@@ -97,22 +90,17 @@ def near_pairs(thumbnails: np.ndarray) -> list[tuple[int, int, float]]:
     vectors = standardized(thumbnails.reshape(len(thumbnails), -1).astype(np.float32), axis=1)
     textured = np.flatnonzero(thumbnails.std(axis=(1, 2)) >= MIN_SPREAD)
     vectors = vectors[textured]
-    own = vectors
-    if len(vectors) >= _MIN_IMAGES_FOR_MEAN:
-        own = standardized(vectors - vectors.mean(axis=0), axis=1)
+    few = len(vectors) < _MIN_IMAGES_FOR_MEAN
+    own = vectors if few else standardized(vectors - vectors.mean(axis=0), axis=1)
     signs = perceptual_hash(own.reshape(-1, *thumbnails.shape[1:])) * 2.0 - 1  # [n, 64]
     pairs: list[tuple] = []
     for start in range(0, len(vectors), _BLOCK):
         rows = slice(start, start + _BLOCK)
         distance = (signs.shape[1] - signs[rows] @ signs[start:].T) / 2
         first, second = np.nonzero(np.triu(distance <= MAX_DISTANCE, 1))
-        first, second = first + start, second + start
         for part in np.array_split(np.arange(len(first)), len(first) // 100_000 + 1):
-            i, j = first[part], second[part]
-            correlation = np.minimum(
-                np.einsum("nd,nd->n", vectors[i], vectors[j]),
-                np.einsum("nd,nd->n", own[i], own[j]),
-            )
+            i, j = first[part] + start, second[part] + start
+            correlation = np.minimum(*(np.einsum("nd,nd->n", v[i], v[j]) for v in (vectors, own)))
             kept = correlation >= MIN_CORRELATION
             pairs += zip(i[kept], j[kept], correlation[kept], strict=True)
     return [(int(textured[i]), int(textured[j]), min(float(c), 1.0)) for i, j, c in pairs]
@@ -127,8 +115,7 @@ def perceptual_hash(images: np.ndarray) -> np.ndarray:
     Returns:
         float32 [n, 64] of zeros and ones.
     """
-    count, side, _ = images.shape
-    step = side // HASH_SIDE
-    blocks = images.reshape(count, HASH_SIDE, step, HASH_SIDE, step).mean(axis=(2, 4))
-    blocks = blocks.reshape(count, HASH_SIDE**2)
+    step = images.shape[1] // HASH_SIDE
+    blocks = images.reshape(-1, HASH_SIDE, step, HASH_SIDE, step).mean(axis=(2, 4))
+    blocks = blocks.reshape(-1, HASH_SIDE**2)
     return (blocks > np.median(blocks, axis=1, keepdims=True)).astype(np.float32)

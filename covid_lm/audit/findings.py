@@ -7,10 +7,10 @@ crisis in machine-learning-based science", Patterns 4 (9), 100804.
 import dataclasses
 from collections.abc import Sequence
 
-from statsmodels.stats.multitest import multipletests
+import numpy as np
 
 from covid_lm.audit.checks import FILE, Check
-from covid_lm.audit.probes import Marker, ProbeResult
+from covid_lm.audit.probes import ProbeResult
 
 SEVERITIES = ("high", "medium", "low", "info")
 LEAKAGE_CLASSES = {
@@ -22,9 +22,6 @@ LEAKAGE_CLASSES = {
     "L3.3": "sampling bias",
 }
 SIGNIFICANCE = 0.05
-# Lower bounds of the AUC's 95% interval for high and medium severity, for properties of the file
-# (True) and for measurements of the pixels, which may reflect the disease itself.
-AUC_BOUNDS = {True: (0.65, 0.55), False: (0.80, 0.65)}
 MAX_EXAMPLES = 12
 
 
@@ -66,17 +63,16 @@ def ranked(findings: Sequence[Finding]) -> list[Finding]:
     The coarse steps list a specific check (mode) before a general one that detects the same
     problem (first 64 bytes).
     """
-
-    def key(finding: Finding) -> tuple[int, float]:
-        low = finding.effect.get("interval", (0.0, 0.0))[0]
-        return SEVERITIES.index(finding.severity), -round(low, 1)
-
-    return sorted(findings, key=key)
+    by_effect = sorted(findings, key=lambda f: -round(f.effect.get("interval", (0.0,))[0], 1))
+    return sorted(by_effect, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def auc_severity(kind: str, lower_bound: float) -> str:
-    """Severity of a significant probe, given the lower bound of its AUC's interval."""
-    high, medium = AUC_BOUNDS[kind == FILE]
+    """Severity of a significant probe, given the lower bound of its AUC's 95% interval.
+
+    Measurements of the pixels have higher bounds: they may reflect the disease itself.
+    """
+    high, medium = (0.65, 0.55) if kind == FILE else (0.80, 0.65)
     if lower_bound >= high:
         return "high"
     return "medium" if lower_bound >= medium else "low"
@@ -89,64 +85,41 @@ def share_severity(share: float) -> str:
     return "medium" if share >= 0.005 else "low"
 
 
-def probe_findings(
-    probed: Sequence[tuple[Check, ProbeResult]], classes: Sequence[str], paths: Sequence[str]
-) -> tuple[list[Finding], list[float]]:
-    """Makes a finding of every probe that is significant after Holm's correction.
+@dataclasses.dataclass(frozen=True)
+class ProbeRow:
+    """The probe of one check; `result` is None if the feature is the same for every file."""
 
-    Args:
-        probed: checks with their results, without constant features.
-        classes, paths: names of the classes, and paths of the probed files.
-
-    Returns:
-        The findings, and the adjusted p-value of every probe.
-    """
-    p_values = [result.p_value for _, result in probed]
-    adjusted = multipletests(p_values, method="holm")[1].tolist() if p_values else []
-    findings = [
-        _probe_finding(check, result, p_value, classes, paths)
-        for (check, result), p_value in zip(probed, adjusted, strict=True)
-        if p_value < SIGNIFICANCE
-    ]
-    return findings, adjusted
+    check: Check
+    result: ProbeResult | None
+    adjusted_p_value: float
 
 
-def _probe_finding(
-    check: Check,
-    result: ProbeResult,
-    adjusted: float,
-    classes: Sequence[str],
-    paths: Sequence[str],
-) -> Finding:
+def probe_finding(row: ProbeRow, classes: Sequence[str], paths: Sequence[str]) -> Finding | None:
+    """Makes a finding of a significant probe, given the names of the classes and files."""
+    check, result = row.check, row.result
+    if result is None or row.adjusted_p_value >= SIGNIFICANCE:
+        return None
     score = result.score
     low, high = score.auc_interval
     marker = result.markers[0]
-    summary = (
-        f"Predicts the label with AUC {score.auc:.3f} [{low:.3f}, {high:.3f}] and accuracy "
-        f"{score.accuracy:.1%} ({score.majority:.1%} by guessing)"
-    )
-    if result.test:
-        summary += f", {result.test.correct}/{result.test.n} on the test split"
+    order = np.argsort(-np.array(marker.class_shares), kind="stable")
+    most, least = (f"{marker.class_shares[k]:.0%} of {classes[k]}" for k in (order[0], order[-1]))
+    test = f", {result.test.correct}/{result.test.n} on the test split" if result.test else ""
     return Finding(
         check=check.name,
         title=check.title,
         severity=auc_severity(check.kind, low),
         leakage_class=check.leakage_class,
-        summary=f"{summary}; {_describe_marker(marker, classes)}.",
+        summary=f"Predicts the label with AUC {score.auc:.3f} [{low:.3f}, {high:.3f}] and accuracy "
+        f"{score.accuracy:.1%} ({score.majority:.1%} by guessing){test}; "
+        f'"{marker.text}" holds for {most} and {least}.',
         advice=check.advice,
         effect={
             "name": "AUC out of fold",
             "value": score.auc,
-            "interval": list(score.auc_interval),
+            "interval": [low, high],
             "p_value": result.p_value,
-            "adjusted_p_value": adjusted,
+            "adjusted_p_value": row.adjusted_p_value,
         },
         examples=tuple(paths[i] for i in marker.files[:MAX_EXAMPLES]),
     )
-
-
-def _describe_marker(marker: Marker, classes: Sequence[str]) -> str:
-    """Names the two classes in which the marker is most and least frequent."""
-    order = sorted(range(len(classes)), key=lambda k: -marker.class_shares[k])
-    most, least = (f"{marker.class_shares[k]:.0%} of {classes[k]}" for k in (order[0], order[-1]))
-    return f'"{marker.text}" holds for {most} and {least}'

@@ -125,9 +125,13 @@ def run_probe(
     model = FoldRidge(matrix.columns, folds)
     truth = target.indicators(target.labels).astype(np.float32)
     predictions, scores = model.predict(truth)
-    score = _score(predictions, scores, target, np.arange(len(truth)), rng)
+    score = _score(predictions, scores, target, np.full(len(truth), True), rng)
     p_value, drawn = _permutation_test(matrix, target, model, scores, permutations, rng)
-    test = _test_score(matrix.columns, truth, target, rng)
+    test, inside = None, target.is_test
+    if len(np.unique(target.labels[inside])) == target.num_classes and not inside.all():
+        fit = RidgeFit(matrix.columns[~inside])
+        scores = fit.predict(truth[~inside], matrix.columns[inside])
+        test = _score(scores + truth[~inside].mean(axis=0), scores, target, inside, rng)
     return ProbeResult(score, test, p_value, drawn, _markers(matrix, target))
 
 
@@ -154,16 +158,6 @@ def _score(
         auc_interval=bounded_area_interval(scores, truth, groups, rng),
         design_effect=design_effect(correct, groups),
     )
-
-
-def _test_score(
-    columns: np.ndarray, truth: np.ndarray, target: Labels, rng: np.random.Generator
-) -> Score | None:
-    test, train = np.flatnonzero(target.is_test), np.flatnonzero(~target.is_test)
-    if len(np.unique(target.labels[test])) < target.num_classes or not len(train):
-        return None
-    scores = RidgeFit(columns[train]).predict(truth[train], columns[test])
-    return _score(scores + truth[train].mean(axis=0), scores, target, test, rng)
 
 
 def permuted_labels(
@@ -200,10 +194,7 @@ def _permutation_test(
     """
     truth = target.indicators(target.labels).astype(np.float32)
     columns = standardized(matrix.columns)
-    observed = (
-        _mean_correlation(scores[:, None], truth[:, None])[0] - 1e-6,
-        _strongest(columns, truth[:, None])[0] - 1e-6,
-    )
+    observed = _correlations(columns, scores[:, None], truth[:, None]) - 1e-6
     exceeding, drawn = np.zeros(2, int), 0
     chunk = max(1, _MAX_CELLS // (len(truth) * truth.shape[1]))
     while drawn < permutations:
@@ -212,25 +203,23 @@ def _permutation_test(
         labels = permuted_labels(target.labels, target.groups, count, rng)
         shuffled = target.indicators(labels).astype(np.float32)  # [n, count, k]
         _, outside = model.predict(shuffled.reshape(len(truth), -1))
-        correlations = _mean_correlation(outside.reshape(shuffled.shape), shuffled)
-        exceeding[0] += np.sum(correlations >= observed[0])
-        exceeding[1] += np.sum(_strongest(columns, shuffled) >= observed[1])
+        drawn_correlations = _correlations(columns, outside.reshape(shuffled.shape), shuffled)
+        exceeding += np.sum(drawn_correlations >= observed, axis=1)
         drawn += count
         if drawn == FIRST_PERMUTATIONS and exceeding.min() >= _ENOUGH_EXCEEDANCES:
             break
-    smaller = (exceeding.min() + 1) / (drawn + 1)
-    return float(min(1.0, 2 * smaller)), drawn
+    return float(min(1.0, 2 * (exceeding.min() + 1) / (drawn + 1))), drawn
 
 
-def _mean_correlation(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Correlation of scores and truth, both [n, permutations, k], averaged over k."""
-    return (standardized(scores) * standardized(truth)).sum(axis=0).mean(axis=-1)
+def _correlations(columns: np.ndarray, scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Correlation of scores and truth, and of truth and its strongest column: [2, permutations].
 
-
-def _strongest(columns: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Largest absolute correlation of any column [n, d] with any class, float [permutations]."""
-    largest = np.abs(columns.T @ standardized(truth).reshape(len(truth), -1)).max(axis=0)
-    return largest.reshape(truth.shape[1:]).max(axis=-1)
+    Scores and truth are [n, permutations, k]. The first is averaged over k, the second the largest.
+    """
+    truth = standardized(truth)
+    mean = (standardized(scores) * truth).sum(axis=0).mean(axis=-1)
+    strongest = np.abs(columns.T @ truth.reshape(len(truth), -1)).max(axis=0)
+    return np.stack([mean, strongest.reshape(truth.shape[1:]).max(axis=-1)])
 
 
 def _markers(matrix: DesignMatrix, target: Labels) -> tuple[Marker, ...]:
@@ -240,6 +229,6 @@ def _markers(matrix: DesignMatrix, target: Labels) -> tuple[Marker, ...]:
     for index in np.argsort(-strength, kind="stable")[:NUM_MARKERS]:
         column = matrix.columns[:, index] > 0
         shares = [float(column[target.labels == k].mean()) for k in range(target.num_classes)]
-        files = tuple(np.flatnonzero(column).tolist())
-        markers.append(Marker(matrix.names[index], tuple(shares), files))
+        files = np.flatnonzero(column).tolist()
+        markers.append(Marker(matrix.names[index], tuple(shares), tuple(files)))
     return tuple(markers)

@@ -65,40 +65,29 @@ def metadata_facts(image: Image.Image) -> tuple[str, ...]:
     for key, value in image.info.items():
         if key in skipped or str(key).startswith("jfif"):
             continue
-        facts |= _photoshop_facts(value) if key == "photoshop" else _entry_facts(key, value)
+        if key == "photoshop" and isinstance(value, dict):
+            facts |= {"has photoshop", *(f"has photoshop block {n:#06x}" for n in value)}
+            continue
+        facts |= _entry_facts(key, value)
         if key in ("xmp", "XML:com.adobe.xmp"):
-            facts |= _xmp_facts(value)
-    for tag, value in _exif_entries(image):
+            text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+            names = re.findall(r"[<\s/](\w+:\w+)[=>]", text)
+            facts |= {f"has xmp {name}" for name in names if not name.startswith("xmlns:")}
+    try:
+        exif = image.getexif()
+        entries = [*exif.items(), *exif.get_ifd(ExifTags.IFD.Exif).items()]
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error):
+        entries = []  # a damaged block counts as none: the image itself was decoded
+    for tag, value in entries:
         facts |= _entry_facts(f"EXIF {ExifTags.TAGS.get(tag, hex(tag))}", value)
     return tuple(sorted(facts))
 
 
-def _exif_entries(image: Image.Image) -> list[tuple[int, object]]:
-    try:
-        exif = image.getexif()
-        details = exif.get_ifd(ExifTags.IFD.Exif)
-    except (OSError, SyntaxError, ValueError, TypeError, struct.error):
-        return []  # a damaged block counts as none: the image itself was decoded
-    return [*exif.items(), *details.items()]
-
-
 def _entry_facts(key: object, value: object) -> set[str]:
+    text = repr(value)
     if isinstance(value, bytes):
         text = f"{len(value)} bytes {hashlib.sha256(value).hexdigest()[:8]}"
-    else:
-        text = repr(value)
-        if len(text) > MAX_VALUE_LENGTH:
-            digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-            text = f"{len(text)} characters {digest[:8]}"
+    elif len(text) > MAX_VALUE_LENGTH:
+        digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        text = f"{len(text)} characters {digest[:8]}"
     return {f"has {key}", f"{key} is {text}"}
-
-
-def _photoshop_facts(blocks: object) -> set[str]:
-    identifiers = blocks if isinstance(blocks, dict) else {}
-    return {"has photoshop"} | {f"has photoshop block {number:#06x}" for number in identifiers}
-
-
-def _xmp_facts(value: object) -> set[str]:
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    names = re.findall(r"[<\s/](\w+:\w+)[=>]", text)
-    return {f"has xmp {name}" for name in names if not name.startswith("xmlns:")}

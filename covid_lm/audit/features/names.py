@@ -1,7 +1,6 @@
 """Features of the file's name and directory, and sources that several splits share."""
 
 import collections
-import functools
 import os
 import re
 from collections.abc import Sequence
@@ -68,14 +67,9 @@ def relative_directories(records: Sequence[ImageRecord]) -> list[str]:
     members = collections.defaultdict(list)
     for key, directory in zip(keys, directories, strict=True):
         members[key].append(directory)
-    roots = {
-        key: functools.reduce(lambda a, b: os.path.commonpath([a, b]) if a and b else "", found)
-        for key, found in members.items()
-    }
-    relative = [
-        os.path.relpath(directory or ".", roots[key] or ".")
-        for key, directory in zip(keys, directories, strict=True)
-    ]
+    roots = {key: os.path.commonpath(found) or "." for key, found in members.items()}
+    below = zip(keys, directories, strict=True)
+    relative = [os.path.relpath(directory or ".", roots[key]) for key, directory in below]
     return ["" if path == "." else path for path in relative]
 
 
@@ -84,13 +78,10 @@ def directory_features(records: Sequence[ImageRecord]) -> dict[str, np.ndarray]:
     relative = relative_directories(records)
     places = [(r.split, r.label, inside) for r, inside in zip(records, relative, strict=True)]
     counts = collections.Counter(places)
-    depths = [inside.count("/") + 1 if inside else 0 for inside in relative]
+    depths = [inside.count("/") + 1.0 if inside else 0.0 for inside in relative]
     # The number of siblings in the root itself is the size of the class: no feature of a file.
-    siblings = [counts[place] - 1 if place[2] else 0 for place in places]
-    return {
-        "directory depth": np.array(depths, float),
-        "siblings in the directory": np.array(siblings, float),
-    }
+    siblings = [counts[place] - 1.0 if place[2] else 0.0 for place in places]
+    return {"directory depth": np.array(depths), "siblings in the directory": np.array(siblings)}
 
 
 class SharedSource(NamedTuple):
@@ -132,11 +123,8 @@ def shared_name_sources(records: Sequence[ImageRecord]) -> list[SharedSource]:
     limit = max(MAX_SOURCE_SHARE * len(records), 2)
     sources = [source if frequent[source] <= limit else None for source in sources]
     known = {patient.name for patient in shared_patients(records)}
-    return [
-        shared
-        for shared in _shared(records, sources)
-        if not (shared.patients and set(shared.patients) <= known)
-    ]
+    shared = _shared(records, sources)
+    return [s for s in shared if not s.patients or not set(s.patients) <= known]
 
 
 def _shared(records: Sequence[ImageRecord], keys: Sequence[str | None]) -> list[SharedSource]:
@@ -146,9 +134,7 @@ def _shared(records: Sequence[ImageRecord], keys: Sequence[str | None]) -> list[
             members[key].append(index)
     shared = []
     for key, files in members.items():
-        splits = {records[i].split for i in files}
-        if len(splits) > 1:
-            ordered = tuple(split for split in SPLITS if split in splits)
-            patients = {p for i in files if (p := records[i].patient) is not None}
-            shared.append(SharedSource(key, tuple(files), ordered, tuple(sorted(patients))))
-    return shared
+        splits = tuple(sorted({records[i].split for i in files}, key=SPLITS.index))
+        patients = {p for i in files if (p := records[i].patient) is not None}
+        shared.append(SharedSource(key, tuple(files), splits, tuple(sorted(patients))))
+    return [source for source in shared if len(source.splits) > 1]

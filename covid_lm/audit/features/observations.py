@@ -65,14 +65,11 @@ def observe(record: ImageRecord) -> Observation | Unreadable:
     """Reads and decodes one file; a failure is returned, never raised."""
     try:
         payload = record.read()
-        if not payload:
-            return Unreadable(record, "empty file")
-        return _observe_payload(record, payload)
+        return _observe_payload(record, payload) if payload else Unreadable(record, "empty file")
+    except Image.UnidentifiedImageError:
+        return Unreadable(record, "not an image")
     except Exception as error:  # decoders raise errors of any type on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, Image.UnidentifiedImageError):
-            reason = "not an image"
-        return Unreadable(record, reason)
+        return Unreadable(record, " ".join(str(error).split()) or type(error).__name__)
 
 
 def _observe_payload(record: ImageRecord, payload: bytes) -> Observation | Unreadable:

@@ -54,19 +54,13 @@ def _colour_difference(image: Image.Image) -> float:
 def border_features(gray: np.ndarray) -> dict[str, float]:
     """Mean, spread and extremes of the border's four sides, in levels from 0 to 255."""
     ring = ring_width(*gray.shape)
-    sides = {
-        "top": gray[:ring],
-        "bottom": gray[-ring:],
-        "left": gray[:, :ring],
-        "right": gray[:, -ring:],
+    sides = (gray[:ring], gray[-ring:], gray[:, :ring], gray[:, -ring:])
+    figures = {"mean": "mean", "standard deviation": "std", "minimum": "min", "maximum": "max"}
+    return {
+        f"{figure} of the {name} border": float(getattr(side, method)())
+        for name, side in zip(("top", "bottom", "left", "right"), sides, strict=True)
+        for figure, method in figures.items()
     }
-    features = {}
-    for name, side in sides.items():
-        features[f"mean of the {name} border"] = float(side.mean())
-        features[f"standard deviation of the {name} border"] = float(side.std())
-        features[f"minimum of the {name} border"] = float(side.min())
-        features[f"maximum of the {name} border"] = float(side.max())
-    return features
 
 
 def compression_features(gray: np.ndarray) -> dict[str, float]:
@@ -79,12 +73,13 @@ def compression_features(gray: np.ndarray) -> dict[str, float]:
     inner = interior(gray).astype(np.float32)
     across = np.abs(np.diff(inner, axis=1)) if inner.shape[1] > 1 else np.zeros((1, 1))
     down = np.abs(np.diff(inner, axis=0)) if inner.shape[0] > 1 else np.zeros((1, 1))
+    laplacian = ndimage.laplace(inner)[1:-1, 1:-1] if min(inner.shape) > 2 else np.zeros((1, 1))
     counts = np.bincount(inner.astype(np.uint8).ravel(), minlength=256)
     used = np.flatnonzero(counts)
     return {
         "blockiness across": _blockiness(across.mean(axis=0), ring),
         "blockiness down": _blockiness(down.mean(axis=1), ring),
-        "high-frequency energy": float(np.log1p(_laplacian_energy(inner))),
+        "high-frequency energy": float(np.log1p(float(np.mean(laplacian**2)))),
         "share of equal neighbours": float(((across == 0).mean() + (down == 0).mean()) / 2),
         "share of black pixels": float(counts[0] / inner.size),
         "share of white pixels": float(counts[255] / inner.size),
@@ -98,9 +93,3 @@ def _blockiness(steps: np.ndarray, offset: int) -> float:
     if not at_border.any() or at_border.all():
         return 1.0
     return float((steps[at_border].mean() + 0.1) / (steps[~at_border].mean() + 0.1))
-
-
-def _laplacian_energy(inner: np.ndarray) -> float:
-    if min(inner.shape) < 3:
-        return 0.0
-    return float(np.mean(ndimage.laplace(inner)[1:-1, 1:-1] ** 2))

@@ -1,6 +1,5 @@
 """Checks on a trained model: its predictions before and after edits of its input."""
 
-import collections
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -37,8 +36,7 @@ from covid_lm.serving.versions import resolve_model
 MAX_IMAGES = 200
 MAX_ATTRIBUTED = 8
 BATCH_SIZE = 32
-
-
+SEED = 0  # of the exchanged names and the bootstraps
 # Edits by name: the edit of the image file, and that of its name ("keep" it, "exchange" it for
 # the name of another file, or "blank" it).
 EDITS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
@@ -58,7 +56,6 @@ def check_model(
     dataset: ImageDataset,
     observations: Sequence[Observation],
     progress: bool = False,
-    seed: int = 0,
 ) -> tuple[dict, list[Finding]]:
     """Applies every edit to at most 200 test images and compares the model's predictions.
 
@@ -70,7 +67,6 @@ def check_model(
         dataset: a data set with the model's classes.
         observations: its readable files.
         progress: whether to show a progress bar on standard error.
-        seed: of the exchanged names and the bootstraps.
 
     Returns:
         Results (`model`, `protocol`, `images`, `rows`, `attribution`) and findings.
@@ -97,14 +93,14 @@ def check_model(
     records = [test[i * len(test) // count] for i in range(count)]
     few = slice(None, None, math.ceil(count / MAX_ATTRIBUTED))
     policies = tuple(dict.fromkeys((config.test_policy, config.training_policy)))
-    predictions = _predict_edits(classifier, records, policies, seed, progress)
+    predictions = _predict_edits(classifier, records, policies, progress)
     results = {
         "model": model,
         "protocol": config.protocol,
         "images": count,
-        "rows": [row for p in policies for row in _rows(p, predictions[p], records, seed)],
+        "rows": _rows(predictions, records),
         "attribution": {
-            p: attribution_shares(classifier, p, records[few], predictions[p][UNCHANGED][few])
+            p: attribution_shares(classifier, p, records[few], predictions[p, UNCHANGED][few])
             for p in policies
         },
     }
@@ -113,10 +109,8 @@ def check_model(
 
 def edited_names(names: Sequence[bytes], rename: str, seed: int) -> list[bytes]:
     """Applies an edit to the names; exchanged names follow a random cycle of the distinct names."""
-    if rename == "blank":
-        return [b""] * len(names)
-    if rename == "keep":
-        return list(names)
+    if rename != "exchange":
+        return [name if rename == "keep" else b"" for name in names]
     distinct = sorted(set(names))
     order = np.random.default_rng(seed).permutation(len(distinct))
     following = {distinct[i]: distinct[j] for i, j in zip(order, np.roll(order, 1), strict=True)}
@@ -127,10 +121,9 @@ def _predict_edits(
     classifier: TokenClassifier,
     records: Sequence[ImageRecord],
     policies: Sequence[str],
-    seed: int,
     progress: bool,
-) -> dict[str, dict[str, np.ndarray]]:
-    """Probabilities, float32 [n, classes], by policy and edit.
+) -> dict[tuple[str, str], np.ndarray]:
+    """Probabilities, float32 [n, classes], by (policy, edit).
 
     Images are read and edited batch by batch to save memory. All edits of a batch have the same
     size, so that equal inputs give bit-identical outputs.
@@ -138,8 +131,8 @@ def _predict_edits(
     preprocessors = {policy: classifier.preprocessor(policy) for policy in policies}
     decode = preprocessors[policies[0]].decode  # the same for all policies
     names = [encoded_filename(record) for record in records]
-    renamed = {edit: edited_names(names, rename, seed) for edit, (_, rename) in EDITS.items()}
-    parts: dict = {policy: collections.defaultdict(list) for policy in policies}
+    renamed = {edit: edited_names(names, rename, SEED) for edit, (_, rename) in EDITS.items()}
+    parts: dict = {(policy, edit): [] for policy in policies for edit in EDITS}
     starts = range(0, len(records), BATCH_SIZE)
     for start in tqdm.tqdm(starts, desc="checking the model", disable=not progress):
         batch = slice(start, start + BATCH_SIZE)
@@ -148,26 +141,22 @@ def _predict_edits(
             image: decode(tf.constant([image(payload) for payload in payloads]))["pixels"]
             for image in {image for image, _ in EDITS.values()}
         }
-        for edit, (image, _) in EDITS.items():
-            edited = (decoded[image], tf.constant(renamed[edit][batch]))
-            for policy in policies:
-                tokens = preprocessors[policy].tokenize(*edited)
-                parts[policy][edit].append(predict_tokens(classifier, tokens, BATCH_SIZE))
-    return {
-        policy: {edit: np.concatenate(batches) for edit, batches in edits.items()}
-        for policy, edits in parts.items()
-    }
+        for (policy, edit), predicted in parts.items():
+            names_of_edit = tf.constant(renamed[edit][batch])
+            tokens = preprocessors[policy].tokenize(decoded[EDITS[edit][0]], names_of_edit)
+            predicted.append(predict_tokens(classifier, tokens, BATCH_SIZE))
+    return {key: np.concatenate(predicted) for key, predicted in parts.items()}
 
 
 def _rows(
-    policy: str, predictions: dict[str, np.ndarray], records: Sequence[ImageRecord], seed: int
+    predictions: dict[tuple[str, str], np.ndarray], records: Sequence[ImageRecord]
 ) -> list[dict]:
-    """Figures of each edit under one policy; changes are relative to the unchanged input."""
+    """Figures of each policy and edit; changes are relative to the unchanged input."""
     labels = np.array([record.label for record in records])
     groups = patient_groups([record.patient for record in records])
-    before = predictions[UNCHANGED]
     rows = []
-    for edit, after in predictions.items():
+    for (policy, edit), after in predictions.items():
+        before = predictions[policy, UNCHANGED]
         flipped = before.argmax(axis=1) != after.argmax(axis=1)
         change = np.abs(before - after).sum(axis=1) / 2
         rows.append(
@@ -180,21 +169,21 @@ def _rows(
                 "flipped": int(flipped.sum()),
                 "flipped_interval": list(design_effect_interval(flipped, groups)),
                 "accuracy": float(np.mean(after.argmax(axis=1) == labels)),
-                **_area(after, labels, groups, seed),
+                **_area(after, labels, groups),
             }
         )
     return rows
 
 
-def _area(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int) -> dict:
+def _area(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict:
     """AUC and its interval over patients; None if a class has no image."""
-    if len(np.unique(labels)) < probabilities.shape[1]:
+    num_classes = probabilities.shape[1]
+    if len(np.unique(labels)) < num_classes:
         return {"auc": None, "auc_interval": None}
-    if probabilities.shape[1] == 2:
-        scores, indicators = probabilities[:, 1:], (labels == 1)[:, None]
-    else:
-        scores, indicators = probabilities, labels[:, None] == np.arange(probabilities.shape[1])
-    interval = bounded_area_interval(scores, indicators, groups, seed)
+    first = 1 if num_classes == 2 else 0  # of two classes, the second only
+    scores = probabilities[:, first:]
+    indicators = labels[:, None] == np.arange(first, num_classes)
+    interval = bounded_area_interval(scores, indicators, groups, SEED)
     return {"auc": float(areas_under_curve(scores, indicators)[0]), "auc_interval": list(interval)}
 
 
@@ -209,7 +198,6 @@ def attribution_shares(
     The gradients are those of the predicted class, at 8 points per image: enough for shares.
 
     Args:
-        policy: for the file names.
         probabilities: predictions for the records, float [n, classes].
 
     Returns:
@@ -219,10 +207,9 @@ def attribution_shares(
     names = [encoded_filename(record) for record in records]
     tokens = preprocessor(tf.constant([record.read() for record in records]), tf.constant(names))
     rows = []
-    for i, name in enumerate(names):
+    for i, (name, target) in enumerate(zip(names, probabilities.argmax(axis=1), strict=True)):
         alone = {key: tokens[key][i : i + 1] for key in classifier.input_keys}
-        target = int(probabilities[i].argmax())
-        attribution = integrated_gradients(classifier, alone, target, tolerance=1.0)
+        attribution = integrated_gradients(classifier, alone, int(target), tolerance=1.0)
         positions = token_positions(preprocessor, name)
         kinds = (positions.pixels[:, 0] >= 0, positions.name >= 0, positions.special)
         weights = np.abs(attribution.tokens)

@@ -9,8 +9,7 @@ REENCODED = "JPEG q95 and back"
 MIN_FLIPPED = 0.05
 MIN_CHANGE = 0.01
 _NO_NAME = "Train with --protocol=fixed or --protocol=absent: the model then reads no name."
-# Title and advice, for edits that should not change the output.
-_HARMLESS = {
+_TITLE_AND_ADVICE = {
     "names exchanged between files": ("predictions change when files are renamed", _NO_NAME),
     "name blanked": ("predictions change when the name is blanked", _NO_NAME),
     "metadata stripped": (
@@ -21,17 +20,12 @@ _HARMLESS = {
         "predictions change when images are re-encoded",
         "Train with re-encoded copies, or write the files of all classes with one encoder.",
     ),
-}
-# Title, kind of feature and advice, for edits that remove the lesions.
-_WITHOUT_LESION = {
     BLANKED: (
         "the model predicts the label without the image",
-        "file",
         "Find out what else it reads: this score does not depend on the image.",
     ),
     BORDER: (
         "the model predicts the label from the border only",
-        "picture",
         "Crop or blank the borders, then train and evaluate again.",
     ),
 }
@@ -48,12 +42,13 @@ def model_findings(results: dict) -> list[Finding]:
     blind = {row["policy"] for row in results["rows"] if row["edit"] == BLANKED and _predicts(row)}
     for row in results["rows"]:
         edit = row["edit"]
-        if edit in _HARMLESS:
+        if edit in (BLANKED, BORDER):
+            if _predicts(row) and (edit == BLANKED or row["policy"] not in blind):
+                findings.append(_prediction_finding(row))
+        elif edit in _TITLE_AND_ADVICE:
             many = row["flipped_interval"][0] >= MIN_FLIPPED
             if many if edit == REENCODED else not row["identical"]:
                 findings.append(_change_finding(row, results["images"], many))
-        elif edit == BLANKED or (edit == BORDER and row["policy"] not in blind):
-            findings += [_prediction_finding(row)] if _predicts(row) else []
     return findings
 
 
@@ -63,35 +58,37 @@ def _predicts(row: dict) -> bool:
 
 def _change_finding(row: dict, images: int, many: bool) -> Finding:
     low, high = row["flipped_interval"]
-    title, advice = _HARMLESS[row["edit"]]
     medium = "medium" if row["mean_change"] >= MIN_CHANGE else "low"
-    return Finding(
-        check=f"model: {row['edit']} ({row['policy']})",
-        title=f"{title} ({row['policy']} names)",
-        severity="high" if many and row["edit"] != REENCODED else medium,
-        leakage_class="L3.3" if row["edit"] == REENCODED else "L2",
-        summary=f"With {row['policy']} names, {row['flipped']} of {images} predicted classes "
-        f"change [{low:.1%}, {high:.1%}]; probabilities change by {row['mean_change']:.3f} on "
-        f"average and by {row['largest_change']:.3f} at most.",
-        advice=advice,
-        effect={
-            "name": "share of changed classes",
-            "value": row["flipped"] / images,
-            "interval": [low, high],
-        },
+    severity = "high" if many and row["edit"] != REENCODED else medium
+    summary = (
+        f"With {row['policy']} names, {row['flipped']} of {images} predicted classes change "
+        f"[{low:.1%}, {high:.1%}]; probabilities change by {row['mean_change']:.3f} on average and "
+        f"by {row['largest_change']:.3f} at most."
     )
+    share = row["flipped"] / images
+    effect = {"name": "share of changed classes", "value": share, "interval": [low, high]}
+    return _finding(row, severity, summary, effect)
 
 
 def _prediction_finding(row: dict) -> Finding:
     low, high = row["auc_interval"]
-    title, kind, advice = _WITHOUT_LESION[row["edit"]]
+    severity = auc_severity("file" if row["edit"] == BLANKED else "picture", low)
+    summary = (
+        f"With {row['policy']} names and {row['edit']}: AUC {row['auc']:.3f} "
+        f"[{low:.3f}, {high:.3f}], accuracy {row['accuracy']:.1%}."
+    )
+    effect = {"name": "AUC", "value": row["auc"], "interval": [low, high]}
+    return _finding(row, severity, summary, effect)
+
+
+def _finding(row: dict, severity: str, summary: str, effect: dict) -> Finding:
+    title, advice = _TITLE_AND_ADVICE[row["edit"]]
     return Finding(
         check=f"model: {row['edit']} ({row['policy']})",
         title=f"{title} ({row['policy']} names)",
-        severity=auc_severity(kind, low),
-        leakage_class="L2",
-        summary=f"With {row['policy']} names and {row['edit']}: AUC {row['auc']:.3f} "
-        f"[{low:.3f}, {high:.3f}], accuracy {row['accuracy']:.1%}.",
+        severity=severity,
+        leakage_class="L3.3" if row["edit"] == REENCODED else "L2",
+        summary=summary,
         advice=advice,
-        effect={"name": "AUC", "value": row["auc"], "interval": [low, high]},
+        effect=effect,
     )
