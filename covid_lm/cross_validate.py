@@ -11,16 +11,18 @@ import numpy as np
 from covid_lm.command_line import check_output
 from covid_lm.data import load_dataset
 from covid_lm.data.splits import describe_splits, held_out_folds, limit_images
-from covid_lm.environment import commit, machine
+from covid_lm.environment import origin
 from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures
 from covid_lm.files import write_json
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
-from covid_lm.training.fine_tuning import compile_for_run, print_epoch
+from covid_lm.training.checkpoints import Progress
+from covid_lm.training.fine_tuning import print_epoch
 from covid_lm.training.inputs import print_skipped, training_decode, training_set
 from covid_lm.training.loop import run_epochs
+from covid_lm.training.optimizer import compile_for_training
 from covid_lm.training.options import TrainingOptions
 
 
@@ -39,8 +41,8 @@ def cross_validate(
         output: file for the returned dict, as JSON, rewritten after every fold.
 
     Returns:
-        `dataset`, `command`, `run` (the options), `machine`, `classes`, `images`, `patients`
-        (known ones), `folds`, `folds_done`, and the keys of `fold_figures`.
+        `dataset`, the keys of `origin` and `fold_figures`, `run` (the options), `classes`,
+        `images`, `patients` (known ones), `folds`, `folds_done`.
 
     Raises:
         InputError: unusable options or data.
@@ -68,10 +70,8 @@ def cross_validate(
         results.append(_run_fold(options, dataset.classes, images, augmented, held_out))
         report = {
             "dataset": dataset.name,
-            "command": command,
-            "commit": commit(),
+            **origin(command),
             "run": dataclasses.asdict(options),
-            "machine": machine(),
             "classes": list(dataset.classes),
             "images": len(records),
             "patients": len({r.patient for r in records if r.patient is not None}),
@@ -91,12 +91,9 @@ def _run_fold(
     augmented: DecodedRecords,
     held_out: np.ndarray,
 ) -> FoldResult:
-    """Trains on the images of the other folds, as `train` does, and predicts after each epoch.
+    """Trains on the images that aren't `held_out`, int [images of the fold], as `train` does.
 
-    Args:
-        images: of all folds.
-        augmented: the same, decoded for augmentation if there is any.
-        held_out: indices of the fold's images, int [images of the fold].
+    Predicts the others after each epoch. `augmented` are all images, decoded for augmentation.
     """
     keras.utils.set_random_seed(options.seed)
     classifier = build_classifier(options, classes)
@@ -104,22 +101,17 @@ def _run_fold(
     source = training_set(classifier, augmented.rows(rest), options)
     test = images.rows(held_out).tokenize(classifier.preprocessor())
     batch_size = global_batch_size(options, len(rest))
-    compile_for_run(classifier.logits, options, source.steps(batch_size))
+    compile_for_training(classifier.logits, options, source.steps(batch_size))
     probabilities: list[np.ndarray] = []
 
     def validate() -> dict[str, float]:
         probabilities.append(predict_tokens(classifier, test.tokens))
-        return {
-            "held_out_accuracy": float(np.mean(probabilities[-1].argmax(axis=1) == test.labels))
-        }
+        correct = probabilities[-1].argmax(axis=1) == test.labels
+        return {"held_out_accuracy": float(np.mean(correct))}
 
-    progress = run_epochs(
-        classifier.logits,
-        source,
-        batch_size,
-        options,
-        validate,
-        lambda progress: print_epoch(progress, options.epochs),
-    )
+    def log(progress: Progress) -> None:
+        print_epoch(progress, options.epochs)
+
+    progress = run_epochs(classifier.logits, source, batch_size, options, validate, log)
     losses = [metrics["loss"] for metrics in progress.history]
     return FoldResult(held_out, np.stack(probabilities), losses)

@@ -1,6 +1,7 @@
 """Machine, packages and commit of a measurement; environment and start-up messages of processes."""
 
 import contextlib
+import datetime
 import importlib
 import logging
 import os
@@ -51,6 +52,12 @@ def _processor() -> str:
             return next(line.split(":", 1)[1].strip() for line in file if "model name" in line)
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def origin(command: str) -> dict:
+    """The command, commit, date and `machine` that figures come from."""
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"command": command, "commit": commit(), "date": date, "machine": machine()}
 
 
 def machine_line(found: dict) -> str:

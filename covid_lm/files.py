@@ -9,11 +9,13 @@ complete, and of a copied directory the file that readers look for is uploaded l
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 
 def is_remote(path: str) -> bool:
@@ -23,10 +25,10 @@ def is_remote(path: str) -> bool:
 
 def read_bytes(path: str) -> bytes:
     """The file's content."""
-    if not is_remote(path):
-        with open(path, "rb") as file:
+    if is_remote(path):
+        with _store(path) as gfile, gfile.GFile(path, "rb") as file:
             return file.read()
-    with _store(path) as gfile, gfile.GFile(path, "rb") as file:
+    with open(path, "rb") as file:
         return file.read()
 
 
@@ -85,18 +87,12 @@ def list_names(directory: str) -> list[str]:
 
 def is_directory(path: str) -> bool:
     """True if the path is a directory."""
-    if not is_remote(path):
-        return os.path.isdir(path)
-    with _store(path) as gfile:
-        return gfile.isdir(path)
+    return _call(os.path.isdir, "isdir", path)
 
 
 def exists(path: str) -> bool:
     """True if the path is a file or directory."""
-    if not is_remote(path):
-        return os.path.exists(path)
-    with _store(path) as gfile:
-        return gfile.exists(path)
+    return _call(os.path.exists, "exists", path)
 
 
 def files_below(root: str) -> list[str]:
@@ -111,20 +107,12 @@ def files_below(root: str) -> list[str]:
 
 def make_directories(path: str) -> None:
     """Makes a directory and its parents, unless they exist."""
-    if not is_remote(path):
-        os.makedirs(path, exist_ok=True)
-        return
-    with _store(path) as gfile:
-        gfile.makedirs(path)
+    _call(functools.partial(os.makedirs, exist_ok=True), "makedirs", path)
 
 
 def remove(path: str) -> None:
     """Removes a file."""
-    if not is_remote(path):
-        os.remove(path)
-        return
-    with _store(path) as gfile:
-        gfile.remove(path)
+    _call(os.remove, "remove", path)
 
 
 def remove_tree(path: str) -> None:
@@ -143,13 +131,20 @@ def copy_tree_to_store(source: str, target: str, last: str, left_out: Collection
     Args:
         left_out: paths in `source` that are not copied.
     """
-    paths = [path for path in files_below(source) if path not in left_out]
-    paths.sort(key=lambda path: os.path.basename(path) == last)
-    for path in paths:
+    paths = set(files_below(source)).difference(left_out)
+    for path in sorted(paths, key=lambda path: (os.path.basename(path) == last, path)):
         copy = os.path.join(target, os.path.relpath(path, source))
         make_directories(os.path.dirname(copy))
         with _store(copy) as gfile:
             gfile.copy(path, copy, overwrite=True)
+
+
+def _call(on_disk: Callable[[str], Any], in_store: str, path: str) -> Any:
+    """Calls `on_disk`, or the function of `tf.io.gfile` named `in_store` for a path in a store."""
+    if not is_remote(path):
+        return on_disk(path)
+    with _store(path) as gfile:
+        return getattr(gfile, in_store)(path)
 
 
 @contextlib.contextmanager

@@ -1,20 +1,18 @@
 """Pre-training with the masked-token objective (paper, section 3.2, equation 1)."""
 
 import dataclasses
-import datetime
 import os
 import time
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from covid_lm.backbones.vocabulary import SPECIAL_TOKENS
 from covid_lm.backbones.weights.config import select_backbone
 from covid_lm.data import load_dataset
 from covid_lm.data.splits import describe_splits
 from covid_lm.data.unlabelled import held_out_digests, unlabelled_records
-from covid_lm.environment import commit, machine, machine_line
+from covid_lm.environment import machine, machine_line, origin
 from covid_lm.errors import InputError
 from covid_lm.evaluation.token_baselines import trivial_figures
 from covid_lm.files import write_json, write_json_lines
@@ -25,18 +23,15 @@ from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.pipeline.masked import MaskedTokens
 from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS
-from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.checkpoints import Progress, resume
-from covid_lm.training.devices import choose_strategy, describe
+from covid_lm.training.devices import choose_strategy
+from covid_lm.training.inputs import print_skipped
 from covid_lm.training.loop import run_epochs
 from covid_lm.training.optimizer import paper_optimizer
 from covid_lm.training.options import PretrainingOptions
 from covid_lm.training.pretraining_log import epoch_line, epoch_table
-from covid_lm.training.run_directory import resumed_config, staged_run
+from covid_lm.training.run_directory import resumed_config, run_config, staged_run
 from covid_lm.training.termination import Termination
-
-RESOLVED = ("batch_size", "training_images", "validation_images")  # that a resumed run must match
-Tokens = dict[str, np.ndarray]  # int32 [images, length] by name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +43,11 @@ class PretrainingResult:
     seconds: float
 
 
-def pretrain(
-    options: PretrainingOptions, strategy: tf.distribute.Strategy | None = None
-) -> PretrainingResult:
+def pretrain(options: PretrainingOptions) -> PretrainingResult:
     """Pre-trains, and writes the weights after the last epoch.
 
     Resumes an unfinished run of the same name. Validation images are only measured on; test images
     are not used.
-
-    Args:
-        strategy: overrides the devices that `options` name.
 
     Raises:
         InputError: unusable options or data, or an unfinished run with other ones.
@@ -65,9 +55,7 @@ def pretrain(
         Terminated: SIGTERM arrived, and the state was saved.
     """
     started = time.monotonic()
-    strategy = strategy or choose_strategy(
-        options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout
-    )
+    strategy = choose_strategy(options)
     weights_dir = os.path.join(options.model_dir, "weights")
     with (
         Termination() as termination,
@@ -76,19 +64,18 @@ def pretrain(
     ):
         keras.utils.set_random_seed(options.seed)
         backbone, vocabulary = select_backbone(options.backbone, options.weights)
-        preprocessor = Preprocessor(
-            vocabulary=vocabulary, policy=options.policy, **LAYOUTS[options.layout]
-        )
+        preprocessor = Preprocessor(vocabulary, options.policy, **LAYOUTS[options.layout])
         images = decode_images(options, preprocessor)
         sequences = {split: x.tokenize(preprocessor).tokens for split, x in images.items()}
-        masking = build_masking(sequences["train"], preprocessor, options.mask_rate)
-        length = sequences["train"]["token_ids"].shape[1]
-        run = _run_config(options, images, strategy)
-        run = resumed_config(staged, run, options, RESOLVED, "pretraining")
+        token_ids = sequences["train"]["token_ids"]
+        masking = build_masking(token_ids, preprocessor, options.mask_rate)
+        run = run_config(options, strategy, images["train"])
+        run["validation_images"] = images["val"].summary if "val" in images else None
+        run = resumed_config(staged, run, options, "pretraining")
         write_json(os.path.join(staged, "config.json"), {"pretraining": run})
         policy = DTYPE_POLICIES[options.dtype]
         language_model = MaskedLanguageModel(
-            backbone, vocabulary, masking.word_ids, length, masking.num_masked, policy
+            backbone, vocabulary, masking.word_ids, token_ids.shape[1], masking.num_masked, policy
         )
         has_head = options.weights is not None and language_model.load(options.weights)
         _print_plan(options, language_model, masking, has_head, run)
@@ -104,20 +91,11 @@ def pretrain(
             "words": len(masking.word_ids),
             "trivial_predictors": trivial,
             "epochs": history,
-            **_origin(options),
+            **origin(options.command),
+            "machine": machine_line(machine()),
         }
         write_json(os.path.join(staged, "metrics.json"), metrics)
     return PretrainingResult(weights_dir, metrics, time.monotonic() - started)
-
-
-def _origin(options: PretrainingOptions) -> dict:
-    """The command, code and machine that produced a run's figures."""
-    return {
-        "command": options.command,
-        "commit": commit(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": machine_line(machine()),
-    }
 
 
 def decode_images(
@@ -139,8 +117,7 @@ def decode_images(
         decoded = decode_records(records, preprocessor.decode, options.skip_invalid, held_out)
         for record in decoded.left_out:
             print(f"left out, it is a test image too: {record.path}")
-        for record in decoded.skipped:
-            print(f"skipped, can't be decoded: {record.path}")
+        print_skipped(decoded)
         if decoded.records:
             images[split] = decoded
     if "train" not in images:
@@ -150,15 +127,15 @@ def decode_images(
     return images
 
 
-def build_masking(tokens: Tokens, preprocessor: Preprocessor, rate: float) -> TokenMasking:
+def build_masking(token_ids: np.ndarray, preprocessor: Preprocessor, rate: float) -> TokenMasking:
     """A `TokenMasking` of all words that images and names can hold, without special tokens.
 
-    It has as many slots as the sequence with the most such words needs.
+    Its number of slots suits the row of `token_ids`, int32 [images, length], with most such words.
     """
     encoder = preprocessor.token_encoder
     special = [encoder.vocabulary.index(token) for token in SPECIAL_TOKENS]
     word_ids = np.setdiff1d(encoder.reachable_token_ids, special)
-    most_words = int(np.isin(tokens["token_ids"], word_ids).sum(axis=1).max())
+    most_words = int(np.isin(token_ids, word_ids).sum(axis=1).max())
     return TokenMasking(
         word_ids,
         mask_id=encoder.vocabulary.index("[MASK]"),
@@ -183,12 +160,8 @@ def fit(
         One `epoch_line` for each epoch.
     """
     model = language_model.model
-    model.compile(
-        optimizer=paper_optimizer(options.learning_rate),
-        loss=masked_token_loss,
-        metrics=masked_token_metrics(),
-        jit_compile=False,
-    )
+    optimizer = paper_optimizer(options.learning_rate)
+    model.compile(optimizer, masked_token_loss, metrics=masked_token_metrics(), jit_compile=False)
     checkpoints, progress = resume(run_dir, model)
 
     def validate() -> dict[str, float]:
@@ -199,39 +172,16 @@ def fit(
         metrics = model.evaluate(batches, verbose=0, return_dict=True)
         return {f"val_{name}": float(value) for name, value in metrics.items() if name != "loss"}
 
-    def on_epoch_end(progress: Progress) -> None:
+    def log(progress: Progress) -> None:
         lines = [epoch_line(metrics, trivial) for metrics in progress.history]
         write_json_lines(os.path.join(run_dir, "metrics.jsonl"), lines)
         print(epoch_table(lines[-1], trivial), flush=True)
 
+    training = sequences["train"]
     progress = run_epochs(
-        model,
-        sequences["train"],
-        batch_size,
-        options,
-        validate,
-        on_epoch_end,
-        checkpoints,
-        progress,
-        termination,
+        model, training, batch_size, options, validate, log, checkpoints, progress, termination
     )
     return [epoch_line(metrics, trivial) for metrics in progress.history]
-
-
-def _run_config(
-    options: PretrainingOptions,
-    images: dict[str, DecodedRecords],
-    strategy: tf.distribute.Strategy,
-) -> dict:
-    """The section `pretraining` of `config.json`."""
-    num_images = len(images["train"].records)
-    return {
-        **dataclasses.asdict(options),
-        "batch_size": global_batch_size(options, num_images, strategy.num_replicas_in_sync),
-        "training_images": images["train"].summary,
-        "validation_images": images["val"].summary if "val" in images else None,
-        "devices": describe(strategy),
-    }
 
 
 def _print_plan(

@@ -1,7 +1,6 @@
 """Training runs: from options to a verified export."""
 
 import dataclasses
-import datetime
 import os
 import tempfile
 import time
@@ -12,7 +11,6 @@ import tensorflow as tf
 from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import describe_splits, limit_images
-from covid_lm.environment import commit, machine
 from covid_lm.evaluation.protocol_metrics import (
     Evaluation,
     evaluate_protocols,
@@ -28,26 +26,27 @@ from covid_lm.report.run_report import write_run_report
 from covid_lm.serving.saved_model import export_classifier
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
-from covid_lm.training.devices import choose_strategy, describe
+from covid_lm.training.devices import choose_strategy
 from covid_lm.training.fine_tuning import fit_classifier
 from covid_lm.training.inputs import decode_splits
 from covid_lm.training.jax.launcher import fit_in_jax
 from covid_lm.training.options import TrainingOptions
-from covid_lm.training.run_directory import read_run, resumed_config, staged_run, write_samples
+from covid_lm.training.run_directory import (
+    read_run,
+    resumed_config,
+    run_config,
+    staged_run,
+    write_samples,
+)
 from covid_lm.training.termination import Termination
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """A finished run.
+    """A finished run in `model_dir`, exported to `version_dir`, with the content of `metrics.json`.
 
-    Attributes:
-        model_dir: `saved_models/NAME`.
-        version_dir: of the export.
-        metrics: the content of `metrics.json`.
-        export_difference: the largest absolute difference between a probability of the export and
-            the model's.
-        seconds: of the run, since this process started it.
+    `export_difference` is the largest absolute difference between a probability of the export and
+    the model's; `seconds` is the time that this process took for the run.
     """
 
     model_dir: str
@@ -74,15 +73,13 @@ def train(
         Terminated: SIGTERM arrived, and the state was saved.
     """
     started = time.monotonic()
-    if strategy is None:
-        strategy = _strategy(options)
+    strategy = strategy or choose_strategy(options)
     with Termination() as termination, staged_run(options.model_dir) as staged:
         with strategy.scope():
             dataset, classifier, images = _prepare(options)
-            run = _run_config(options, strategy, images["train"])
-            run = resumed_config(staged, run, options, ("batch_size", "training_images"))
+            run = resumed_config(staged, run_config(options, strategy, images["train"]), options)
             save_config(classifier, staged, run)
-            _print_plan(classifier, dataset, images, options, run)
+            _print_plan(classifier, dataset, images["train"], run)
             if options.backend == "jax":
                 fit_in_jax(classifier, images, run["batch_size"], options, staged)
             else:
@@ -96,31 +93,17 @@ def train(
             "early_stopping": options.early_stopping,
             "seconds": round(time.monotonic() - started, 1),
         }
-        version_dir, difference = _finish(
-            classifier, dataset, evaluation, metrics, staged, options.model_dir
-        )
+        version_dir, difference = _finish(classifier, dataset, evaluation, metrics, staged)
     seconds = time.monotonic() - started
     return TrainingResult(options.model_dir, version_dir, metrics, difference, seconds)
 
 
 def train_worker(options: TrainingOptions) -> None:
-    """Runs a non-primary process of a job of several processes. Writes no files.
-
-    Raises:
-        InputError, RunError: as `train`.
-    """
-    with tempfile.TemporaryDirectory() as directory, _strategy(options).scope():
+    """Runs a non-primary process of a multi-host job. Writes no files; raises as `train`."""
+    with tempfile.TemporaryDirectory() as directory, choose_strategy(options).scope():
         _, classifier, images = _prepare(options)
         batch_size = global_batch_size(options, len(images["train"].records))
         fit_in_jax(classifier, images, batch_size, options, directory)
-
-
-def _strategy(options: TrainingOptions) -> tf.distribute.Strategy:
-    if options.backend == "jax":
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)  # leaves its memory to JAX
-        return tf.distribute.get_strategy()
-    return choose_strategy(options.tpu, options.tpu_zone, options.gcp_project, options.tpu_timeout)
 
 
 def _prepare(
@@ -133,43 +116,19 @@ def _prepare(
     return dataset, classifier, decode_splits(classifier, dataset, options)
 
 
-def _run_config(
-    options: TrainingOptions, strategy: tf.distribute.Strategy, training: DecodedRecords
-) -> dict:
-    """The section `run` of `config.json`."""
-    devices = describe(strategy)
-    if options.backend == "jax":
-        devices = f"{options.num_processes} process{'es' * (options.num_processes > 1)} of JAX"
-    num_images = len(training.records)
-    return {
-        **dataclasses.asdict(options),
-        "batch_size": global_batch_size(options, num_images, strategy.num_replicas_in_sync),
-        "training_images": training.summary,
-        "command": options.command,
-        "commit": commit(),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "devices": devices,
-        "machine": machine(),
-    }
-
-
 def _print_plan(
-    classifier: Classifier,
-    dataset: ImageDataset,
-    images: dict[str, DecodedRecords],
-    options: TrainingOptions,
-    run: dict,
+    classifier: Classifier, dataset: ImageDataset, training: DecodedRecords, run: dict
 ) -> None:
     config = classifier.config
     weights = config.weights or "random weights, not pretrained"
     print(f"{config.backbone_name}: {classifier.logits.count_params():,} parameters, {weights}")
     print(describe_splits(dataset))
     print(
-        f"trained on {len(images['train'].records)} images; "
+        f"trained on {len(training.records)} images; "
         f"protocol {config.protocol} (trained {config.training_policy}, "
         f"tested {config.test_policy}), layout {config.layout}, "
         f"batch size {run['batch_size']} on {run['devices']}, "
-        f"early stopping on {options.early_stopping}"
+        f"early stopping on {run['early_stopping']}"
     )
 
 
@@ -179,7 +138,6 @@ def _finish(
     evaluation: Evaluation,
     metrics: dict,
     run_dir: str,
-    model_dir: str,
 ) -> tuple[str, float]:
     """Writes metrics, predictions, samples, report and model card, and exports the next version.
 
@@ -197,7 +155,7 @@ def _finish(
     write_run_report(os.path.join(run_dir, "report.html"), classifier, evaluation, metrics, run)
     return export_classifier(
         classifier,
-        model_dir,
+        os.path.dirname(run_dir),
         evaluation.records,
         evaluation.own_probabilities,
         {"config.json": run["config"], "metrics.json": metrics, "model_card.md": card},

@@ -256,7 +256,7 @@ def masking_of(policy: str):
     pictures = [encode(random_picture(22, 22, seed)) for seed in range(2)]
     tokens = preprocessor(np.array(pictures, object), np.array([b"a b.png", b"x\xff.png"], object))
     tokens = {name: tokens[name].numpy() for name in ("token_ids", "segment_ids", "padding_mask")}
-    return build_masking(tokens, preprocessor, 0.15), tokens, vocabulary
+    return build_masking(tokens["token_ids"], preprocessor, 0.15), tokens, vocabulary
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.pixel_classifier import PixelPreprocessor
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.decoded import DecodedRecords
-from covid_lm.pipeline.tokenized import epoch_order, steps_per_epoch
+from covid_lm.pipeline.tokenized import epoch_order, mapped_batches, steps_per_epoch
 
 # Images with sides of up to this many pixels are decoded at three times their size for the
 # augmentation, so that crops move in steps of a third of an output pixel; others at 1.25 times.
@@ -45,11 +45,7 @@ class AugmentedRecords:
         order = epoch_order(count, batch_size, seed, epoch)[first_step:]
         generator = np.random.default_rng([seed, epoch, 1])
         seeds = generator.integers(2**31, size=(count, 2), dtype=np.int32)
-        return (
-            tf.data.Dataset.from_tensor_slices((order, seeds[order]))
-            .map(self._prepare, num_parallel_calls=tf.data.AUTOTUNE)
-            .prefetch(tf.data.AUTOTUNE)
-        )
+        return mapped_batches((order, seeds[order]), self._prepare)
 
     @functools.cached_property
     def _prepare(self) -> Callable:
@@ -70,13 +66,8 @@ class AugmentedRecords:
 
 def working_image_input(image_input: ImageInput) -> ImageInput:
     """An `ImageInput` with more pixels, for augmentation: 3 or 1.25 times the side."""
-
-    def working_side(side: int) -> int:
-        return 3 * side if side <= _SMALL_SIDE else max(3 * _SMALL_SIDE, side * 5 // 4)
-
-    height, width = image_input.image_size
-    return ImageInput(
-        image_size=(working_side(height), working_side(width)),
-        color=image_input.color,
-        max_pixels=image_input.max_pixels,
+    height, width = (
+        3 * side if side <= _SMALL_SIDE else max(3 * _SMALL_SIDE, side * 5 // 4)
+        for side in image_input.image_size
     )
+    return ImageInput((height, width), image_input.color, image_input.max_pixels)

@@ -16,7 +16,8 @@ from covid_lm.pipeline.tokenized import TokenizedRecords
 
 Decode = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # of a preprocessor, or an `ImageInput`
 KEPT_BYTES = 2**28  # of pixels: those of a larger evaluated split are decoded when needed
-CHUNK_SIZE = 512  # images decoded or tokenized at a time, of splits of any size
+CHUNK_SIZE = 512  # images held at a time, of splits of any size
+DECODED_TOGETHER, TOKENIZED_TOGETHER = 32, 256  # images in one call of a layer
 FORMATS = "PNG, JPEG, BMP, GIF or WebP"
 
 
@@ -62,21 +63,18 @@ class DecodedRecords:
 
     def chunks(self) -> "Iterator[DecodedRecords]":
         """The images in parts, as from `decoded_chunks`; the first has all `skipped` records."""
-        indices = np.arange(len(self.records))
-        yield dataclasses.replace(self.rows(indices[:CHUNK_SIZE]), skipped=self.skipped)
-        for start in range(CHUNK_SIZE, len(indices), CHUNK_SIZE):
-            yield self.rows(indices[start : start + CHUNK_SIZE])
+        for start in range(0, len(self.records), CHUNK_SIZE):
+            part = self.rows(np.arange(len(self.records))[start : start + CHUNK_SIZE])
+            yield dataclasses.replace(part, skipped=() if start else self.skipped)
 
-    def tokenize(self, preprocessor: Preprocessor, batch_size: int = 256) -> TokenizedRecords:
+    def tokenize(self, preprocessor: Preprocessor) -> TokenizedRecords:
         """Token ids under the preprocessor's policy."""
         pixels, filenames, parts = np.asarray(self.pixels), self.filenames, []
-        for start in range(0, len(pixels), batch_size):
-            rows = slice(start, start + batch_size)
+        for start in range(0, len(pixels), TOKENIZED_TOGETHER):
+            rows = slice(start, start + TOKENIZED_TOGETHER)
             parts.append(preprocessor.tokenize(pixels[rows], filenames[rows]))
-        return TokenizedRecords(
-            tokens={key: np.concatenate([part[key] for part in parts]) for key in parts[0]},
-            labels=self.labels,
-        )
+        tokens = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        return TokenizedRecords(tokens, self.labels)
 
 
 class PixelsOnDemand:
@@ -95,13 +93,11 @@ class PixelsOnDemand:
 
 def raw_batches(records: Sequence[ImageRecord], batch_size: int) -> tf.data.Dataset:
     """Batches of (image_bytes, filename), both string [batch], in the order of the records."""
-
-    def generate() -> Iterator[tuple[bytes, bytes]]:
-        for record in records:
-            yield read_image(record), encoded_filename(record)
-
     signature = (tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.string))
-    return tf.data.Dataset.from_generator(generate, output_signature=signature).batch(batch_size)
+    return tf.data.Dataset.from_generator(
+        lambda: ((read_image(record), encoded_filename(record)) for record in records),
+        output_signature=signature,
+    ).batch(batch_size)
 
 
 def decode_records(
@@ -120,8 +116,7 @@ def decode_records(
     """
     if not records:
         raise InputError("no images in this split")
-    decoded = _decode(records, decode, held_out)
-    _check_skipped(decoded.skipped, skip_invalid)
+    decoded = _decode(records, decode, skip_invalid, held_out)
     if decoded.skipped and not decoded.records:
         raise InputError(f"{records[0].path}: can't be decoded, nor can any other image")
     return decoded
@@ -133,30 +128,25 @@ def decoded_chunks(
     skip_invalid: bool = False,
     chunk_size: int = CHUNK_SIZE,
 ) -> Iterator[DecodedRecords]:
-    """As `decode_records`, at most `chunk_size` images at a time, for splits of any size.
-
-    A chunk may be empty.
-    """
+    """As `decode_records`, in chunks of at most `chunk_size` images, each of which may be empty."""
     for start in range(0, len(records), chunk_size):
-        decoded = _decode(records[start : start + chunk_size], decode)
-        _check_skipped(decoded.skipped, skip_invalid)
-        yield decoded
+        yield _decode(records[start : start + chunk_size], decode, skip_invalid)
 
 
 def _decode(
     records: Sequence[ImageRecord],
     decode: Decode,
+    skip_invalid: bool,
     held_out: Collection[bytes] = (),
-    batch_size: int = 32,
 ) -> DecodedRecords:
     # Called batch by batch: a mapped data set would optimize the layer's graph again each time.
     kept: list[ImageRecord] = []
     skipped: list[ImageRecord] = []
     left_out: list[ImageRecord] = []
     parts = []
-    for start in range(0, len(records), batch_size):
+    for start in range(0, len(records), DECODED_TOGETHER):
         batch, contents = [], []
-        for record in records[start : start + batch_size]:
+        for record in records[start : start + DECODED_TOGETHER]:
             content = read_image(record)
             if held_out and content_digest(content) in held_out:
                 left_out.append(record)
@@ -170,13 +160,10 @@ def _decode(
         parts.append(image["pixels"].numpy()[valid])
         for record, ok in zip(batch, valid, strict=True):
             (kept if ok else skipped).append(record)
-    pixels = np.concatenate(parts) if parts else np.empty(0, np.uint8)
-    return DecodedRecords(pixels, tuple(kept), tuple(skipped), tuple(left_out))
-
-
-def _check_skipped(skipped: Sequence[ImageRecord], skip_invalid: bool) -> None:
     if skipped and not skip_invalid:
         raise InputError(
             f"{skipped[0].path}: can't be decoded as {FORMATS} "
             f"({len(skipped)} such file(s)); repair or remove it, or pass --skip_invalid"
         )
+    pixels = np.concatenate(parts) if parts else np.empty(0, np.uint8)
+    return DecodedRecords(pixels, tuple(kept), tuple(skipped), tuple(left_out))

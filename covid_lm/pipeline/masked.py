@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from covid_lm.layers.token_masking import UNUSED, TokenMasking
-from covid_lm.pipeline.tokenized import steps_per_epoch
+from covid_lm.pipeline.tokenized import mapped_batches, steps_per_epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,20 +48,16 @@ class MaskedTokens:
     def once(self, batch_size: int, seed: int) -> tf.data.Dataset:
         """Such batches in the sequences' order, with the same masks in every call, to evaluate."""
         order = np.arange(len(self.tokens["token_ids"]))
-        return self._batches(order, batch_size, [seed, 0, 2], 0)
+        return self._batches(order, batch_size, [seed, 0, 2])
 
     def _batches(
-        self, order: np.ndarray, batch_size: int, entropy: list[int], first_step: int
+        self, order: np.ndarray, batch_size: int, entropy: list[int], first_step: int = 0
     ) -> tf.data.Dataset:
         steps = self.steps(batch_size)
         filling = np.full(steps * batch_size - len(order), -1)
         rows = np.concatenate([order, filling]).reshape(steps, batch_size)
         seeds = np.random.default_rng(entropy).integers(2**31, size=(steps, 2), dtype=np.int32)
-        return (
-            tf.data.Dataset.from_tensor_slices((rows[first_step:], seeds[first_step:]))
-            .map(self._mask, num_parallel_calls=tf.data.AUTOTUNE)
-            .prefetch(tf.data.AUTOTUNE)
-        )
+        return mapped_batches((rows[first_step:], seeds[first_step:]), self._mask)
 
     @functools.cached_property
     def _mask(self) -> Callable:

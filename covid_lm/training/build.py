@@ -1,5 +1,7 @@
 """The initial classifier of a training run."""
 
+from typing import Any
+
 from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS
 from covid_lm.backbones.weights.config import select_backbone
 from covid_lm.backbones.weights.read import load_weights
@@ -16,33 +18,19 @@ def build_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Clas
     Raises:
         InputError: unknown backbone, or weights that are not that backbone's.
     """
-    if options.backbone not in CONVOLUTIONAL_NETWORKS:
-        return _token_classifier(options, classes)
-    config = PixelClassifierConfig(
-        classes=classes,
-        backbone_name=options.backbone,
-        image_size=options.image_size or 224,
-        dtype=options.dtype,
-        weights=options.weights,
-    )
-    return PixelClassifier(config, weights=options.weights)
-
-
-def _token_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> TokenClassifier:
+    shared: dict[str, Any] = {
+        "classes": classes,
+        "backbone_name": options.backbone,
+        "dtype": options.dtype,
+        "weights": options.weights,
+    }
+    if options.backbone in CONVOLUTIONAL_NETWORKS:
+        config = PixelClassifierConfig(image_size=options.image_size or 224, **shared)
+        return PixelClassifier(config, weights=options.weights)
     backbone, vocabulary = select_backbone(options.backbone, options.weights)
-    trim = layout_trim(options.layout)
-    config = TokenClassifierConfig(
-        classes=classes,
-        backbone_name=options.backbone,
-        backbone=backbone,
-        protocol=options.protocol,
-        layout=options.layout,
-        head=trim["head"],
-        tail=trim["tail"],
-        dtype=options.dtype,
-        weights=options.weights,
-    )
-    classifier = TokenClassifier(config, vocabulary)
+    shared |= {"protocol": options.protocol, "layout": options.layout}
+    shared |= layout_trim(options.layout)
+    classifier = TokenClassifier(TokenClassifierConfig(backbone=backbone, **shared), vocabulary)
     if options.weights is not None:
         load_weights(options.weights, classifier.backbone)
     return classifier

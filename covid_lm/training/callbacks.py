@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 
 import keras
 
@@ -19,13 +18,13 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 
     Args:
         steps_before: steps of the first epoch that an earlier process did.
-        on_stop: called before raising, to remove checkpoints that would lead to the same loss.
+        checkpoints: removed before raising, because they would lead to the same loss.
     """
 
-    def __init__(self, steps_before: int = 0, on_stop: Callable[[], None] | None = None):
+    def __init__(self, steps_before: int, checkpoints: Checkpoints | None):
         super().__init__()
         self.steps_before = steps_before
-        self.on_stop = on_stop
+        self.checkpoints = checkpoints
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.epoch = epoch + 1
@@ -35,8 +34,8 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
         if math.isfinite(logs["loss"]):
             return
-        if self.on_stop is not None:
-            self.on_stop()
+        if self.checkpoints is not None:
+            self.checkpoints.discard()
         raise RunError(
             f"epoch {self.epoch}, step {self.steps_before + batch + 1}: the loss is "
             f"{logs['loss']}; lower --learning_rate (now {self.rate:g})"

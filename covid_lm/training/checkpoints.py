@@ -57,12 +57,7 @@ class Progress:
         return self.best_epoch is not None and self.epoch - self.best_epoch >= PATIENCE
 
     def within_epoch(self, steps: int, means: dict, seconds: float) -> "Progress":
-        """The progress `steps` steps later in the same epoch.
-
-        Args:
-            means: training metrics over all steps of the epoch so far.
-            seconds: spent on the new steps.
-        """
+        """The progress after more steps, which took `seconds`, with the epoch's means so far."""
         return Progress(self.history, self.step + steps, means, self.seconds + seconds)
 
     def epoch_finished(self, validation: dict) -> "Progress":
@@ -103,14 +98,16 @@ class Checkpoints:
         number = int(self.model.optimizer.iterations.numpy())
         path = os.path.join(self.directory, f"step-{number:09}.npz")
         content = json.dumps(dataclasses.asdict(progress)).encode()
-        arrays = {PROGRESS: np.frombuffer(content, np.uint8)}
         variables = self._variables()
         if progress.step:
             variables |= _numbered("metrics", self.model.metrics_variables)
         else:  # the epoch is over
             self._metrics = []
-        arrays |= {name: keras.ops.convert_to_numpy(value) for name, value in variables.items()}
-        arrays |= _numbered("best", self.best_weights or [])
+        arrays = {
+            PROGRESS: np.frombuffer(content, np.uint8),
+            **{name: keras.ops.convert_to_numpy(value) for name, value in variables.items()},
+            **_numbered("best", self.best_weights or []),
+        }
         try:
             with atomic_write(path) as staged, open(staged, "wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
@@ -164,20 +161,12 @@ class Checkpoints:
             remove(path)
 
     def assign(self, path: str, arrays: dict[str, np.ndarray]) -> Progress:
-        """Sets all variables from the arrays of `read_checkpoint`; raises as `restore`.
-
-        Args:
-            path: of the checkpoint, for the message.
-        """
+        """Sets all variables from the arrays of the checkpoint at `path`; raises as `restore`."""
         content = json.loads(arrays[PROGRESS].tobytes())
         variables = self._variables()
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-        stored = {
-            name: array.shape
-            for name, array in arrays.items()
-            if name.startswith(("model/", "optimizer/"))
-        }
-        if shapes != stored:
+        owned = [name for name in arrays if name.startswith(("model/", "optimizer/"))]
+        if shapes != {name: arrays[name].shape for name in owned}:
             raise InputError(
                 f"{path}: written by another model or version; remove it to start over"
             )
@@ -188,18 +177,12 @@ class Checkpoints:
         return Progress(**content)
 
     def _variables(self) -> dict[str, keras.Variable]:
-        return {
-            **_numbered("model", self.model.variables),
-            **_numbered("optimizer", self.model.optimizer.variables),
-        }
+        model, optimizer = self.model.variables, self.model.optimizer.variables
+        return _numbered("model", model) | _numbered("optimizer", optimizer)
 
 
 def resume(run_dir: str, model: keras.Model) -> tuple[Checkpoints, Progress]:
-    """Opens a run's checkpoints and restores the newest one, if any; prints its position.
-
-    Raises:
-        InputError: as `Checkpoints.restore`.
-    """
+    """Opens a run's checkpoints and prints the position of the newest; raises as `restore`."""
     checkpoints = Checkpoints(os.path.join(run_dir, "checkpoints"), model)
     progress = checkpoints.restore()
     if progress.epoch or progress.step:

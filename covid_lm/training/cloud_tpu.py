@@ -21,6 +21,11 @@ from covid_lm.errors import InputError, RunError
 
 DEFAULT_PORT = 8470
 TOKEN_PATH = "instance/service-accounts/default/token"
+METADATA = {  # path: pattern of the metadata server's answer, with the value as its group
+    "project/project-id": r"([a-z][a-z0-9.:-]*)",
+    "instance/zone": r"projects/[^/\s]+/zones/([a-z0-9-]+)",
+    TOKEN_PATH: r'(?s)\{.*"access_token"\s*:\s*"([^"]*)".*\}',
+}
 ELSEWHERE = "outside Google Cloud give --tpu=grpc://HOST:PORT, on a TPU VM --tpu=local"
 
 
@@ -44,16 +49,10 @@ def tpu_addresses(
         raise InputError(
             f"--tpu={tpu}: give the name of a Cloud TPU, `local` on a TPU VM, or grpc://HOST:PORT"
         )
-    if project is None:
-        pattern = r"[a-z][a-z0-9.:-]*"
-        project = _metadata("project/project-id", pattern, "give --gcp_project", deadline)
-    if zone is None:
-        pattern = r"projects/[^/\s]+/zones/[a-z0-9-]+"
-        zone = _metadata("instance/zone", pattern, "give --tpu_zone", deadline).split("/")[-1]
-    remedy = "attach a service account to this machine"
-    answer = _metadata(TOKEN_PATH, r'(?s)\{.*"access_token".*\}', remedy, deadline)
-    token = re.findall(r'"access_token"\s*:\s*"([^"]*)"', answer)
-    return _node_addresses(tpu, zone, project, "".join(token), deadline)
+    project = project or _metadata("project/project-id", "give --gcp_project", deadline)
+    zone = zone or _metadata("instance/zone", "give --tpu_zone", deadline)
+    token = _metadata(TOKEN_PATH, "attach a service account to this machine", deadline)
+    return _node_addresses(tpu, zone, project, token, deadline)
 
 
 def check_listening(address: str, deadline: float) -> None:
@@ -76,32 +75,27 @@ def _address(part: str) -> str:
     return f"{match[1]}:{match[2] or DEFAULT_PORT}"
 
 
-def _metadata(path: str, pattern: str, remedy: str, deadline: float) -> str:
-    """The metadata server's value at `path`, which must match `pattern`."""
+def _metadata(path: str, remedy: str, deadline: float) -> str:
+    """The metadata server's value at `path`, a key of `METADATA`."""
     host = os.environ.get("GCE_METADATA_HOST") or os.environ.get("GCE_METADATA_IP")
     host = host or "metadata.google.internal"
-    with requests.Session() as session:
-        session.trust_env = False  # no proxy, since the answer is about this machine
-        response = _get(
-            session,
-            f"http://{host}/computeMetadata/v1/{path}",
-            {"Metadata-Flavor": "Google"},
-            deadline,
-            f"--tpu: no metadata server answers at {host}",
-        )
+    url, flavor = f"http://{host}/computeMetadata/v1/{path}", {"Metadata-Flavor": "Google"}
+    failure = f"--tpu: no metadata server answers at {host}"
+    # Without a proxy, since the answer is about this machine.
+    response = _get(url, flavor, deadline, failure, use_proxy=False)
     if response.status_code != requests.codes.ok:
         raise RunError(
             f"--tpu: the metadata server at {host} answers {response.status_code} for {path}; "
             f"{remedy}"
         )
     answer = response.content.decode("utf-8", "replace").strip()
-    is_google = response.headers.get("Metadata-Flavor") == "Google"
-    if not is_google or not re.fullmatch(pattern, answer):
+    match = re.fullmatch(METADATA[path], answer)
+    if response.headers.get("Metadata-Flavor") != "Google" or not match:
         raise RunError(
             f"--tpu: the server at {host} is not Google Cloud's metadata server "
             f"({path} is {answer[:40]!r}); {ELSEWHERE}"
         )
-    return answer
+    return match[1]
 
 
 def _node_addresses(
@@ -109,10 +103,8 @@ def _node_addresses(
 ) -> tuple[str, ...]:
     api = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU", "https://tpu.googleapis.com/")
     url = f"{api.rstrip('/')}/v2/projects/{project}/locations/{zone}/nodes/{name}"
-    headers = {"Authorization": f"Bearer {token}"}
-    message = f"--tpu={name}: the TPU API can't be reached"
-    with requests.Session() as session:
-        response = _get(session, url, headers, deadline, message)
+    failure = f"--tpu={name}: the TPU API can't be reached"
+    response = _get(url, {"Authorization": f"Bearer {token}"}, deadline, failure)
     if response.status_code == requests.codes.not_found:
         raise InputError(
             f"--tpu={name}: no such TPU in project {project}, zone {zone}; "
@@ -125,10 +117,10 @@ def _node_addresses(
         )
     try:
         node = response.json()
-        state, endpoints = node["state"], node.get("networkEndpoints", [])
+        state = node["state"]
         addresses = tuple(
             _address(f"{endpoint['ipAddress']}:{endpoint.get('port', DEFAULT_PORT)}")
-            for endpoint in endpoints
+            for endpoint in node.get("networkEndpoints", [])
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"--tpu={name}: invalid answer from {api}; {ELSEWHERE}") from None
@@ -138,13 +130,15 @@ def _node_addresses(
 
 
 def _get(
-    session: requests.Session, url: str, headers: dict, deadline: float, message: str
+    url: str, headers: dict, deadline: float, failure: str, use_proxy: bool = True
 ) -> requests.Response:
-    try:
-        return session.get(url, headers=headers, timeout=_seconds_left(deadline))
-    except requests.RequestException as error:
-        reason = "no answer" if isinstance(error, requests.Timeout) else "connection failed"
-        raise RunError(f"{message} ({reason}); {ELSEWHERE}") from None
+    with requests.Session() as session:
+        session.trust_env = use_proxy
+        try:
+            return session.get(url, headers=headers, timeout=_seconds_left(deadline))
+        except requests.RequestException as error:
+            reason = "no answer" if isinstance(error, requests.Timeout) else "connection failed"
+            raise RunError(f"{failure} ({reason}); {ELSEWHERE}") from None
 
 
 def _seconds_left(deadline: float) -> float:

@@ -18,32 +18,26 @@ import tensorflow as tf
 from covid_lm.command_line import end_at_once
 from covid_lm.errors import InputError, RunError
 from covid_lm.training.cloud_tpu import check_listening, tpu_addresses
+from covid_lm.training.options import RunOptions, TrainingOptions
 
-NO_KERNELS = "No OpKernel was registered"
 
-
-def choose_strategy(
-    tpu: str | None = None,
-    zone: str | None = None,
-    project: str | None = None,
-    timeout: float = 25.0,
-) -> tf.distribute.Strategy:
+def choose_strategy(options: RunOptions) -> tf.distribute.Strategy:
     """The strategy for building, training and evaluating.
 
-    Args:
-        tpu: name of a Cloud TPU, "local" on a TPU VM, or `grpc://HOST:PORT`; None for the devices
-            of this machine.
-        zone, project: of a named TPU; from the metadata server unless given.
-        timeout: seconds until a TPU must be ready. A hanging call into TensorFlow can't be
-            interrupted, so the process then ends, with one line and status 1.
+    A hanging call into TensorFlow can't be interrupted, so the process ends, with one line and
+    status 1, if a TPU isn't ready after `options.tpu_timeout` seconds.
 
     Raises:
         InputError: no such TPU, or TF_CONFIG names several machines.
         RunError: the TPU can't be reached, or the device is not a TPU.
     """
+    if isinstance(options, TrainingOptions) and options.backend == "jax":
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)  # leaves its memory to JAX
+        return tf.distribute.get_strategy()
     _refuse_several_machines(os.environ.get("TF_CONFIG", ""))
-    if tpu is not None:
-        return _tpu_strategy(tpu, zone, project, timeout)
+    if options.tpu is not None:
+        return _tpu_strategy(options.tpu, options)
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
@@ -73,14 +67,12 @@ def _refuse_several_machines(tf_config: str) -> None:
         )
 
 
-def _tpu_strategy(
-    tpu: str, zone: str | None, project: str | None, timeout: float
-) -> tf.distribute.Strategy:
-    with _ended_after(timeout, tpu):
-        deadline = time.monotonic() + timeout
+def _tpu_strategy(tpu: str, options: RunOptions) -> tf.distribute.Strategy:
+    with _ended_after(options.tpu_timeout, tpu):
+        deadline = time.monotonic() + options.tpu_timeout
         target = tpu
         if tpu != "local":
-            addresses = tpu_addresses(tpu, zone, project, deadline)
+            addresses = tpu_addresses(tpu, options.tpu_zone, options.gcp_project, deadline)
             for address in addresses:
                 check_listening(address, deadline)
             target = ",".join(f"grpc://{address}" for address in addresses)
@@ -90,16 +82,14 @@ def _tpu_strategy(
             tf.tpu.experimental.initialize_tpu_system(resolver)
             return tf.distribute.TPUStrategy(resolver)
         except (tf.errors.OpError, RuntimeError, ValueError) as error:
-            raise RunError(f"--tpu={tpu}: {_remedy(str(error))}") from None
-
-
-def _remedy(message: str) -> str:
-    if NO_KERNELS in message:
-        return (
-            "this TensorFlow has no TPU kernels; install the extra, pip install 'covid_lm[tpu]', "
-            "on the TPU VM"
-        )
-    return f"no TPU there ({message.splitlines()[0][:120]}); leave --tpu out to train without one"
+            reason = str(error).splitlines()[0][:120]
+            message = f"no TPU there ({reason}); leave --tpu out to train without one"
+            if "No OpKernel was registered" in str(error):
+                message = (
+                    "this TensorFlow has no TPU kernels; install the extra, "
+                    "pip install 'covid_lm[tpu]', on the TPU VM"
+                )
+            raise RunError(f"--tpu={tpu}: {message}") from None
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.training.checkpoints import Progress, resume
 from covid_lm.training.inputs import tokenized_splits
 from covid_lm.training.loop import run_epochs
-from covid_lm.training.optimizer import compile_for_training, scheduled_learning_rate
+from covid_lm.training.optimizer import compile_for_training
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.termination import Termination
 
@@ -38,41 +38,26 @@ def fit_classifier(
     """
     model = classifier.logits
     training, monitored = tokenized_splits(classifier, images, options)
-    compile_for_run(model, options, training.steps(batch_size))
+    compile_for_training(model, options, training.steps(batch_size))
     checkpoints, progress = resume(run_dir, model)
 
-    def on_epoch_end(progress: Progress) -> None:
+    def scores() -> dict[str, float]:
+        return {} if monitored is None else validate(model, monitored, batch_size)
+
+    def log(progress: Progress) -> None:
         log_epoch(progress, options.epochs, run_dir)
         if options.tensorboard:
-            _log_to_tensorboard(os.path.join(run_dir, "tensorboard"), progress.history[-1])
+            metrics = progress.history[-1]
+            directory = os.path.join(run_dir, "tensorboard")
+            with tf.summary.create_file_writer(directory).as_default():
+                for name, value in metrics.items():
+                    tf.summary.scalar(name, value, step=metrics["epoch"])
 
     run_epochs(
-        model,
-        training,
-        batch_size,
-        options,
-        lambda: {} if monitored is None else validate(model, monitored, batch_size),
-        on_epoch_end,
-        checkpoints,
-        progress,
-        termination,
+        model, training, batch_size, options, scores, log, checkpoints, progress, termination
     )
     if checkpoints.best_weights is not None:
         model.set_weights(checkpoints.best_weights)
-
-
-def compile_for_run(
-    model: keras.Model, options: TrainingOptions, steps_per_epoch: int, jit_compile: bool = False
-) -> None:
-    """Compiles with the objective and the optimizer that `options` name."""
-    steps = options.epochs * steps_per_epoch
-    compile_for_training(
-        model,
-        scheduled_learning_rate(options.schedule, options.learning_rate, steps),
-        options.weight_decay,
-        options.label_smoothing,
-        jit_compile,
-    )
 
 
 def validate(model: keras.Model, split: TokenizedRecords, batch_size: int) -> dict[str, float]:
@@ -95,9 +80,3 @@ def print_epoch(progress: Progress, epochs: int) -> None:
     epoch, seconds = metrics.pop("epoch"), metrics.pop("seconds")
     values = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     print(f"epoch {epoch}/{epochs}: {values}, {seconds:.0f} s", flush=True)
-
-
-def _log_to_tensorboard(directory: str, metrics: dict) -> None:
-    with tf.summary.create_file_writer(directory).as_default():
-        for name, value in metrics.items():
-            tf.summary.scalar(name, value, step=metrics["epoch"])

@@ -32,40 +32,37 @@ def decode_splits(
     Raises:
         InputError: a split that is needed has no images, or an image can't be decoded.
     """
-    splits: dict[str, tuple[str, ...]] = {"test": ("test",), "train": ("train", "val")}
+    splits = {"test": dataset.split("test"), "train": dataset.split("train", "val")}
     if options.early_stopping == "val":
-        splits = {"test": ("test",), "val": ("val",), "train": ("train",)}
-    for split, parts in splits.items():
-        if not dataset.split(*parts):
+        splits |= {"val": dataset.split("val"), "train": dataset.split("train")}
+    for split, records in splits.items():
+        if not records:
             hint = "use --early_stopping=none" if split == "val" else "add some"
             raise InputError(f"{dataset.name}: no {split} images; {hint}")
     preprocessor = classifier.preprocessor()
     images: dict[str, DecodedRecords] = {}
-    for split, parts in splits.items():
-        records = dataset.split(*parts)
+    for split, records in splits.items():
         too_large = math.prod(PixelsOnDemand(records, preprocessor.image_input).shape) > KEPT_BYTES
         if split == "test" and too_large and options.early_stopping != "test":
             for chunk in decoded_chunks(records, preprocessor.decode, options.skip_invalid):
                 print_skipped(chunk)
             continue
-        is_training = split == "train"
-        decode = training_decode(classifier, options) if is_training else preprocessor.decode
+        decode = preprocessor.decode
+        if split == "train":
+            decode = training_decode(classifier, options)
         images[split] = decode_records(records, decode, options.skip_invalid)
         print_skipped(images[split])
     return images
 
 
 def tokenized_splits(
-    classifier: Classifier,
-    images: dict[str, DecodedRecords],
-    options: TrainingOptions,
+    classifier: Classifier, images: dict[str, DecodedRecords], options: TrainingOptions
 ) -> tuple[TokenizedRecords | AugmentedRecords, TokenizedRecords | None]:
     """The training split, and the split that early stopping monitors, if any."""
     training = training_set(classifier, images["train"], options)
     if options.early_stopping == "none":
         return training, None
-    tested = classifier.preprocessor()
-    return training, images[options.early_stopping].tokenize(tested)
+    return training, images[options.early_stopping].tokenize(classifier.preprocessor())
 
 
 def print_skipped(decoded: DecodedRecords) -> None:
@@ -77,11 +74,7 @@ def print_skipped(decoded: DecodedRecords) -> None:
 def training_set(
     classifier: Classifier, images: DecodedRecords, options: TrainingOptions
 ) -> TokenizedRecords | AugmentedRecords:
-    """The training batches: tokenized once, or in every epoch if `options` augment them.
-
-    Args:
-        images: of the training split, as `training_decode` decodes them.
-    """
+    """Batches of images from `training_decode`, augmented in every epoch if `options` say so."""
     preprocessor = classifier.preprocessor(classifier.config.training_policy)
     arguments = AUGMENTATIONS.get(options.augment)
     if arguments is None:

@@ -42,11 +42,10 @@ def run_epochs(
 ) -> Progress:
     """Trains a compiled model up to `options.epochs`, or until its validation loss stops falling.
 
-    On one CPU device, a run resumed from any of its checkpoints gives the same numbers, bit for
-    bit, as an uninterrupted one.
+    Returns the progress after the last epoch. On one CPU device, a run resumed from any of its
+    checkpoints gives the same numbers, bit for bit, as an uninterrupted one.
 
     Args:
-        options: gives epochs and seed.
         validate: gives an epoch's validation metrics. With a `val_loss` among them, the weights of
             the best epoch are kept in `checkpoints`, and training stops early.
         on_epoch_end: called before an epoch's checkpoint is written, so that a log which it
@@ -55,9 +54,6 @@ def run_epochs(
         progress: where to start, as `checkpoints.restore` returned it.
         termination: enables checkpoints within an epoch: at intervals, and on SIGTERM.
 
-    Returns:
-        The progress after the last epoch.
-
     Raises:
         RunError: the loss became non-finite, or a checkpoint can't be written.
         Terminated: SIGTERM arrived, and the state was saved.
@@ -65,9 +61,8 @@ def run_epochs(
     progress = progress or Progress()
     with contextlib.nullcontext() if termination is None else termination.deferred():
         while progress.epoch < options.epochs and not progress.stopped:
-            discard = None if checkpoints is None else checkpoints.discard
             callbacks: list[keras.callbacks.Callback]
-            callbacks = [StopOnNonFiniteLoss(progress.step, discard)]
+            callbacks = [StopOnNonFiniteLoss(progress.step, checkpoints)]
             if checkpoints is not None and termination is not None:
                 callbacks.append(SaveWithinEpoch(checkpoints, progress, termination))
             progress = _train_epoch(model, source, batch_size, options, progress, callbacks)

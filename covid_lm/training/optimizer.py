@@ -5,24 +5,24 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
+from covid_lm.training.options import TrainingOptions
+
 PAPER_WEIGHT_DECAY = 1e-8
 WARM_UP = 0.1  # of a cosine schedule's steps
 
 
 def compile_for_training(
-    model: keras.Model,
-    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
-    weight_decay: float = PAPER_WEIGHT_DECAY,
-    label_smoothing: float = 0.0,
-    jit_compile: bool = False,
+    model: keras.Model, options: TrainingOptions, steps_per_epoch: int, jit_compile: bool = False
 ) -> None:
-    """Compiles with the paper's optimizer and the cross-entropy of the logits.
+    """Compiles with the optimizer, and the cross-entropy of the logits, that `options` name.
 
     XLA (`jit_compile`) gives the same numbers. On CPU it is slower; on a TPU it is used anyway.
     """
+    steps = options.epochs * steps_per_epoch
+    learning_rate = scheduled_learning_rate(options.schedule, options.learning_rate, steps)
     model.compile(
-        optimizer=paper_optimizer(learning_rate, weight_decay),
-        loss=cross_entropy(label_smoothing),
+        optimizer=paper_optimizer(learning_rate, options.weight_decay),
+        loss=cross_entropy(options.label_smoothing),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         jit_compile=jit_compile,
     )

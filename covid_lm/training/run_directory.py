@@ -1,24 +1,12 @@
 """The directory of a training or pre-training run, and the files that a finished run leaves.
 
 A finished run is `saved_models/NAME/run/`, which appears atomically. Until then its files are in
-`saved_models/NAME/.run-in-progress/`, with the checkpoints to resume from.
-
-```
-config.json     the options; after training also the classifier's configuration
-metrics.jsonl   one line per epoch
-metrics.json    after training: the test split under every protocol
-
-After training only:
-vocab.txt       the classifier's vocabulary
-predictions.csv the probabilities of each test image
-report.html     the report
-README.md       the model card
-checkpoints/    the weights
-samples/        a few test images, to try the prediction on
-```
+`saved_models/NAME/.run-in-progress/`, with the checkpoints to resume from. `tools/README.md` lists
+the files.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import json
@@ -26,7 +14,10 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
+import tensorflow as tf
+
 from covid_lm.data.records import ImageRecord
+from covid_lm.environment import origin
 from covid_lm.errors import InputError
 from covid_lm.files import (
     atomic_write,
@@ -39,11 +30,15 @@ from covid_lm.files import (
     remove,
     remove_tree,
 )
-from covid_lm.training.options import RunOptions
+from covid_lm.pipeline.decoded import DecodedRecords
+from covid_lm.training.batch_size import global_batch_size
+from covid_lm.training.devices import describe
+from covid_lm.training.options import RunOptions, TrainingOptions
 
 NUM_SAMPLES = 6
 UNFINISHED = ".run-in-progress"
 CHECKPOINT_NAME = re.compile(r"step-\d+\.npz")
+RESOLVED = ("batch_size", "training_images", "validation_images")  # that a resumed run must match
 KINDS = {"run": "training", "pretraining": "pre-training"}  # by the options' section in config.json
 
 
@@ -99,14 +94,27 @@ def _refuse_other_kind(model_dir: str, section: str) -> None:
             raise InputError(f"{path}: not of a {KINDS[section]} run; give another --name")
 
 
-def resumed_config(
-    staged: str, run: dict, options: RunOptions, resolved: Sequence[str], section: str = "run"
+def run_config(
+    options: RunOptions, strategy: tf.distribute.Strategy, training: DecodedRecords
 ) -> dict:
+    """A run's section of `config.json`: the options, the values derived from them, the origin."""
+    devices, count = describe(strategy), len(training.records)
+    if isinstance(options, TrainingOptions) and options.backend == "jax":
+        devices = f"{options.num_processes} process{'es' * (options.num_processes > 1)} of JAX"
+    return {
+        **dataclasses.asdict(options),
+        "batch_size": global_batch_size(options, count, strategy.num_replicas_in_sync),
+        "training_images": training.summary,
+        "devices": devices,
+        **origin(options.command),
+    }
+
+
+def resumed_config(staged: str, run: dict, options: RunOptions, section: str = "run") -> dict:
     """The stored options of the unfinished run in `staged`; `run` itself if there is none.
 
     Args:
-        run: the values of `options`, and those derived from options and data.
-        resolved: keys of `run` for derived values that the result depends on.
+        run: as from `run_config`.
         section: as for `staged_run`.
 
     Raises:
@@ -116,7 +124,8 @@ def resumed_config(
         return run
     try:
         stored = json.loads(read_bytes(os.path.join(staged, "config.json")))[section]
-        options.check_resumable(stored, staged, {name: run[name] for name in resolved})
+        resolved = {name: run[name] for name in RESOLVED if name in run}
+        options.check_resumable(stored, staged, resolved)
     except (OSError, json.JSONDecodeError, LookupError, TypeError):
         raise InputError(f"{staged}: its config.json is damaged; remove the directory") from None
     return {**stored, "epochs": run["epochs"]}
@@ -153,14 +162,8 @@ def sample_records(run_dir: str) -> tuple[ImageRecord, ...]:
         raise InputError(f"{directory}: no such directory; is the run finished?") from None
     paths = [os.path.join(directory, name) for name in names]
     return tuple(
-        ImageRecord(
-            filename=name,
-            label=0,
-            split="test",
-            path=path,
-            read=functools.partial(read_bytes, path),
-        )
-        for name, path in zip(names, paths, strict=True)
+        ImageRecord(os.path.basename(path), 0, "test", path, functools.partial(read_bytes, path))
+        for path in paths
     )
 
 
@@ -209,7 +212,7 @@ def _publish(staged: str, model_dir: str) -> str:
 
 @contextlib.contextmanager
 def _locked(staged: str, model_dir: str) -> Iterator[None]:
-    """Locks the directory for this process until it ends; a store has no locks."""
+    """Locks the directory for this process until the block ends; a store has no locks."""
     if is_remote(staged):
         yield
         return

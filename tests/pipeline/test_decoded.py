@@ -1,5 +1,7 @@
 """The order of an epoch, which a resumed run must be able to draw again."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -11,9 +13,13 @@ RECORDS = TokenizedRecords(
 )
 
 
-def order(**changes) -> list[list[int]]:
+def order(records: TokenizedRecords = RECORDS, **changes) -> list[list[int]]:
     arguments = {"batch_size": 4, "seed": 0, "epoch": 0, **changes}
-    return [labels.numpy().tolist() for _, labels in RECORDS.epoch(**arguments)]
+    return [labels.numpy().tolist() for _, labels in records.epoch(**arguments)]
+
+
+def share(process_id: int, num_processes: int) -> TokenizedRecords:
+    return dataclasses.replace(RECORDS, process_id=process_id, num_processes=num_processes)
 
 
 def test_every_image_comes_and_the_first_ones_fill_the_last_batch():
@@ -47,9 +53,7 @@ def test_what_is_left_of_an_epoch(first_step):
 
 @pytest.mark.parametrize("num_processes", [1, 2, 4])
 def test_the_shares_of_several_processes_are_the_batches_of_one(num_processes):
-    shares = [
-        order(process_id=number, num_processes=num_processes) for number in range(num_processes)
-    ]
+    shares = [order(share(number, num_processes)) for number in range(num_processes)]
     assert {len(batch) for share in shares for batch in share} == {4 // num_processes}
     np.testing.assert_array_equal(np.concatenate(shares, axis=1), order())
 
@@ -59,7 +63,7 @@ def test_the_whole_split_once(num_processes):
     shares = [
         [
             (tokens["token_ids"].numpy()[:, 0] // 2, labels.numpy(), weights.numpy())
-            for tokens, labels, weights in RECORDS.once(4, number, num_processes)
+            for tokens, labels, weights in share(number, num_processes).once(4)
         ]
         for number in range(num_processes)
     ]

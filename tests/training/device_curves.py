@@ -21,6 +21,7 @@ from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierCon
 from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.training.fine_tuning import validate
 from covid_lm.training.optimizer import compile_for_training
+from covid_lm.training.options import TrainingOptions
 
 LENGTH = 32
 IMAGES = 26  # of batches of 8 the last one is filled up
@@ -74,8 +75,9 @@ class Curve(keras.callbacks.Callback):
 def trained(strategy: tf.distribute.Strategy, jit_compile: bool = False) -> dict:
     with strategy.scope():
         model = classifier()
-        compile_for_training(model.logits, 1e-3, jit_compile=jit_compile)
         training, curve = records(IMAGES), Curve()
+        options = TrainingOptions(learning_rate=1e-3)
+        compile_for_training(model.logits, options, training.steps(BATCH_SIZE), jit_compile)
         for epoch in range(STEPS // training.steps(BATCH_SIZE)):
             batches = training.epoch(BATCH_SIZE, seed=0, epoch=epoch)
             model.logits.fit(batches, shuffle=False, callbacks=[curve], verbose=0)

@@ -18,7 +18,7 @@ TRAIN = str(pathlib.Path(__file__).parents[2] / "tools" / "train.py")
 
 
 def test_without_a_tpu_it_is_this_machine():
-    strategy = choose_strategy()
+    strategy = choose_strategy(TrainingOptions())
     assert strategy.num_replicas_in_sync == max(len(tf.config.list_physical_devices("GPU")), 1)
     assert describe(strategy).startswith(f"{strategy.num_replicas_in_sync} ")
 
@@ -59,7 +59,7 @@ def test_unusable_options(changes, message):
 def test_several_machines_are_refused(monkeypatch, cluster, tasks):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"index": 0}}))
     with pytest.raises(InputError) as error:
-        choose_strategy()
+        choose_strategy(TrainingOptions())
     assert str(error.value) == (
         f"TF_CONFIG: names {tasks} tasks, but Keras 3 trains on one machine under TensorFlow; "
         "unset it, and use a TPU pod with --tpu, or train.py's --num_processes"
@@ -69,14 +69,14 @@ def test_several_machines_are_refused(monkeypatch, cluster, tasks):
 @pytest.mark.parametrize("tf_config", ["", "{}", '{"cluster": {"worker": ["a:1"]}}'])
 def test_one_machine_is_one_machine(monkeypatch, tf_config):
     monkeypatch.setenv("TF_CONFIG", tf_config)
-    assert choose_strategy().num_replicas_in_sync >= 1
+    assert choose_strategy(TrainingOptions()).num_replicas_in_sync >= 1
 
 
 @pytest.mark.parametrize("tf_config", ["{", "[]", '{"cluster": [1]}', '{"cluster": {"w": 1}}'])
 def test_a_damaged_tf_config(monkeypatch, tf_config):
     monkeypatch.setenv("TF_CONFIG", tf_config)
     with pytest.raises(InputError) as error:
-        choose_strategy()
+        choose_strategy(TrainingOptions())
     assert str(error.value) == "TF_CONFIG: not a JSON object that names a cluster; unset it"
 
 
@@ -84,7 +84,7 @@ def test_a_named_tpu_whose_address_is_dead(monkeypatch):
     endpoint = {"ipAddress": "127.0.0.1", "port": closed_port()}
     node = {"state": "READY", "networkEndpoints": [endpoint]}
     with google_cloud(monkeypatch, nodes={"node-1": node}), pytest.raises(RunError) as error:
-        choose_strategy("node-1")
+        choose_strategy(TrainingOptions(tpu="node-1"))
     assert str(error.value).startswith(
         f"--tpu: nothing listens at grpc://127.0.0.1:{endpoint['port']} (Connection refused); "
     )
@@ -111,7 +111,7 @@ def test_an_address_that_hangs_ends_the_process_with_one_line(tmp_path):
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("TPU")), reason="there is a TPU here")
 def test_no_tpu_in_this_machine_is_no_run_on_its_cpu():
     with pytest.raises(RunError) as error:
-        choose_strategy("local")
+        choose_strategy(TrainingOptions(tpu="local"))
     assert str(error.value) == (
         "--tpu=local: this TensorFlow has no TPU kernels; install the extra, "
         "pip install 'covid_lm[tpu]', on the TPU VM"

@@ -12,6 +12,7 @@ from covid_lm.training.optimizer import (
     paper_optimizer,
     scheduled_learning_rate,
 )
+from covid_lm.training.options import TrainingOptions
 
 
 def test_the_cosine_schedule_step_by_step():
@@ -50,7 +51,8 @@ def test_one_step_with_smoothing_and_weight_decay():
     """A step of AdamW on logits x W: decay first, then the rate times the gradient's sign."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])
     model.set_weights([np.array([[0.5, -1.0], [2.0, 0.25]])])
-    compile_for_training(model, 0.1, weight_decay=0.5, label_smoothing=0.2)
+    options = TrainingOptions(learning_rate=0.1, weight_decay=0.5, label_smoothing=0.2)
+    compile_for_training(model, options, steps_per_epoch=1)
     model.train_on_batch(np.array([[1.0, 2.0]]), np.array([1]))
     signs = np.array([[1.0, -1.0], [1.0, -1.0]])  # of the gradient: class 0 is too probable
     expected = np.array([[0.5, -1.0], [2.0, 0.25]]) * (1 - 0.1 * 0.5) - 0.1 * signs

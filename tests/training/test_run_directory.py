@@ -12,7 +12,11 @@ from covid_lm.errors import InputError
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.run_directory import UNFINISHED, checkpoint_files, resumed_config, staged_run
 
-RUN = {**dataclasses.asdict(TrainingOptions(epochs=3)), "images": "24, a", "date": "2026-11-23"}
+RUN = {
+    **dataclasses.asdict(TrainingOptions(epochs=3)),
+    "training_images": "24, a",
+    "date": "2026-11-23",
+}
 OPTIONS = TrainingOptions(epochs=3)
 
 
@@ -64,7 +68,7 @@ def test_files_of_a_run_killed_before_its_first_checkpoint_are_removed(tmp_path)
 
 
 def resumed(staged: str, run: dict = RUN, options: TrainingOptions = OPTIONS) -> dict:
-    return resumed_config(staged, run, options, ("images",))
+    return resumed_config(staged, run, options)
 
 
 def test_the_same_options_and_data_resume_with_the_stored_options(unfinished):
@@ -73,10 +77,10 @@ def test_the_same_options_and_data_resume_with_the_stored_options(unfinished):
 
 def test_changed_options_and_data_are_named(unfinished):
     with pytest.raises(InputError) as error:
-        resumed(unfinished, {**RUN, "images": "24, b"}, TrainingOptions(epochs=4))
+        resumed(unfinished, {**RUN, "training_images": "24, b"}, TrainingOptions(epochs=4))
     assert str(error.value) == (
-        f"{unfinished}: holds a run with epochs 3 (now 4), images 24, a (now 24, b); repeat its "
-        "flags to resume it, give another --name, or remove the directory"
+        f"{unfinished}: holds a run with epochs 3 (now 4), training_images 24, a (now 24, b); "
+        "repeat its flags to resume it, give another --name, or remove the directory"
     )
 
 

@@ -1,7 +1,6 @@
 """Several JAX processes, one per host: connection, and checks that they agree."""
 
 import hashlib
-from typing import Any
 
 import jax
 import keras
@@ -61,13 +60,7 @@ def require_same(digest: "hashlib._Hash") -> None:
         )
 
 
-def from_process_0(tree: Any) -> Any:
-    """The arrays of process 0, as NumPy arrays; all processes pass arrays of the same shapes."""
-    return multihost_utils.broadcast_one_to_all(tree)
-
-
-def bytes_from_process_0(content: bytes) -> bytes:
-    """The bytes of process 0, of any length."""
-    length = int(from_process_0(np.array(len(content))))
-    padded = np.frombuffer(content[:length].ljust(length, b"\0"), np.uint8)
-    return from_process_0(padded).tobytes()
+def bytes_from_process_0(content: np.ndarray) -> np.ndarray:
+    """The bytes of process 0, uint8 of any length."""
+    length = int(multihost_utils.broadcast_one_to_all(np.array(len(content))))
+    return multihost_utils.broadcast_one_to_all(np.resize(content, length))

@@ -5,7 +5,6 @@ a `JaxJob`, the token ids and the initial checkpoint. After every epoch, process
 checkpoint and the log to the job's run directory; the other processes write nothing.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -16,47 +15,19 @@ import jax
 import keras
 import numpy as np
 import tensorflow as tf
+from jax.experimental import multihost_utils
 
 from covid_lm.command_line import end_at_once
 from covid_lm.errors import InputError, RunError
 from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.training.checkpoints import PROGRESS, Checkpoints, Progress, read_checkpoint
-from covid_lm.training.fine_tuning import compile_for_run, log_epoch
-from covid_lm.training.jax.hosts import (
-    bytes_from_process_0,
-    from_process_0,
-    join_processes,
-    require_divisible,
-    require_same,
-)
+from covid_lm.training.fine_tuning import log_epoch
+from covid_lm.training.jax import hosts
 from covid_lm.training.jax.launcher import JaxJob
 from covid_lm.training.loop import run_epochs
-from covid_lm.training.options import TrainingOptions
+from covid_lm.training.optimizer import compile_for_training
 from covid_lm.training.run_directory import checkpoint_files
-
-
-@dataclasses.dataclass(frozen=True)
-class ProcessShare:
-    """This process's share of every batch, as a `BatchSource`."""
-
-    split: TokenizedRecords
-    options: TrainingOptions
-
-    def steps(self, batch_size: int) -> int:
-        """Batches per epoch."""
-        return self.split.steps(batch_size)
-
-    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
-        """The batches of an epoch from `first_step` on."""
-        options = self.options
-        return self.split.epoch(
-            batch_size, seed, epoch, first_step, options.process_id, options.num_processes
-        )
-
-    def once(self, batch_size: int) -> tf.data.Dataset:
-        """Batches that hold each image once."""
-        return self.split.once(batch_size, self.options.process_id, self.options.num_processes)
 
 
 def train(directory: str) -> None:
@@ -70,39 +41,30 @@ def train(directory: str) -> None:
     tf.config.set_visible_devices([], "GPU")  # TensorFlow only makes the batches
     job, splits = JaxJob.read(directory)
     options = job.options
-    join_processes(options.coordinator, options.num_processes, options.process_id)
-    require_divisible(job.batch_size)
-    require_same(_digest(job, splits))
+    hosts.join_processes(options.coordinator, options.num_processes, options.process_id)
+    hosts.require_divisible(job.batch_size)
+    hosts.require_same(_digest(job, splits))
     # The values are replaced below, but Keras checks that all processes begin with the same.
     keras.utils.set_random_seed(options.seed)
     model = TokenClassifier(job.classifier, vocabulary=()).logits
-    shares = {name: ProcessShare(split, options) for name, split in splits.items()}
-    compile_for_run(model, options, shares["training"].steps(job.batch_size), jit_compile=True)
+    training, monitored = splits["training"], splits.get("monitored")
+    compile_for_training(model, options, training.steps(job.batch_size), jit_compile=True)
     checkpoints = Checkpoints(os.path.join(job.run_dir, "checkpoints"), model)
     progress = _start(checkpoints, os.path.join(directory, "start"))
     scorer = _scorer(model)
 
     def validate() -> dict[str, float]:
-        if "monitored" not in shares:
+        if monitored is None:
             return {}
-        batches = shares["monitored"].once(job.batch_size)
-        metrics = scorer.evaluate(batches, verbose=0, return_dict=True)
+        metrics = scorer.evaluate(monitored.once(job.batch_size), verbose=0, return_dict=True)
         return {name: float(metrics[name]) for name in ("val_loss", "val_accuracy")}
 
-    def on_epoch_end(progress: Progress) -> None:
+    def log(progress: Progress) -> None:
         if options.process_id == 0:
             log_epoch(progress, options.epochs, job.run_dir)
 
-    run_epochs(
-        model,
-        shares["training"],
-        job.batch_size,
-        options,
-        validate,
-        on_epoch_end,
-        checkpoints if options.process_id == 0 else None,
-        progress,
-    )
+    written = checkpoints if options.process_id == 0 else None
+    run_epochs(model, training, job.batch_size, options, validate, log, written, progress)
 
 
 def _scorer(model: keras.Model) -> keras.Model:
@@ -138,9 +100,9 @@ def _start(checkpoints: Checkpoints, directory: str) -> Progress:
     """Sets every variable to its initial value in process 0; returns the progress."""
     (path,) = checkpoint_files(directory)
     arrays = read_checkpoint(path)
-    arrays[PROGRESS] = np.frombuffer(bytes_from_process_0(arrays[PROGRESS].tobytes()), np.uint8)
+    arrays[PROGRESS] = hosts.bytes_from_process_0(arrays[PROGRESS])
     owned = {name: array for name, array in arrays.items() if name.startswith(("model", "opt"))}
-    return checkpoints.assign(path, {**arrays, **from_process_0(owned)})
+    return checkpoints.assign(path, {**arrays, **multihost_utils.broadcast_one_to_all(owned)})
 
 
 def _end_with_parent() -> None:

@@ -24,8 +24,8 @@ from covid_lm.models.token_classifier import TokenClassifierConfig
 from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.training.checkpoints import Checkpoints, resume
-from covid_lm.training.fine_tuning import compile_for_run
 from covid_lm.training.inputs import tokenized_splits
+from covid_lm.training.optimizer import compile_for_training
 from covid_lm.training.options import TrainingOptions
 
 CHILD = ("-m", "covid_lm.training.jax.jax_worker")
@@ -55,19 +55,21 @@ class JaxJob:
 
     @classmethod
     def read(cls, directory: str) -> tuple["JaxJob", dict[str, TokenizedRecords]]:
-        """Reads what `write` wrote."""
+        """Reads what `write` wrote; the splits give this process's share of every batch."""
         with open(os.path.join(directory, "job.json"), encoding="utf-8") as file:
             values = json.load(file)
         values["classifier"] = TokenClassifierConfig.from_dict(values["classifier"])
         values["options"] = TrainingOptions(**values["options"])
-        splits = {}
+        job, splits = cls(**values), {}
         for name in ("training", "monitored"):
             path = os.path.join(directory, f"{name}.npz")
             if os.path.exists(path):
-                with np.load(path) as arrays:
-                    tokens = {key: arrays[key] for key in arrays.files if key != "labels"}
-                    splits[name] = TokenizedRecords(tokens, arrays["labels"])
-        return cls(**values), splits
+                with np.load(path) as stored:
+                    tokens = {**stored}
+                labels = tokens.pop("labels")
+                share = job.options.process_id, job.options.num_processes
+                splits[name] = TokenizedRecords(tokens, labels, *share)
+        return job, splits
 
 
 def fit_in_jax(
@@ -94,7 +96,7 @@ def fit_in_jax(
     splits = {"training": training}
     if monitored is not None:
         splits["monitored"] = monitored
-    compile_for_run(model, options, training.steps(batch_size))
+    compile_for_training(model, options, training.steps(batch_size))
     checkpoints, progress = resume(run_dir, model)
     absolute = run_dir if is_remote(run_dir) else os.path.abspath(run_dir)
     job = JaxJob(classifier.config, options, batch_size, absolute)
@@ -112,16 +114,13 @@ def fit_in_jax(
 def _run_child(directory: str) -> None:
     """Runs `jax_worker` in a process that ends with this one, even if this one is killed."""
     command = [sys.executable, *CHILD, directory]
+    env = child_environment("jax")
     with tempfile.TemporaryFile("w+") as errors:
-        child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stderr=errors, env=child_environment("jax"), text=True
-        )
-        try:
-            status = child.wait()
-        finally:
-            child.kill()  # has no effect if it has ended
-            if child.stdin is not None:
-                child.stdin.close()
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, env=env) as child:
+            try:
+                status = child.wait()
+            finally:
+                child.kill()  # has no effect if it has ended
         errors.seek(0)
         output = without_startup_lines(errors.read())
     if not status:
