@@ -14,9 +14,9 @@ class RunError(RuntimeError):
 
 
 def one_line(text: str) -> str:
-    """The text in one line of at most 200 characters; messages of other programs may be long."""
+    """The text in one line of at most 200 characters: the cause is at its start or at its end."""
     text = " ".join(text.split())
-    return text if len(text) <= 200 else f"{text[:197]}..."
+    return text if len(text) <= 200 else f"{text[:97]}...{text[-100:]}"
 
 
 def reason(error: BaseException) -> str:
