@@ -30,7 +30,7 @@ def slices_drawn_once():
 def covid_ct_dir() -> str:
     directory = SHARED_DATA / "covid_ct"
     if not directory.is_dir():
-        pytest.skip("COVID-CT is not beside the repository (../shared/data/covid_ct)")
+        pytest.skip("needs COVID-CT at ../shared/data/covid_ct")
     return str(directory)
 
 
@@ -38,7 +38,7 @@ def covid_ct_dir() -> str:
 def chinese_vocabulary_file() -> str:
     path = SHARED_DATA / "bert-base-chinese-vocab.txt"
     if not path.is_file():
-        pytest.skip("no ../shared/data/bert-base-chinese-vocab.txt beside the repository")
+        pytest.skip("needs the vocabulary at ../shared/data/bert-base-chinese-vocab.txt")
     return str(path)
 
 

@@ -1,4 +1,4 @@
-"""Who may import whom: a module knows what it stands on, and nothing that stands on it."""
+"""Import levels: a module imports its own package and lower levels only."""
 
 import ast
 import graphlib

@@ -225,7 +225,7 @@ def test_a_damaged_zip(tmp_path):
 
 def test_the_published_jpeg_copies(image_input):
     if not (SHARED_DATA / "cifar10_images.zip").is_file():
-        pytest.skip("no ../shared/data/cifar10_images.zip beside the repository")
+        pytest.skip("needs CIFAR-10 at ../shared/data/cifar10_images.zip")
     dataset = load_dataset("cifar10", str(SHARED_DATA))
     counts = collections.Counter((r.split, r.label) for r in dataset.records)
     assert counts == {
