@@ -58,12 +58,15 @@ def cut_points(values: np.ndarray) -> np.ndarray:
     """Cut points between bins: near the quantiles, and on both sides of frequent values.
 
     A value of at least 1/12 of the files gets a bin of its own, so that a value shared by one
-    class is not mixed with its neighbours.
+    class is not mixed with its neighbours. A value that equals a cut point is above it: each bin
+    holds a value, even between cut points that differ by one rounding step.
     """
     distinct, counts = np.unique(values, return_counts=True)
     if len(distinct) < 2:
         return np.empty(0)
-    between = (distinct[:-1] + distinct[1:]) / 2
+    lower, upper = distinct[:-1], distinct[1:]
+    middle = lower / 2 + upper / 2
+    between = np.where((lower < middle) & (middle < upper), middle, upper)  # rounding can meet both
     below = np.cumsum(counts)[:-1] / len(values)
     wanted = np.arange(1, NUM_BINS) / NUM_BINS
     chosen = {int(np.argmin(np.abs(below - share))) for share in wanted}
@@ -78,7 +81,7 @@ def binned(name: str, values: np.ndarray) -> list[tuple[str, np.ndarray]]:
     if not len(cuts):
         return []
     bins = np.digitize(values, cuts)
-    columns = [(f"{name} above {_short(cut)}", values > cut) for cut in cuts]
+    columns = [(f"{name} above {_short(cut)}", values >= cut) for cut in cuts]
     for index in range(1, len(cuts)):
         low, high = values[bins == index].min(), values[bins == index].max()
         text = _short(low) if low == high else f"{_short(low)} to {_short(high)}"

@@ -1,7 +1,8 @@
 """Exact and near duplicates: a perceptual hash proposes pairs, a correlation confirms them."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -16,6 +17,7 @@ MIN_CORRELATION = 0.97
 MIN_SPREAD = 2.0
 _MIN_IMAGES_FOR_MEAN = 10
 _BLOCK = 1024
+_PAIRS = 2000  # that fit a processor's cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +41,9 @@ def find_duplicates(observations: Sequence[Observation]) -> list[DuplicatePair]:
 
     Two images are near duplicates if their 32 x 32 thumbnails correlate by 0.97 or more, both as
     they are and after subtraction of the data set's mean thumbnail: scans of one kind resemble
-    each other, and only the difference from the mean distinguishes them. Rotated, mirrored and
-    cropped copies are not found. Each of several exact copies is paired with the first only.
+    each other, and only the difference from the mean distinguishes them. One of the two may be
+    mirrored or turned by quarters; cropped copies are not found. Each of several exact copies is
+    paired with the first only.
 
     Returns:
         Exact pairs, then near duplicates by descending correlation.
@@ -80,30 +83,58 @@ def independent_groups(
 
 
 def near_pairs(thumbnails: np.ndarray) -> list[tuple[int, int, float]]:
-    """Finds near duplicates, as (i, j, correlation) with i < j.
+    """Finds near duplicates, as (i, j, correlation) with i < j, the largest over all turns of j.
 
     All pairs of hashes are compared, in blocks: 10,000 images take seconds.
 
     Args:
         thumbnails: uint8 [n, 32, 32]; nearly uniform ones have no duplicates.
     """
-    vectors = standardized(thumbnails.reshape(len(thumbnails), -1).astype(np.float32), axis=1)
     textured = np.flatnonzero(thumbnails.std(axis=(1, 2)) >= MIN_SPREAD)
-    vectors = vectors[textured]
-    few = len(vectors) < _MIN_IMAGES_FOR_MEAN
-    own = vectors if few else standardized(vectors - vectors.mean(axis=0), axis=1)
-    signs = perceptual_hash(own.reshape(-1, *thumbnails.shape[1:])) * 2.0 - 1  # [n, 64]
-    pairs: list[tuple] = []
-    for start in range(0, len(vectors), _BLOCK):
+    if len(textured) < 2:
+        return []
+    flat = thumbnails[textured].reshape(len(textured), -1).astype(np.float32)
+    images = standardized(flat, axis=1).reshape(-1, *thumbnails.shape[1:])
+    mean = images.mean(axis=0) if len(images) >= _MIN_IMAGES_FOR_MEAN else np.float32(0)
+
+    def compared(turned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The images as vectors, as they are and after subtraction of the mean, [n, 1024] each."""
+        own = standardized((turned - mean).reshape(len(turned), -1), axis=1)
+        return turned.reshape(len(turned), -1), own
+
+    found: dict[tuple[int, int], float] = {}
+    for quarters in range(4):
+        turned = np.rot90(images, quarters, axes=(1, 2))
+        for second in (turned, turned[:, :, ::-1]):
+            for i, j, correlation in _correlated(compared(images), compared(second)):
+                found[i, j] = max(correlation, found.get((i, j), 0.0))
+    return [(int(textured[i]), int(textured[j]), r) for (i, j), r in found.items()]
+
+
+def _correlated(
+    first: tuple[np.ndarray, ...], second: tuple[np.ndarray, ...]
+) -> Iterator[tuple[int, int, float]]:
+    """Pairs i < j of row i of `first` and row j of `second` that correlate in all their arrays.
+
+    Args:
+        first, second: standardized vectors, [n, 1024] each; the last arrays are hashed.
+    """
+    side = math.isqrt(first[-1].shape[1])
+    signs, others = (
+        perceptual_hash(vectors[-1].reshape(-1, side, side)) * np.float32(2) - 1
+        for vectors in (first, second)
+    )  # [n, 64]
+    for start in range(0, len(signs), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        distance = (signs.shape[1] - signs[rows] @ signs[start:].T) / 2
-        first, second = np.nonzero(np.triu(distance <= MAX_DISTANCE, 1))
-        for part in np.array_split(np.arange(len(first)), len(first) // 100_000 + 1):
-            i, j = first[part] + start, second[part] + start
-            correlation = np.minimum(*(np.einsum("nd,nd->n", v[i], v[j]) for v in (vectors, own)))
-            kept = correlation >= MIN_CORRELATION
-            pairs += zip(i[kept], j[kept], correlation[kept], strict=True)
-    return [(int(textured[i]), int(textured[j]), min(float(c), 1.0)) for i, j, c in pairs]
+        distance = (signs.shape[1] - signs[rows] @ others[start:].T) / 2
+        near, far = np.nonzero(np.triu(distance <= MAX_DISTANCE, 1))
+        for part in np.array_split(np.arange(len(near)), len(near) // _PAIRS + 1):
+            i, j, least = near[part] + start, far[part] + start, np.ones(1, np.float32)
+            for a, b in zip(first[::-1], second[::-1], strict=True):  # few pass the hashed arrays
+                correlation = np.minimum(np.einsum("nd,nd->n", a[i], b[j]), least)
+                kept = correlation >= MIN_CORRELATION
+                i, j, least = i[kept], j[kept], correlation[kept]
+            yield from zip(i.tolist(), j.tolist(), least.tolist(), strict=True)
 
 
 def perceptual_hash(images: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Duplicates: exact, resized and re-encoded copies are found, similar images are not."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from covid_lm.audit.duplicates import (
@@ -22,6 +23,17 @@ def test_exact_and_near_copies():
     assert [(p.first, p.second, p.exact) for p in pairs] == [(5, 13, True), (3, 12, False)]
     assert pairs[0].correlation == 1
     assert 0.97 <= pairs[1].correlation < 1
+
+
+@pytest.mark.parametrize("method", list(Image.Transpose), ids=lambda method: method.name)
+@pytest.mark.parametrize("count", [2, 12])
+def test_mirrored_and_turned_copies(method, count):
+    seen = [observed(number) for number in range(count)]
+    turned = np.asarray(Image.fromarray(noise(1)).transpose(method))
+    seen.append(observed(1, name="turned.png", payload=encode(turned)))
+    (pair,) = find_duplicates(seen)
+    assert (pair.first, pair.second, pair.exact) == (1, count, False)
+    assert pair.correlation == pytest.approx(1, abs=0.01)
 
 
 def test_similar_images_are_not_duplicates():

@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from covid_lm.audit.design_matrix import Features, cut_points, design_matrix
+from covid_lm.audit.design_matrix import Features, binned, cut_points, design_matrix
 from covid_lm.audit.probes import Labels, permuted_labels, run_probe
 from covid_lm.audit.ridge import FoldRidge, RidgeFit, penalty
 from covid_lm.evaluation.statistics import (
@@ -30,6 +30,29 @@ def test_cut_points_keep_frequent_values_apart():
     # 8 is frequent, so its bin ends before the first longer name.
     lengths = np.array([8.0] * 50 + list(range(19, 69)))
     assert 13.5 in cut_points(lengths)
+
+
+def random_column(rng: np.random.Generator) -> np.ndarray:
+    """4 to 60 values with ties, among them neighbours that differ by one rounding step or two."""
+    scale = 10.0 ** rng.integers(-300, 308)
+    values = rng.integers(0, rng.integers(2, 9), rng.integers(4, 61)) * scale
+    for _ in range(rng.integers(0, 3)):
+        chosen = rng.random(len(values)) < 0.4
+        values[chosen] = np.nextafter(values[chosen], rng.choice([-np.inf, np.inf]))
+    return values * rng.choice([-1, 1])
+
+
+def test_every_bin_holds_a_value_whatever_the_rounding():
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        values = random_column(rng)
+        cuts, columns = cut_points(values), binned("x", values)
+        assert len(columns) == max(2 * len(cuts) - 1, 0)
+        above = np.array([column for _, column in columns[: len(cuts)]]).sum(axis=0, dtype=int)
+        bins = [above == k for k in range(len(cuts) + 1)]
+        assert all(inside.any() for inside in bins)
+        for (name, column), inside in zip(columns[len(cuts) :], bins[1:-1], strict=True):
+            assert column.tolist() == inside.tolist(), name
 
 
 def test_design_matrix_of_numbers_and_facts():
