@@ -1,11 +1,17 @@
 """Data sets by name; all consist of `ImageRecord`s."""
 
 import dataclasses
+from typing import Any
 
 from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
 
-EMBEDDED = {"phantom": 400, "phantom4000": 4000}  # name: number of images, generated in memory
+# Data sets generated in memory: name and arguments of `phantom`.
+EMBEDDED: dict[str, dict[str, Any]] = {
+    "phantom": {},
+    "phantom4000": {"num_images": 4000},
+    "phantom_named": {"leak": "name_class"},
+}
 DATASETS = (*EMBEDDED, "covid_ct", "cifar10", "cifar100", "cifar100_coarse", "folder")
 
 
@@ -26,7 +32,7 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
     if name in EMBEDDED:
         from covid_lm.data.phantom.dataset import phantom  # scipy is slow to import
 
-        return dataclasses.replace(phantom(EMBEDDED[name]), name=name)
+        return dataclasses.replace(phantom(**EMBEDDED[name]), name=name)
     location = require_data_dir(name, data_dir)
     if name not in DATASETS:
         raise InputError(f"--dataset={name}: choose one of {', '.join(DATASETS)}")

@@ -13,6 +13,7 @@ EXPECTED_CHECKS = {
     "border_mark": "border",
     "duplicate_across_split": "duplicates_across_splits",
     "patient_across_split": "patients_across_splits",
+    "name_class": "name_length",  # the characters tell the class, too
 }
 
 

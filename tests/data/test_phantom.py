@@ -9,6 +9,7 @@ from PIL import Image
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
+from covid_lm.data import load_dataset
 from covid_lm.data.phantom import dataset, drawing
 from covid_lm.data.phantom.dataset import LEAKS, phantom
 from covid_lm.data.phantom.plan import plan_images
@@ -244,6 +245,37 @@ def test_name_leaks_change_the_name_only(leak, length):
     assert len(set(names)) == len(names)
 
 
+def test_class_names_are_the_papers():
+    """All files: class, number of the patient in its class, number of the patient's slice."""
+    numbered = collections.defaultdict(list)
+    for before, after in pairs("name_class"):
+        assert after.read() == before.read()
+        assert after.patient == before.patient
+        word, patient, end = after.filename.split("_")
+        assert word == ("non-covid", "covid")[after.label]
+        assert end[1:] == before.filename[-4:]
+        assert len(patient) == 3
+        numbered[after.label, int(patient)].append((end[0], after.patient))
+    for label in (0, 1):
+        numbers = [number for of, number in numbered if of == label]
+        assert sorted(numbers) == list(range(1, len(numbers) + 1))
+    for slices in numbered.values():
+        assert [number for number, _ in slices] == ["1", "2", "3", "4"][: len(slices)]
+        assert len({patient for _, patient in slices}) == 1
+    names = {after.filename for _, after in pairs("name_class")}
+    assert len(names) == SMALL
+    half = {after.filename for _, after in changed("name_class", 0.5)}
+    assert half < names
+
+
+def test_the_embedded_phantom_of_named_images():
+    images = load_dataset("phantom_named")
+    assert images.name == "phantom_named"
+    assert [r.read() for r in images.records] == [r.read() for r in full().records]
+    lengths = {(r.label, len(r.filename)) for r in images.records}
+    assert lengths == {(0, len("non-covid_001_1.png")), (1, len("covid_201_1.png"))}
+
+
 def test_container_leak_stays_within_64_bytes_and_keeps_the_pixels():
     for before, after in changed("container_bytes"):
         a, b = before.read(), after.read()
@@ -342,7 +374,7 @@ def test_shared_patients_have_slices_in_training():
         (
             {"leak": "x"},
             "phantom leak 'x': unknown; choose one of name_length, name_word, container_bytes, "
-            "metadata, mode, border_mark, duplicate_across_split, patient_across_split",
+            "metadata, mode, border_mark, duplicate_across_split, patient_across_split, name_class",
         ),
         (
             {"leak": "mode", "leak_share": 1.5},

@@ -54,6 +54,19 @@ def test_data_split_and_leaks(card):
     assert "- Held out: no: early stopping used the test split" in card
 
 
+@pytest.mark.parametrize(
+    ("dataset", "leak"),
+    [
+        ("phantom", "None: the images were drawn without leaks."),
+        ("phantom_named", "The file name tells the class of every image, by its letters and by"),
+    ],
+)
+def test_leaks_of_the_phantoms(two_classes, dataset, leak):
+    metrics = {**two_classes.metrics, "dataset": dataset}
+    card = model_card(two_classes.classifier, [], metrics, two_classes.run)
+    assert f"\n## Known leaks\n\n- {leak}" in card
+
+
 def test_the_unknown_is_called_unknown(two_classes):
     metrics = {"protocols": {"paper": {}}}
     card = model_card(two_classes.classifier, [], metrics, {})

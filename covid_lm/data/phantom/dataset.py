@@ -44,9 +44,10 @@ def phantom(
             - `duplicate_across_split`: a test image is a re-encoded copy of a training image of
               its class, with its own name and patient.
             - `patient_across_split`: a test image is another slice of a training patient.
-        leak_share: share of the affected files that get the leak. The last two affect test images
-            of both classes, `mode` positive PNG files, the others all positive files. 0.0 is the
-            same as no leak.
+            - `name_class`: the paper's names, `covid_PATIENT_SLICE` and `non-covid_PATIENT_SLICE`.
+        leak_share: share of the affected files that get the leak. The two across splits affect
+            test images of both classes, `name_class` all files, `mode` positive PNG files, the
+            others all positive files. 0.0 is the same as no leak.
 
     Raises:
         InputError: an invalid argument.

@@ -17,7 +17,7 @@ from covid_lm.data.phantom.plan import WORD, PlannedImage
 
 _FILE_LEAKS = ("name_length", "name_word", "container_bytes", "metadata", "mode", "border_mark")
 _SPLIT_LEAKS = ("duplicate_across_split", "patient_across_split")
-LEAKS = (*_FILE_LEAKS, *_SPLIT_LEAKS)
+LEAKS = (*_FILE_LEAKS, *_SPLIT_LEAKS, "name_class")  # The position is part of a leak's seed.
 _STREAM = 100
 _SOFTWARE_TAG = 0x0131
 _SOFTWARE = "Export Station 4"
@@ -78,6 +78,7 @@ def plant_leak(plan: list[PlannedImage], leak: str, share: float, seed: int) -> 
     chosen = choice.permutation(affected)[: round(share * len(affected))]
     labels = {plan[place].label for place in chosen}
     donors = _donors(plan, labels, details) if leak in _SPLIT_LEAKS else {}
+    class_names = _class_names(plan, details) if leak == "name_class" else []
     planted = list(plan)
     for place in chosen:
         image = plan[place]
@@ -85,6 +86,8 @@ def plant_leak(plan: list[PlannedImage], leak: str, share: float, seed: int) -> 
             image = dataclasses.replace(image, stem=image.stem + details.bytes(3).hex())
         elif leak == "name_word":
             image = dataclasses.replace(image, stem=WORD + image.stem[len(WORD) :])
+        elif leak == "name_class":
+            image = dataclasses.replace(image, stem=class_names[place])
         elif leak == "duplicate_across_split":
             image = dataclasses.replace(image, scene=next(donors[image.label]).scene)
         elif leak == "patient_across_split":
@@ -100,7 +103,27 @@ def plant_leak(plan: list[PlannedImage], leak: str, share: float, seed: int) -> 
 def _is_affected(image: PlannedImage, leak: str) -> bool:
     if leak in _SPLIT_LEAKS:
         return image.split == "test"
+    if leak == "name_class":
+        return True
     return image.label == 1 and (leak != "mode" or image.container.format == "PNG")
+
+
+def _class_names(plan: list[PlannedImage], rng: np.random.Generator) -> list[str]:
+    """Stems like the paper's, "covid_201_1": class, number of the patient, number of the slice.
+
+    The patients of each class are numbered from 1 in random order.
+    """
+    names = [""] * len(plan)
+    for label, word in enumerate(("non-covid", "covid")):
+        slices: dict[str, list[int]] = {}
+        for place, image in enumerate(plan):
+            if image.label == label:
+                slices.setdefault(image.patient, []).append(place)
+        patients = [list(slices)[i] for i in rng.permutation(len(slices))]
+        for number, patient in enumerate(patients, 1):
+            for slice_number, place in enumerate(slices[patient], 1):
+                names[place] = f"{word}_{number:03}_{slice_number}"
+    return names
 
 
 def _donors(
