@@ -57,7 +57,7 @@ def cross_validate(
     images = decode_records(records, decode, options.skip_invalid)
     print_skipped(images)
     augmented = images
-    if options.augment != "none":
+    if larger != decode:
         augmented = decode_records(records, larger, options.skip_invalid)
     records = images.records
     splits = held_out_folds(records, num_folds, len(dataset.classes), options.seed)

@@ -30,7 +30,12 @@ LAYOUT_HELP = (
 AUGMENTATIONS: dict[str, dict[str, Any]] = {  # arguments of `Augmentation`
     "light": {"smallest_crop": 0.9, "flip": True, "contrast": 0.1, "brightness": 0.05},
     "strong": {"smallest_crop": 0.7, "flip": True, "contrast": 0.25, "brightness": 0.1},
+    "heavy": {"smallest_crop": 0.67, "flip": True, "contrast": 0.4, "brightness": 0.15},
+    "crop": {"shift": 0.125, "flip": True},
+    "rand": {"shift": 0.125, "flip": True, "operations": 0.5},
+    "erase": {"shift": 0.125, "flip": True, "operations": 0.5, "erasing": 0.25},
 }
+MIXES = ("none", "mixup", "cutmix", "both")  # of training images and their labels
 SCHEDULES = ("constant", "cosine")  # of the learning rate
 # Options that earlier versions had, each with the value that has no effect; and the last commit
 # that supports their other values and the removed layouts.

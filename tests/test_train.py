@@ -135,6 +135,11 @@ def test_the_validation_split_is_held_out_only_for_itself(
         ({"learning_rate": -1.0}, "--learning_rate=-1.0: must be above 0"),
         ({"weight_decay": -1.0}, "--weight_decay=-1.0: must be at least 0"),
         ({"label_smoothing": 1.0}, "--label_smoothing=1.0: must be at least 0 and below 1"),
+        (
+            {"mix": "both"},
+            "--mix=both: the visible name of a mixed image belongs to one of two; use",
+        ),
+        ({"mix": "half"}, "--mix=half: choose one of none, mixup, cutmix, both"),
         ({"name": "../up"}, "--name=../up: use only letters"),
         ({"backbone": "huge"}, "--backbone=huge: no such backbone; choose one of tiny"),
         ({"backbone": "resnet50"}, "--protocol=paper: resnet50 reads no file name; use"),

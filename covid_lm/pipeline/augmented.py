@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from covid_lm.layers.augmentation import Augmentation
 from covid_lm.layers.image_input import ImageInput
+from covid_lm.layers.random_operations import ImageMixing
 from covid_lm.models.pixel_classifier import PixelPreprocessor
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.decoded import DecodedRecords
@@ -23,24 +24,29 @@ _SMALL_SIDE = 32
 class AugmentedRecords:
     """A training split in memory, as a `BatchSource`.
 
-    The changes of an image follow from the seed, the epoch and the image's index alone, so that an
-    epoch can be repeated or resumed bit for bit.
+    The changes of an image follow from the seed, the epoch and the image's index alone; those of
+    random operations and of mixing from the other images of the batch, too. So an epoch can be
+    repeated or resumed bit for bit.
 
     Attributes:
-        images: decoded, by `working_image_input` if there is an augmentation.
+        images: decoded, by `working_image_input` if the augmentation crops.
         augmentation: changes the pixels; None for no change.
+        mixing: mixes images and labels; None to keep them.
     """
 
     images: DecodedRecords
     preprocessor: Preprocessor | PixelPreprocessor
     augmentation: Augmentation | None = None
+    mixing: ImageMixing | None = None
 
     def steps(self, batch_size: int) -> int:
         """Number of batches in an epoch."""
         return steps_per_epoch(len(self.images.records), batch_size)
 
     def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
-        """Batches of (inputs, labels), as `TokenizedRecords.epoch`."""
+        """Batches of (inputs, labels), as `TokenizedRecords.epoch`; after mixing, labels are the
+        probability of each class, float32 [batch, classes].
+        """
         count = len(self.images.records)
         order = epoch_order(count, batch_size, seed, epoch)[first_step:]
         generator = np.random.default_rng([seed, epoch, 1])
@@ -55,11 +61,13 @@ class AugmentedRecords:
             filenames, labels = tf.constant(self.images.filenames), tf.constant(self.images.labels)
 
         def prepare(rows: tf.Tensor, seeds: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            batch = tf.gather(pixels, rows)
+            batch, batch_labels = tf.gather(pixels, rows), tf.gather(labels, rows)
             if self.augmentation is not None:
                 batch = self.augmentation(batch, seeds)
+            if self.mixing is not None:
+                batch, batch_labels = self.mixing(batch, batch_labels, seeds[0])
             inputs = self.preprocessor.tokenize(batch, tf.gather(filenames, rows))
-            return inputs, tf.gather(labels, rows)
+            return inputs, batch_labels
 
         return tf.function(prepare, autograph=False)
 

@@ -5,6 +5,7 @@ import math
 from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
 from covid_lm.layers.augmentation import Augmentation
+from covid_lm.layers.random_operations import ImageMixing
 from covid_lm.models.classifier import Classifier
 from covid_lm.pipeline.augmented import AugmentedRecords, working_image_input
 from covid_lm.pipeline.decoded import (
@@ -74,18 +75,23 @@ def print_skipped(decoded: DecodedRecords) -> None:
 def training_set(
     classifier: Classifier, images: DecodedRecords, options: TrainingOptions
 ) -> TokenizedRecords | AugmentedRecords:
-    """Batches of images from `training_decode`, augmented in every epoch if `options` say so."""
+    """Batches of images from `training_decode`, changed in every epoch if `options` say so."""
     preprocessor = classifier.preprocessor(classifier.config.training_policy)
     arguments = AUGMENTATIONS.get(options.augment)
-    if arguments is None:
+    mixing = None
+    if options.mix != "none":
+        mixing = ImageMixing(options.mix, len(classifier.config.classes))
+    elif arguments is None:
         return images.tokenize(preprocessor)
-    augmentation = Augmentation(preprocessor.image_input.image_size, **arguments)
-    return AugmentedRecords(images, preprocessor, augmentation)
+    augmentation = None
+    if arguments is not None:
+        augmentation = Augmentation(preprocessor.image_input.image_size, **arguments)
+    return AugmentedRecords(images, preprocessor, augmentation, mixing)
 
 
 def training_decode(classifier: Classifier, options: TrainingOptions) -> Decode:
-    """Decodes training images: larger than the tokens need, if they are to be augmented."""
+    """Decodes training images: larger than the tokens need, if they are to be cropped."""
     preprocessor = classifier.preprocessor()
-    if options.augment == "none":
+    if "smallest_crop" not in AUGMENTATIONS.get(options.augment, {}):
         return preprocessor.decode
     return working_image_input(preprocessor.image_input)

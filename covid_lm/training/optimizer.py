@@ -20,10 +20,13 @@ def compile_for_training(
     """
     steps = options.epochs * steps_per_epoch
     learning_rate = scheduled_learning_rate(options.schedule, options.learning_rate, steps)
+    accuracy = keras.metrics.SparseCategoricalAccuracy
+    if options.mix != "none":  # against the class with the largest share
+        accuracy = keras.metrics.CategoricalAccuracy
     model.compile(
         optimizer=paper_optimizer(learning_rate, options.weight_decay),
-        loss=cross_entropy(options.label_smoothing),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        loss=cross_entropy(options.label_smoothing, soft=options.mix != "none"),
+        metrics=[accuracy(name="accuracy")],
         jit_compile=jit_compile,
     )
 
@@ -52,12 +55,19 @@ class SummedAdamW(keras.optimizers.AdamW):
         super().update_step(dense, variable, learning_rate)
 
 
-def cross_entropy(label_smoothing: float = 0.0) -> keras.losses.Loss | Callable:
-    """The loss of logits [batch, k] for labels int [batch].
+def cross_entropy(label_smoothing: float = 0.0, soft: bool = False) -> keras.losses.Loss | Callable:
+    """The loss of logits [batch, k] for labels int [batch], or for probabilities [batch, k].
 
     With smoothing s the target is 1 - s + s / k for the label and s / k for each other class
-    (Szegedy et al. 2016, section 7).
+    (Szegedy et al. 2016, section 7). Probabilities are smoothed in the same way.
+
+    Args:
+        soft: whether the labels are probabilities.
     """
+    if soft:
+        return keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=label_smoothing
+        )
     if not label_smoothing:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

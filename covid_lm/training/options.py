@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from covid_lm.backbones.configs import BACKBONES, CONVOLUTIONAL_NETWORKS, backbone_config
 from covid_lm.data import DATASETS, EMBEDDED, require_data_dir
 from covid_lm.errors import InputError
-from covid_lm.protocols import AUGMENTATIONS, LAYOUT_HELP, LAYOUTS, PROTOCOLS, SCHEDULES
+from covid_lm.protocols import AUGMENTATIONS, LAYOUT_HELP, LAYOUTS, MIXES, PROTOCOLS, SCHEDULES
 from covid_lm.training.flags import (
     ABOVE_0,
     AT_LEAST_0,
@@ -45,7 +45,12 @@ _WEIGHTS = (
     "checkpoint; for a convolutional network its HDF5 file without the top; default: random ones."
 )
 _PROTOCOL = "How the file name enters in training and test; `fixed` and `absent` don't let it in."
-_AUGMENT = "Random crop, mirroring and brightness of training images, new in every epoch."
+_AUGMENT = (
+    "Random changes of training images, new in every epoch: light, strong, heavy: crop, flip, "
+    "contrast, brightness; crop: shift by up to an eighth, flip; rand: also RandAugment; erase: "
+    "also random erasing."
+)
+_MIX = "Mixes training images and their labels; both: one of the two for each batch."
 _TPU = "Cloud TPU: name, `local` on a TPU VM, or grpc://HOST:PORT; else all GPUs, or the CPU."
 _SCHEDULE = "Learning rate: constant, or warm-up over a tenth of the --epochs, then cosine decay."
 _DATA_DIRS = "Directory of each --dataset that isn't embedded, in the same order; repeatable."
@@ -151,6 +156,7 @@ class TrainingOptions(RunOptions):
     weight_decay: float = option(1e-8, "Weight decay of AdamW.", AT_LEAST_0)
     label_smoothing: float = option(0.0, "Share of a target spread over all classes.", BELOW_1)
     augment: str = option("none", _AUGMENT, ("none", *AUGMENTATIONS))
+    mix: str = option("none", _MIX, MIXES)
     early_stopping: str = option("val", _EARLY_STOPPING, ("val", "test", "none"), in_folds=False)
     tensorboard: bool = option(False, "Write logs to NAME/run/tensorboard, too.", **PLACE)
     backend: str = option("tensorflow", flag=None, in_folds=False, shown=None)
@@ -184,6 +190,9 @@ class TrainingOptions(RunOptions):
                 yield f"{flag}: only with KERAS_BACKEND=jax; TensorFlow trains on one machine"
         if self.backend == "jax":
             yield from self._problems_of_jax()
+        if self.mix != "none" and PROTOCOLS[self.protocol][0] == "visible":
+            reason = "the visible name of a mixed image belongs to one of two"
+            yield f"--mix={self.mix}: {reason}; use another --protocol, such as fixed"
         if self.backbone not in CONVOLUTIONAL_NETWORKS:
             backbone_config(self.backbone)
             if self.image_size is not None:
@@ -204,6 +213,8 @@ class TrainingOptions(RunOptions):
             yield f"--backbone={self.backbone}: {without}"
         if self.augment != "none":
             yield f"--augment={self.augment}: {without}"
+        if self.mix != "none":
+            yield f"--mix={self.mix}: {without}"
         if self.tensorboard:
             yield f"--tensorboard: {without}"
 

@@ -10,6 +10,7 @@ from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.data.records import ImageRecord
 from covid_lm.layers.augmentation import Augmentation
 from covid_lm.layers.image_input import ImageInput
+from covid_lm.layers.random_operations import ImageMixing
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.augmented import AugmentedRecords, working_image_input
 from covid_lm.pipeline.decoded import decode_records
@@ -39,6 +40,13 @@ def augmented() -> AugmentedRecords:
     )
 
 
+@functools.cache
+def mixed() -> AugmentedRecords:
+    changes = Augmentation((4, 6), shift=0.2, operations=0.5, erasing=0.5)
+    mixing = ImageMixing("both", num_classes=2)
+    return AugmentedRecords(plain().images, PREPROCESSOR, changes, mixing)
+
+
 def batches(records, **changes) -> list[tuple[dict, np.ndarray]]:
     arguments = {"batch_size": 2, "seed": 0, "epoch": 0, **changes}
     return [
@@ -62,9 +70,17 @@ def test_without_changes_an_epoch_is_that_of_the_tokenized_images():
 
 
 @pytest.mark.parametrize("first_step", [0, 1, 2, 3])
-def test_what_is_left_of_an_epoch(first_step):
-    whole = batches(augmented(), epoch=3)
-    assert_equal(batches(augmented(), epoch=3, first_step=first_step), whole[first_step:])
+@pytest.mark.parametrize("records", [augmented, mixed])
+def test_what_is_left_of_an_epoch(records, first_step):
+    whole = batches(records(), epoch=3)
+    assert_equal(batches(records(), epoch=3, first_step=first_step), whole[first_step:])
+
+
+def test_mixed_labels_are_probabilities():
+    labels = np.concatenate([labels for _, labels in batches(mixed(), batch_size=5 * 8)])
+    assert labels.shape == (40, 2)
+    np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
+    assert len(np.unique(labels)) > 2
 
 
 def by_image(**changes) -> dict[bytes, bytes]:

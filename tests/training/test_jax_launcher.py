@@ -61,6 +61,10 @@ TWO = {"backend": "jax", "num_processes": 2, "coordinator": "host:1234"}
             {"backend": "jax", "backbone": "resnet50"},
             "--backbone=resnet50: not with KERAS_BACKEND=jax",
         ),
+        (
+            {"backend": "jax", "mix": "mixup", "protocol": "fixed"},
+            "--mix=mixup: not with KERAS_BACKEND=jax",
+        ),
         ({"backend": "jax", "tensorboard": True}, "--tensorboard: not with KERAS_BACKEND=jax"),
     ],
 )

@@ -47,6 +47,29 @@ def test_label_smoothing_is_the_formula():
     assert float(plain) == pytest.approx(-log_probabilities[[0, 1], labels].mean(), rel=1e-6)
 
 
+def test_labels_that_are_probabilities_are_smoothed_in_the_same_way():
+    logits = np.array([[2.0, -1.0, 0.5], [0.0, 1.0, -3.0]], np.float32)
+    labels = np.array([2, 0])
+    loss = cross_entropy(0.3, soft=True)(np.eye(3, dtype=np.float32)[labels], logits)
+    hard = cross_entropy(0.3)(labels, keras.ops.convert_to_tensor(logits))
+    assert float(loss) == pytest.approx(float(np.mean(hard)), rel=1e-6)
+    shares = np.array([[0.0, 0.25, 0.75], [0.5, 0.5, 0.0]], np.float32)
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = -(shares * log_probabilities).sum(axis=1).mean()
+    assert float(cross_entropy(soft=True)(shares, logits)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_accuracy_on_mixed_images_is_that_of_the_larger_share():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])
+    model.set_weights([np.eye(2)])
+    compile_for_training(model, TrainingOptions(mix="both", protocol="fixed"), steps_per_epoch=1)
+    targets = np.array([[0.6, 0.4], [0.3, 0.7], [0.9, 0.1]], np.float32)
+    inputs = np.array([[1.0, 0.0], [1.0, 0.0], [2.0, 1.0]])
+    assert model.evaluate(inputs, targets, verbose=0, return_dict=True)["accuracy"] == (
+        pytest.approx(2 / 3)
+    )
+
+
 def test_one_step_with_smoothing_and_weight_decay():
     """A step of AdamW on logits x W: decay first, then the rate times the gradient's sign."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])

@@ -121,11 +121,15 @@ AUGMENTED = {
 
 
 @pytest.mark.slow
-def test_resume_with_a_schedule_and_augmented_images(image_folder, tmp_path):
-    at_once = fitted(image_folder, tmp_path / "at_once", **AUGMENTED)
+@pytest.mark.parametrize(
+    "changes", [{}, {"augment": "erase", "mix": "both", "layout": "paper", "protocol": "fixed"}]
+)
+def test_resume_with_a_schedule_and_augmented_images(image_folder, tmp_path, changes):
+    recipe = {**AUGMENTED, **changes}
+    at_once = fitted(image_folder, tmp_path / "at_once", **recipe)
     with pytest.raises(Terminated):
-        fitted(image_folder, tmp_path / "interrupted", steps=8, **AUGMENTED)
-    resumed = fitted(image_folder, tmp_path / "interrupted", **AUGMENTED)
+        fitted(image_folder, tmp_path / "interrupted", steps=8, **recipe)
+    resumed = fitted(image_folder, tmp_path / "interrupted", **recipe)
     expected = at_once, metrics_lines(tmp_path / "at_once")
     assert_same_end(resumed, tmp_path / "interrupted", expected)
 
