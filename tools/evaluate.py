@@ -45,10 +45,7 @@ def main(argv: list[str]) -> None:
         FLAGS.compare,
         FLAGS.record,
     )
-    print(
-        f"{report['version']} on {report['dataset']}, {report['split']} split; weights: "
-        f"{report['weights']}\n{summary(report)}"
-    )
+    print(f"{summary(report)}\n\n{report['version']}; weights: {report['weights']}")
     print(f"export against live model: max difference {report['export_difference']:.1e}")
     print_written(FLAGS.output, FLAGS.output and report_path(FLAGS.output), FLAGS.record)
 

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
         print(f"process {chosen.process_id} is done; process 0 evaluates and exports")
         return
     result = train(chosen)
-    print(f"\ntest split\n{summary(result.metrics)}\n")
+    print(f"\n{summary(result.metrics)}\n")
     if chosen.early_stopping == "test":
         print("early stopping looked at the test split: these figures are not held-out ones")
     print(

@@ -28,7 +28,6 @@ FOLDS = 5
 INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-5, 1))
 NUM_TREES = 500
 DEPTH = 3
-NAMELESS_POLICIES = ("fixed", "absent")  # the sequence is the same whatever the name
 _NUMBER = -1  # category of all numbers in a column of words
 
 
@@ -138,18 +137,3 @@ def name_length_baseline(
     probabilities = np.zeros((len(test), num_classes))
     probabilities[:, tree.classes_] = tree.predict_proba(test_lengths)
     return probabilities
-
-
-def headline(model_row: dict, name_row: dict) -> str | None:
-    """One sentence if the name's length alone is correct as often as the model, else None.
-
-    Args:
-        model_row, name_row: `classification_metrics` of model and `name_length_baseline`.
-    """
-    if name_row["accuracy"] < model_row["accuracy"]:
-        return None
-    name = f"The length of the file name alone gives {name_row['correct']}/{name_row['n']}"
-    model = f"{model_row['correct']}/{model_row['n']}"
-    if model_row.get("test_policy") in NAMELESS_POLICIES:
-        return f"{name}: no less than the {model} of a model that cannot see it."
-    return f"{name}: the model's {model} is no evidence that it looks at the picture."

@@ -12,9 +12,9 @@ from covid_lm.errors import InputError
 from covid_lm.evaluation.baselines import (
     BASELINES,
     baseline_probabilities,
-    headline,
     name_length_baseline,
 )
+from covid_lm.evaluation.headline import headline
 from covid_lm.evaluation.metrics import classification_metrics
 from covid_lm.files import atomic_write
 from covid_lm.layers.file_name_input import POLICIES
@@ -149,7 +149,7 @@ def split_metrics(
         "weights": classifier.config.weights or "random",
         "protocols": evaluation.rows,
         "name_alone": name_row,
-        "headline": headline(next(iter(evaluation.rows.values())), name_row),
+        "headline": headline(evaluation.rows),
     }
 
 

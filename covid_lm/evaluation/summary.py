@@ -78,8 +78,8 @@ def fold_table(report: dict) -> str:
 
 
 def summary(metrics: dict) -> str:
-    """Format the content of `metrics.json`: headline, rows, baselines, comparison if any."""
-    lines = [metrics["headline"]] if metrics["headline"] else []
+    """Format the content of `metrics.json`: headline, rows, baselines, comparison."""
+    lines = [metrics["headline"], "", f"{metrics['dataset']}, {metrics['split']} split"]
     baselines = {"name length": {**metrics["name_alone"], "test_policy": "name"}}
     lines.append(metrics_table(metrics["protocols"] | baselines | metrics.get("floors", {})))
     if "comparison" in metrics:

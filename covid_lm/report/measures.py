@@ -41,18 +41,8 @@ def interval_method(row: dict) -> str:
     return f"{method}, {patients} patients" if patients else method
 
 
-def headline_text(metrics: dict) -> str:
-    """The main result in one sentence, without its full stop."""
-    if metrics.get("headline"):
-        return metrics["headline"].rstrip(".")
-    name, row = next(iter(metrics["protocols"].items()))
-    dataset, split = metrics.get("dataset", "an unknown data set"), metrics.get("split", "unknown")
-    correct = f"{counts_text(row)} images of {dataset}, {split} split, are classified correctly"
-    return f"{correct} under the {name} protocol"
-
-
 def caveats(metrics: dict) -> list[str]:
-    """Caveats shown under the headline figure, one sentence each."""
+    """Caveats shown under the headline, one sentence each."""
     lines = []
     if metrics.get("early_stopping") == "test":
         lines.append("Early stopping used the test split: these are not held-out figures.")
@@ -63,7 +53,7 @@ def caveats(metrics: dict) -> list[str]:
     elif row.get("test_policy") == "visible":
         lines.append("The model reads the file name: compare the rows without it.")
     alone = metrics.get("name_alone")
-    if alone and not metrics.get("headline"):  # The headline has this figure, too.
+    if alone:
         gives = f"{counts_text(alone)} (AUC {figure_text(alone.get('auc'))})"
         lines.append(f"The length of the file name alone, without the image, gives {gives}.")
     if metrics.get("weights", "random") == "random":

@@ -14,7 +14,6 @@ from covid_lm.models.classifier import Classifier
 from covid_lm.report.measures import (
     PROTOCOL_HEADER,
     caveats,
-    headline_text,
     interval_method,
     protocol_table,
 )
@@ -44,7 +43,6 @@ def model_card(
         synthetic=metrics.get("dataset") in EMBEDDED,
         splits=split_summaries(records, len(config.classes)),
         method=interval_method(own),
-        headline=headline_text(metrics),
         header=PROTOCOL_HEADER,
         rows=protocol_table(metrics),
         caveats=caveats(metrics),

@@ -1,11 +1,9 @@
-"""The tree on the name's length, and the headline that warns of it."""
+"""The tree on the name's length."""
 
 import numpy as np
-import pytest
 
 from covid_lm.data.records import ImageRecord
-from covid_lm.evaluation.baselines import headline, name_length_baseline
-from covid_lm.evaluation.metrics import classification_metrics
+from covid_lm.evaluation.baselines import name_length_baseline
 
 
 def record(filename: str, label: int) -> ImageRecord:
@@ -48,30 +46,3 @@ def test_classes_absent_from_training():
     train, test = [named(5, 0), named(9, 2)], [named(5, 3), named(9, 1)]
     assert name_length_baseline(train, test, 4).tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
     assert name_length_baseline(train, test, 5).shape == (2, 5)
-
-
-def row(correct: int, n: int = 203, **policies) -> dict:
-    labels = np.arange(n) % 2
-    answers = np.where(np.arange(n) < correct, labels, 1 - labels)
-    return {**classification_metrics(np.eye(2)[answers], labels), **policies}
-
-
-def test_the_headline_of_a_model_that_sees_the_name():
-    assert headline(row(202, test_policy="masked"), row(203)) == (
-        "The length of the file name alone gives 203/203: the model's 202/203 is no evidence that "
-        "it looks at the picture."
-    )
-    assert headline(row(203), row(203)).startswith("The length of the file name alone gives 203/2")
-
-
-@pytest.mark.parametrize("policy", ["fixed", "absent"])
-def test_the_headline_of_a_model_that_cannot_see_the_name(policy):
-    assert headline(row(137, test_policy=policy), row(203)) == (
-        "The length of the file name alone gives 203/203: no less than the 137/203 of a model that "
-        "cannot see it."
-    )
-
-
-def test_no_headline_if_the_model_is_better():
-    assert headline(row(150), row(149)) is None
-    assert headline(row(100, n=200), row(101)) is None  # 101/203 is less than a half

@@ -45,6 +45,8 @@ def row(correct: int) -> dict:
 def test_headline_rows_baselines_and_comparison_in_this_order():
     metrics = {
         "headline": "A sentence.",
+        "dataset": "folder",
+        "split": "val",
         "protocols": {"masked": {**row(3), "training_policy": "masked", "test_policy": "masked"}},
         "name_alone": row(4),
         "floors": {"random_forest": row(2)},
@@ -60,6 +62,8 @@ def test_headline_rows_baselines_and_comparison_in_this_order():
     }
     assert summary(metrics).splitlines() == [
         "A sentence.",
+        "",
+        "folder, val split",
         "protocol      trained  tested correct     accuracy [95% CI] AUC",
         "masked         masked  masked     3/4  0.750 [0.250, 0.750]   -",
         "name length         -    name     4/4  1.000 [0.250, 0.750]   -",

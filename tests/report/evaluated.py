@@ -71,6 +71,7 @@ def evaluated(
     metrics = {
         "dataset": "covid_ct",
         "split": "test",
+        "headline": "It reads one [MASK].",
         "classes": list(classes),
         "weights": "random",
         "early_stopping": "test",

@@ -98,7 +98,8 @@ def test_names_are_escaped(page):
 def test_headline_of_the_metrics(two_classes):
     changed = {**two_classes.metrics, "headline": "Right <often>"}
     page = report_html(**two_classes.arguments(metrics=changed))
-    assert "<p>Right &lt;often&gt;. AUC 0.500 [0.200, 0.800]" in page
+    assert "<body>\n<header><h1>Right &lt;often&gt;</h1>\n" in page
+    assert "<p>tiny on covid_ct, test split. Under its own protocol (paper): accuracy 0." in page
 
 
 def test_mistakes_and_attributions_are_few_for_any_number_of_images(page, two_classes):
@@ -118,6 +119,7 @@ def test_keys_may_be_missing(two_classes):
     page = report_html(**two_classes.arguments(metrics=old, epochs=[], run={}))
     text = text_of(check_page(page))
     assert "unknown model on unknown data, unknown split" in text
+    assert "<h1>The main result is unknown.</h1>" in page
     assert "unknown: these metrics have no confusion matrix." in text
     assert "Reliability unknown" in text
     assert "unknown: no epoch was logged." in text
