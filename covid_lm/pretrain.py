@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from covid_lm.backbones.vocabulary import SPECIAL_TOKENS
-from covid_lm.backbones.weights.config import select_backbone
 from covid_lm.data import load_dataset
 from covid_lm.data.splits import describe_splits
 from covid_lm.data.unlabelled import held_out_digests, unlabelled_records
@@ -22,14 +21,15 @@ from covid_lm.models.masked_lm_metrics import masked_token_loss, masked_token_me
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.pipeline.masked import MaskedTokens
-from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS
+from covid_lm.protocols import DTYPE_POLICIES, layout_arguments
+from covid_lm.training.build import choose_backbone
 from covid_lm.training.checkpoints import Progress, resume
 from covid_lm.training.devices import choose_strategy
 from covid_lm.training.inputs import print_skipped
 from covid_lm.training.loop import run_epochs
 from covid_lm.training.optimizer import paper_optimizer
-from covid_lm.training.options import PretrainingOptions
 from covid_lm.training.pretraining_log import epoch_line, epoch_table
+from covid_lm.training.pretraining_options import PretrainingOptions
 from covid_lm.training.run_directory import resumed_config, run_config, staged_run
 from covid_lm.training.termination import Termination
 
@@ -63,8 +63,8 @@ def pretrain(options: PretrainingOptions) -> PretrainingResult:
         strategy.scope(),
     ):
         keras.utils.set_random_seed(options.seed)
-        backbone, vocabulary = select_backbone(options.backbone, options.weights)
-        preprocessor = Preprocessor(vocabulary, options.policy, **LAYOUTS[options.layout])
+        backbone, vocabulary = choose_backbone(options)
+        preprocessor = Preprocessor(vocabulary, options.policy, **layout_arguments(options.layout))
         images = decode_images(options, preprocessor)
         sequences = {split: x.tokenize(preprocessor).tokens for split, x in images.items()}
         token_ids = sequences["train"]["token_ids"]

@@ -1,15 +1,20 @@
 """Named choices, the paper's and ours: protocols, layouts, augmentations. Imports no TensorFlow."""
 
+import re
 from typing import Any, Literal, TypedDict
 
 from covid_lm.errors import InputError
 
 
 class Layout(TypedDict, total=False):
-    """Arguments of `models.preprocessor.Preprocessor` that determine the sequence of an image."""
+    """Arguments of `models.preprocessor.Preprocessor` that determine the sequence of an image.
+
+    Without `patch_size`, each token is one channel value.
+    """
 
     image_size: int
     color: Literal["rgb", "luminance"]
+    patch_size: int
     head: int
     tail: int
 
@@ -25,8 +30,12 @@ LAYOUTS: dict[str, Layout] = {
     "gray22": {"image_size": 22, "color": "luminance"},
 }
 LAYOUT_HELP = (
-    "Image to tokens: paper, 32x32 RGB, trimmed; gray22, 22x22 luminance, the whole image."
+    "Image to tokens: paper, 32x32 RGB, trimmed; gray22, 22x22 luminance, the whole image; "
+    "patches128x8, a token for each 8x8 patch of 128x128 luminance; patches32x4rgb, of RGB."
 )
+MAX_POSITIONS = 512  # of the paper's BERTs
+NAME_POSITIONS = 64  # for the name and its [SEP] after patches; a longer name keeps its end
+FIXED_LENGTH = 24  # characters of a name under the `fixed` policy
 AUGMENTATIONS: dict[str, dict[str, Any]] = {  # arguments of `Augmentation`
     "light": {"smallest_crop": 0.9, "flip": True, "contrast": 0.1, "brightness": 0.05},
     "strong": {"smallest_crop": 0.7, "flip": True, "contrast": 0.25, "brightness": 0.1},
@@ -42,14 +51,52 @@ SCHEDULES = ("constant", "cosine")  # of the learning rate
 REMOVED_OPTIONS = {"views": 1, "reading": "decimal", "token_dropout": 0.0}
 REMOVED_LAYOUTS = ("levels32", "scales", "gray16", "hilbert16")
 LAST_COMMIT_WITH_THEM = "aca75e6"
-PAPER_TRIM = {"head": 256, "tail": 256}  # for layouts without these arguments
+PAPER_TRIM = {"head": 256, "tail": 256}
 DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}  # Keras' names
 
 
-def layout_trim(layout: str) -> dict[str, int]:
-    """Returns `head` and `tail` of a layout, the numbers of positions that the trim keeps."""
-    arguments: dict[str, Any] = dict(LAYOUTS[layout])
-    return {key: arguments.get(key, value) for key, value in PAPER_TRIM.items()}
+def layout_arguments(name: str) -> Layout:
+    """Returns the arguments of a named layout, or of `patches{SIZE}x{PATCH}`, gray or `rgb`.
+
+    Raises:
+        InputError: unknown name, a patch that doesn't divide the image, or too many patches.
+    """
+    if name in LAYOUTS:
+        return LAYOUTS[name]
+    found = re.fullmatch(r"patches([1-9]\d{0,3})x([1-9]\d{0,3})(rgb)?", name)
+    if not found:
+        raise InputError(
+            f"--layout={name}: no such layout; choose one of {', '.join(LAYOUTS)}, or patches such "
+            "as patches128x8 (128x128 luminance in 8x8 patches) and patches32x4rgb (colour)"
+        )
+    size, patch = int(found[1]), int(found[2])
+    if size % patch:
+        raise InputError(f"--layout={name}: patches of {patch} don't divide {size} pixels")
+    patches, room = (size // patch) ** 2, MAX_POSITIONS - 3  # [CLS], [SEP], [SEP]
+    if patches > room:
+        raise InputError(
+            f"--layout={name}: {patches} patches, but the sequence holds {room}; use larger patches"
+        )
+    return {
+        "image_size": size,
+        "color": "rgb" if found[3] else "luminance",
+        "patch_size": patch,
+        "head": patches + 2,
+    }
+
+
+def layout_trim(layout: str, protocol: str = "paper") -> dict[str, int]:
+    """Returns `head` and `tail` of a layout, the numbers of positions that the trim keeps.
+
+    Patches are followed by as many positions as the protocol's names need.
+    """
+    arguments = layout_arguments(layout)
+    if "patch_size" not in arguments:
+        return dict(PAPER_TRIM)
+    lengths = {"absent": 1, "fixed": FIXED_LENGTH + 1}
+    policies = PROTOCOLS[protocol]
+    tail = max(lengths.get(policy, NAME_POSITIONS) for policy in policies)
+    return {"head": arguments["head"], "tail": min(tail, MAX_POSITIONS - arguments["head"])}
 
 
 def without_removed_options(config: dict, path: str) -> dict:

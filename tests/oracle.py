@@ -13,11 +13,13 @@ def oracle_sequence(
     policy: str,
     head: int = 256,
     tail: int = 256,
-) -> dict[str, list[int]]:
+    patch_size: int | None = None,
+) -> dict[str, list]:
     """Token ids, segment ids and padding mask of one image, as lists of head + tail numbers.
 
     Args:
         pixels: uint8 [height, width, channels], already resized.
+        patch_size: if given, each token id is a list of a patch's words.
     """
     length = head + tail
     ids = {word: number for number, word in enumerate(vocabulary)}
@@ -32,9 +34,20 @@ def oracle_sequence(
         "fixed": [word_id("[MASK]")] * 24,
         "absent": [],
     }[policy]
-    image = [word_id(str(value)) for value in plane_values(pixels)]
-    first = [word_id("[CLS]"), *image, word_id("[SEP]")]
-    second = [*characters, word_id("[SEP]")]
+    blank, cls, sep = (word_id(word) for word in ("[PAD]", "[CLS]", "[SEP]"))
+    if patch_size is None:
+        image = [word_id(str(value)) for value in plane_values(pixels)]
+    else:
+        size = patch_size**2 * pixels.shape[2]
+        image = [
+            [word_id(str(value)) for value in plane_values(patch)]
+            for patch in patches_of(pixels, patch_size)
+        ]
+        blank, cls, sep, *characters = (
+            [word] + [word_id("[PAD]")] * (size - 1) for word in (blank, cls, sep, *characters)
+        )
+    first = [cls, *image, sep]
+    second = [*characters, sep]
     token_ids = first + second
     segment_ids = [0] * len(first) + [1] * len(second)
     if len(token_ids) > length:
@@ -43,7 +56,7 @@ def oracle_sequence(
     used = len(token_ids)
     padding = length - used
     return {
-        "token_ids": token_ids + [word_id("[PAD]")] * padding,
+        "token_ids": token_ids + [blank] * padding,
         "segment_ids": segment_ids + [0] * padding,
         "padding_mask": [1] * used + [0] * padding,
     }
@@ -57,3 +70,12 @@ def plane_values(pixels: np.ndarray) -> list[int]:
             for column in range(pixels.shape[1]):
                 values.append(int(pixels[row, column, channel]))
     return values
+
+
+def patches_of(pixels: np.ndarray, side: int) -> list[np.ndarray]:
+    """The square patches, from left to right and from top to bottom."""
+    return [
+        pixels[top : top + side, left : left + side]
+        for top in range(0, pixels.shape[0], side)
+        for left in range(0, pixels.shape[1], side)
+    ]

@@ -24,8 +24,9 @@ from covid_lm.pipeline.decoded import decode_records
 from covid_lm.pretrain import build_masking, decode_images, pretrain
 from covid_lm.protocols import LAYOUTS
 from covid_lm.training.build import build_classifier
-from covid_lm.training.options import PretrainingOptions, TrainingOptions
+from covid_lm.training.options import TrainingOptions
 from covid_lm.training.pretraining_log import epoch_table
+from covid_lm.training.pretraining_options import PretrainingOptions
 from covid_lm.training.run_directory import UNFINISHED
 from covid_lm.training.termination import Terminated
 from tests.conftest import encode, random_picture

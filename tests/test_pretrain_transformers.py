@@ -11,7 +11,7 @@ from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.masked import MaskedTokens
 from covid_lm.pretrain import build_masking, decode_images, pretrain
 from covid_lm.protocols import LAYOUTS
-from covid_lm.training.options import PretrainingOptions
+from covid_lm.training.pretraining_options import PretrainingOptions
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from absl import flags
 from covid_lm.command_line import run_tool, tool_command
 from covid_lm.data import check_dataset
 from covid_lm.environment import import_tensorflow
-from covid_lm.training.options import PretrainingOptions
+from covid_lm.training.pretraining_options import PretrainingOptions
 
 FLAGS = flags.FLAGS
 PretrainingOptions.define_flags()

@@ -8,8 +8,15 @@ import keras
 from keras import ops
 from keras_nlp.models import BertBackbone
 
-from covid_lm.backbones.attention import attention, attention_with_dropout, dropout, mask_bias
-from covid_lm.backbones.configs import BackboneConfig
+from covid_lm.backbones.attention import (
+    attention,
+    attention_with_dropout,
+    dropout,
+    keep_mask,
+    mask_bias,
+)
+from covid_lm.backbones.configs import BackboneConfig, PatchConfig
+from covid_lm.backbones.patch_embedding import PatchEmbedding
 
 
 def gelu(x):
@@ -32,12 +39,41 @@ def build_backbone(
 ) -> BertBackbone:
     """Builds a randomly initialized `BertBackbone`.
 
-    Its own forward pass always uses the tanh GELU and epsilon 1e-12; `config.activation` and
-    `config.layer_norm_epsilon` apply in the encoders that use its weights.
+    Its own forward pass always uses the tanh GELU and epsilon 1e-12; `config.activation`,
+    `config.layer_norm_epsilon` and `config.stochastic_depth` apply in the encoders that use its
+    weights. With patches, the backbone gets a `patch_embedding`.
     """
     shape = dataclasses.asdict(config)
-    del shape["activation"], shape["layer_norm_epsilon"]
-    return BertBackbone(**shape, dtype=dtype, name="backbone")
+    for name in ("activation", "layer_norm_epsilon", "stochastic_depth", "patches"):
+        del shape[name]
+    if config.patches is not None and config.patches.own_table:
+        shape["vocabulary_size"] = 1  # a row that nothing reads
+    backbone = BertBackbone(**shape, dtype=dtype, name="backbone")
+    return _with_patch_embedding(backbone, config.vocabulary_size, config.patches)
+
+
+def _with_patch_embedding(
+    backbone: BertBackbone, vocabulary_size: int, patches: PatchConfig | None
+) -> BertBackbone:
+    """Adds the attribute `patch_embedding`, a `PatchEmbedding`, or None without patches."""
+    backbone.patch_embedding = None
+    if patches is None:
+        return backbone
+    words = None
+    if patches.own_table:
+        backbone.token_embedding.trainable = False
+    else:
+        table = backbone.token_embedding
+        words = InFloat32(lambda ids: ops.take(table.embeddings, ids, axis=0), name="words")
+    backbone.patch_embedding = PatchEmbedding(
+        vocabulary_size,
+        backbone.hidden_dim,
+        patches,
+        words,
+        dtype=backbone.dtype_policy,
+        name="patch_embedding",
+    )
+    return backbone
 
 
 class BertEncoder(keras.layers.Layer):
@@ -53,6 +89,7 @@ class BertEncoder(keras.layers.Layer):
         layer_norm_epsilon: added to the variance in each layer normalization.
         dropout: rate on embeddings, attention probabilities and both residual branches while
             training; the backbone's by default.
+        stochastic_depth: see `BackboneConfig`.
         seed: seed of the dropout; random by default.
         **kwargs: `name` and `dtype`, by default the backbone's policy. float32 and mixed_bfloat16
             are supported; the mask exceeds the range of float16.
@@ -64,6 +101,7 @@ class BertEncoder(keras.layers.Layer):
         activation: str = "gelu",
         layer_norm_epsilon: float = 1e-12,
         dropout: float | None = None,
+        stochastic_depth: float = 0.0,
         seed: int | None = None,
         **kwargs: Any,
     ):
@@ -74,6 +112,7 @@ class BertEncoder(keras.layers.Layer):
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
         self.dropout = backbone.dropout if dropout is None else dropout
+        self.stochastic_depth = stochastic_depth
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.head_size = backbone.hidden_dim // backbone.num_heads
@@ -85,7 +124,10 @@ class BertEncoder(keras.layers.Layer):
 
     def _before_last_layer(self, inputs, training):
         """Returns the last layer's input, [batch * length, hidden], and mask, [batch, length]."""
-        x = self.embedding(inputs["token_ids"], inputs["segment_ids"])
+        tokens = inputs["token_ids"]
+        if self.backbone.patch_embedding is not None:
+            tokens = self.backbone.patch_embedding(tokens)
+        x = self.embedding(tokens, inputs["segment_ids"])
         x = ops.cast(x, self.compute_dtype)
         return self._all_but_last_layer(x, inputs["padding_mask"], training)
 
@@ -97,12 +139,18 @@ class BertEncoder(keras.layers.Layer):
         for layer in self.backbone.transformer_layers[:-1]:
             heads = self._heads(layer, ("query", "key", "value"), x, length)
             context = self._attend(*heads, bias, training)
-            x = self._after_attention(layer, x, context, training)
+            x = self._after_attention(layer, x, context, length, training)
         return x, bias
 
-    def _embed(self, token_ids, segment_ids):
-        """Returns the normalized sum of the embeddings: float32 [batch * length, hidden]."""
-        tokens = ops.take(self.backbone.token_embedding.embeddings, token_ids, axis=0)
+    def _embed(self, tokens, segment_ids):
+        """Returns the normalized sum of the embeddings: float32 [batch * length, hidden].
+
+        Args:
+            tokens: ids [batch, length], or vectors of patches [batch, length, hidden].
+            segment_ids: [batch, length].
+        """
+        if self.backbone.patch_embedding is None:
+            tokens = ops.take(self.backbone.token_embedding.embeddings, tokens, axis=0)
         segments = ops.take(self.backbone.segment_embedding.embeddings, segment_ids, axis=0)
         return self._add_positions(tokens + segments)
 
@@ -133,13 +181,19 @@ class BertEncoder(keras.layers.Layer):
             context = attention(query, key, value, bias)
         return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (-1, self.backbone.hidden_dim))
 
-    def _after_attention(self, layer, x, context, training):
-        """Applies output projection, residuals and feed-forward network to the rows of x."""
+    def _after_attention(self, layer, x, context, rows, training):
+        """Applies output projection, residuals and feed-forward network to the rows of x.
+
+        Args:
+            rows: of x per image.
+        """
         y = self._drop(project(layer._self_attention_layer.output_dense, context), training)
+        y = self._skip(y, layer, rows, training)
         # With the residual as second operand, product, bias and sum are one oneDNN call.
         x = self._normalize(layer._self_attention_layer_norm, y + x)
         y = ACTIVATIONS[self.activation](project(layer._feedforward_intermediate_dense, x))
         y = self._drop(project(layer._feedforward_output_dense, y), training)
+        y = self._skip(y, layer, rows, training)
         return self._normalize(layer._feedforward_layer_norm, y + x)
 
     def _normalize(self, norm, x):
@@ -150,16 +204,34 @@ class BertEncoder(keras.layers.Layer):
             return x
         return dropout(x, self.dropout, self.seed_generator)
 
+    def _skip(self, y, layer, rows, training):
+        """Drops a residual branch, [batch * rows, hidden], for some images (stochastic depth)."""
+        layers = self.backbone.transformer_layers
+        rate = self.stochastic_depth * layers.index(layer) / max(len(layers) - 1, 1)
+        if not training or not rate:
+            return y
+        y = ops.reshape(y, (-1, rows, y.shape[-1]))
+        keep = keep_mask((ops.shape(y)[0], 1, 1), rate, self.seed_generator)
+        y = y * (ops.cast(keep, y.dtype) * (1 / (1 - rate)))
+        return ops.reshape(y, (-1, y.shape[-1]))
+
     def get_config(self):
-        names = ("activation", "layer_norm_epsilon", "dropout", "seed")
+        names = ("activation", "layer_norm_epsilon", "dropout", "stochastic_depth", "seed")
         values = {name: getattr(self, name) for name in names}
         backbone = keras.saving.serialize_keras_object(self.backbone)
+        embedding = self.backbone.patch_embedding
+        if embedding is not None:
+            values["patches"] = embedding.patches.to_dict()
+            values["vocabulary_size"] = embedding.vocabulary_size
         return {**super().get_config(), **values, "backbone": backbone}
 
     @classmethod
     def from_config(cls, config):
-        backbone = keras.saving.deserialize_keras_object(config["backbone"])
-        return cls(**{**config, "backbone": backbone})
+        config = dict(config)
+        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
+        patches, size = config.pop("patches", None), config.pop("vocabulary_size", None)
+        _with_patch_embedding(backbone, size, patches and PatchConfig(**patches))
+        return cls(backbone, **config)
 
 
 class InFloat32(keras.layers.Layer):

@@ -3,56 +3,31 @@
 import keras
 from keras import ops
 
-from covid_lm.backbones.bert_encoder import BertEncoder, project
+from covid_lm.backbones.bert_encoder import project
+from covid_lm.backbones.pooled_encoder import PooledEncoder
 from covid_lm.layers.feature_extraction import pad_batch
 
 
 @keras.saving.register_keras_serializable(package="covid_lm")
-class ClsEncoder(BertEncoder):
+class ClsEncoder(PooledEncoder):
     """Computes the [CLS] vector of a BERT (Devlin et al. 2018), equal to keras_nlp's.
 
     The last layer is computed at position 0 only. There the key projection of a head moves to the
     query, q.(x W_k) = (q W_k^T).x, and the value projection follows the average over positions,
     sum_j p_j (x_j W_v) = (sum_j p_j x_j) W_v, so that neither is applied to all positions.
 
-    Constructor arguments: as `BertEncoder`.
-
-    Call arguments:
-        inputs: dict of `token_ids`, `segment_ids` and `padding_mask` (1 for a token, 0 for
-            padding), int32 [batch, length], length static.
-        training: true to apply dropout.
-
-    Returns:
-        [batch, hidden_dim] in the compute dtype.
+    Constructor and call arguments: as `PooledEncoder`.
     """
 
-    def call(self, inputs, training=None):
-        return self._at_cls(*self._before_last_layer(inputs, training), training)
-
-    def from_vectors(self, vectors, padding_mask):
-        """Computes the [CLS] vector from embeddings, in float32 and without dropout.
-
-        For gradients with respect to embeddings, and for points between embeddings.
-
-        Args:
-            vectors: float32 [batch, length, hidden_dim], sums of token and segment embeddings.
-            padding_mask: int32 [batch, length].
-
-        Returns:
-            float32 [batch, hidden_dim].
-        """
-        x = self._add_positions(vectors)
-        return self._at_cls(*self._all_but_last_layer(x, padding_mask, False), training=False)
-
-    def _at_cls(self, x, bias, training):
+    def _last_layer(self, x, bias, training):
         """Applies the last layer at position 0 of x [batch * length, hidden]: [batch, hidden]."""
         x = ops.reshape(x, (-1, bias.shape[-1], self.backbone.hidden_dim))
         last = self.backbone.transformer_layers[-1]
         context = self._first_context(last._self_attention_layer, x, bias, training)
         first = x[:, 0, :]  # [batch, hidden]
         if training:
-            return self._after_attention(last, first, context, training)
-        y = self._after_attention(last, pad_batch(first), pad_batch(context), training)
+            return self._after_attention(last, first, context, 1, training)
+        y = self._after_attention(last, pad_batch(first), pad_batch(context), 1, training)
         return y[: ops.shape(first)[0]]
 
     def _first_context(self, layer, x, bias, training):
@@ -73,6 +48,3 @@ class ClsEncoder(BertEncoder):
         # Weights after dropout don't sum to 1, and the value bias has the values' weights.
         context = context + ops.sum(weights, axis=-1, keepdims=True) * layer.value_dense.bias
         return ops.reshape(context, (-1, hidden))
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape["token_ids"][0], self.backbone.hidden_dim)

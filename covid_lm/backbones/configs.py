@@ -8,6 +8,53 @@ import re
 
 from covid_lm.errors import InputError
 
+STEMS = ("patch", "conv")
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchConfig:
+    """Tokens of several bytes: geometry of the image, and their embedding (`PatchEmbedding`).
+
+    Attributes:
+        image_size, patch_size: sides in pixels.
+        channels: 1 or 3 bytes per pixel.
+        byte_width: width of a byte's embedding.
+        own_table: false if the bytes' embeddings are the backbone's word embeddings.
+        stem: one of `STEMS`.
+    """
+
+    image_size: int
+    patch_size: int
+    channels: int
+    byte_width: int = 8
+    own_table: bool = True
+    stem: str = "patch"
+
+    @property
+    def grid(self) -> int:
+        """Patches in a row, and rows of patches."""
+        return self.image_size // self.patch_size
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of an image."""
+        return self.grid**2
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes per token."""
+        return self.channels * self.patch_size**2
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the convolutions: three or more, that together shrink a patch to a point."""
+        halvings = self.patch_size.bit_length() - 1
+        return (1,) * (3 - halvings) + (2,) * halvings
+
+    def to_dict(self) -> dict:
+        """The constructor's arguments."""
+        return dataclasses.asdict(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig:
@@ -17,6 +64,9 @@ class BackboneConfig:
         activation: "gelu" (the exact one, Hugging Face's `hidden_act: gelu`), "gelu_approximate"
             (the tanh form) or "relu".
         dropout: rate inside the encoder, on embeddings, attention and both residual branches.
+        stochastic_depth: probability that training skips a residual branch of the last layer for
+            an image; it grows linearly from the first layer (Huang et al. 2016).
+        patches: embedding of tokens of several bytes; None for one byte per token.
     """
 
     num_layers: int
@@ -29,6 +79,14 @@ class BackboneConfig:
     activation: str = "gelu"
     layer_norm_epsilon: float = 1e-12
     dropout: float = 0.1
+    stochastic_depth: float = 0.0
+    patches: PatchConfig | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "BackboneConfig":
+        """Rebuilds a config from `dataclasses.asdict`; else TypeError."""
+        patches = values.get("patches")
+        return cls(**{**values, "patches": patches and PatchConfig(**patches)})
 
 
 BACKBONES = {

@@ -35,7 +35,7 @@ class MaskedLmEncoder(BertEncoder):
         key, value = self._heads(last, ("key", "value"), x, length)
         (query,) = self._heads(last, ("query",), x_masked, masked)
         context = self._attend(query, key, value, bias, training)
-        y = self._after_attention(last, x_masked, context, training)
+        y = self._after_attention(last, x_masked, context, masked, training)
         return ops.reshape(y, (-1, masked, self.backbone.hidden_dim))
 
     def compute_output_shape(self, input_shape):

@@ -1,10 +1,11 @@
-"""Integrated gradients over token embeddings (Sundararajan, Taly and Yan 2017).
+"""Integrated gradients over word embeddings (Sundararajan, Taly and Yan 2017).
 
-Each token gets the integral of its gradient along the straight line from a baseline to the
-sequence, in the space of embeddings. On the baseline every token except [CLS] is [PAD] and belongs
-to the first segment; positions and the padding mask are those of the sequence. The attributions
-add up to the change of the margin (completeness). Segment embeddings are part of the path, so the
-start of the second segment, which depends on the name's length, counts for the name's tokens.
+Each word, which is a token or one byte of a patch, gets the integral of its gradient along the
+straight line from a baseline to the sequence, in the space of embeddings. On the baseline every
+word except those of [CLS] is [PAD], and every token belongs to the first segment; positions and the
+padding mask are those of the sequence. The attributions add up to the change of the margin
+(completeness). Segment embeddings are part of the path, so the start of the second segment, which
+depends on the name's length, counts for the name's tokens.
 """
 
 import dataclasses
@@ -28,21 +29,27 @@ class Attribution:
     these are the log odds.
 
     Attributes:
-        tokens: float64 [length].
+        words: float64 [length], or [length, bytes] with patches, whose first byte includes the
+            contribution of the token's segment.
         margin: of the sequence.
         baseline_margin: of the baseline.
         points: number of points at which the gradient was computed.
     """
 
-    tokens: np.ndarray
+    words: np.ndarray
     margin: float
     baseline_margin: float
     points: int
 
     @property
+    def tokens(self) -> np.ndarray:
+        """Contribution of each token, float64 [length]."""
+        return self.words if self.words.ndim == 1 else self.words.sum(axis=1)
+
+    @property
     def error(self) -> float:
-        """Absolute difference between the tokens' sum and the change of the margin."""
-        return abs(float(self.tokens.sum()) - (self.margin - self.baseline_margin))
+        """Absolute difference between the words' sum and the change of the margin."""
+        return abs(float(self.words.sum()) - (self.margin - self.baseline_margin))
 
 
 def integrated_gradients(
@@ -66,26 +73,36 @@ def integrated_gradients(
     direction = np.full([classes, 1], -1 / (classes - 1), np.float32)
     direction[target] = 1
     start, end = _ends(classifier, tokens)
+    changes = [after - before for before, after in zip(start, end, strict=True)]
     mask = np.asarray(tokens["padding_mask"])
 
-    def at(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        vectors = start + places[:, np.newaxis, np.newaxis] * (end - start)
-        return _margins(classifier, vectors.astype(np.float32), mask, direction)
+    def at(places: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        points = [
+            before + places.reshape(-1, *[1] * (change.ndim - 1)) * change
+            for before, change in zip(start, changes, strict=True)
+        ]
+        return _margins(classifier, points, mask, direction)
 
     def shares_between(low: float, high: float) -> np.ndarray:
         nodes, weights = np.polynomial.legendre.leggauss(POINTS)  # on [-1, 1]
-        gradient = np.zeros(end.shape[1:], np.float64)
+        words, segments = (np.zeros(change.shape[1:-1]) for change in changes)
         for first in range(0, POINTS, BATCH):
             chosen = slice(first, first + BATCH)
             _, slopes = at(low + (high - low) * (nodes[chosen] + 1) / 2)
-            gradient += np.einsum("b,blh->lh", weights[chosen] / 2 * (high - low), slopes)
-        return np.sum(gradient * (end - start)[0], axis=1)
+            for share, slope, change in zip((words, segments), slopes, changes, strict=True):
+                moved = np.sum(slope.astype(np.float64) * change, axis=-1)
+                share += np.tensordot(weights[chosen] / 2 * (high - low), moved, 1)
+        if words.ndim == 1:
+            return words + segments
+        words[:, 0] += segments
+        return words
 
     places, margins = [0.0, 1.0], at(np.array([0.0, 1.0]))[0].astype(float).tolist()
     shares, points = [shares_between(0.0, 1.0)], POINTS
     allowed = tolerance * max(abs(margins[1] - margins[0]), SMALL_CHANGE)
     while True:
-        errors = np.abs(np.sum(shares, axis=1) - np.diff(margins))
+        sums = np.array([share.sum() for share in shares])
+        errors = np.abs(sums - np.diff(margins))
         if errors.sum() <= allowed or points + 2 * POINTS > MOST_POINTS:
             return Attribution(np.sum(shares, axis=0), margins[-1], margins[0], points)
         worst = int(np.argmax(errors))
@@ -97,34 +114,39 @@ def integrated_gradients(
         points += 2 * POINTS
 
 
-def _ends(classifier: TokenClassifier, tokens: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of baseline and sequence, token plus segment: float32 [1, length, hidden]."""
-    backbone = classifier.backbone
-    words, segments = (
-        np.asarray(keras.ops.convert_to_tensor(layer.embeddings), np.float32)
-        for layer in (backbone.token_embedding, backbone.segment_embedding)
+def _ends(
+    classifier: TokenClassifier, tokens: dict
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Embeddings of words and segments, of the baseline and of the sequence.
+
+    Returns:
+        Two pairs: float32 [1, length, hidden], with patches [1, length, bytes, width], and float32
+        [1, length, hidden].
+    """
+    table = np.asarray(
+        keras.ops.convert_to_tensor(classifier.backbone.segment_embedding.embeddings), np.float32
     )
-    ids = np.asarray(tokens["token_ids"])
+    ids, segments = np.asarray(tokens["token_ids"]), np.asarray(tokens["segment_ids"])
     blank = np.full_like(ids, classifier.vocabulary.index("[PAD]"))
     blank[:, 0] = ids[:, 0]
-    return words[blank] + segments[0], words[ids] + segments[np.asarray(tokens["segment_ids"])]
+    words, none = (np.asarray(classifier.encoder.embed_words(i), np.float32) for i in (ids, blank))
+    return (none, table[np.zeros_like(segments)]), (words, table[segments])
 
 
 def _margins(
     classifier: TokenClassifier,
-    vectors: np.ndarray,
+    points: list[np.ndarray],
     padding_mask: np.ndarray,
     direction: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Margins, float32 [batch], and their gradients, of vectors [batch, length, hidden]."""
-    encoder = classifier.logits.get_layer("cls_encoder")
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Margins, float32 [batch], and their gradients, of embeddings of words and of segments."""
     head = classifier.logits.get_layer("feature_extraction").dense
-    mask = tf.tile(padding_mask, [len(vectors), 1])
-    vectors = tf.constant(vectors)
+    mask = tf.tile(padding_mask, [len(points[0]), 1])
+    words, segments = (tf.constant(point, tf.float32) for point in points)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(vectors)
-        cls = encoder.from_vectors(vectors, mask)
+        tape.watch((words, segments))
+        embedding = classifier.encoder.from_vectors(words, segments, mask)
         # Not through the head's call, which under a mixed policy rounds to bfloat16.
-        logits = keras.ops.matmul(cls, head.kernel) + head.bias
+        logits = keras.ops.matmul(embedding, head.kernel) + head.bias
         margins = keras.ops.matmul(logits, direction)[:, 0]
-    return margins.numpy(), tape.gradient(margins, vectors).numpy()
+    return margins.numpy(), [slope.numpy() for slope in tape.gradient(margins, (words, segments))]

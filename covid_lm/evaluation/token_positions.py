@@ -15,7 +15,8 @@ class TokenPositions:
     """The origin of every token of one sequence.
 
     Attributes:
-        pixels: plane, row and column of a channel value, int32 [length, 3]; -1 elsewhere.
+        pixels: plane, row and column of each byte of a token, int32 [length, bytes, 3], with one
+            byte unless the tokens are patches; -1 elsewhere.
         name: index among the tokens for the name, which are between the two [SEP], int32
             [length]; -1 elsewhere. Of a name of more than 1024 bytes only the last 1024 count.
         special: true at [CLS] and [SEP], bool [length].
@@ -34,10 +35,20 @@ class TokenPositions:
         return self.on_planes(np.ones(len(self.name))) > 0
 
     def on_planes(self, values: np.ndarray) -> np.ndarray:
-        """Put one value per token, float [length], at its pixel: [planes, height, width]."""
-        picture, inside = np.zeros(self.planes), self.pixels[:, 0] >= 0
+        """Put the values at their pixels: [planes, height, width].
+
+        Args:
+            values: one per token, float [length], or one per byte, float [length, bytes].
+        """
+        picture, inside = np.zeros(self.planes), self.pixels[..., 0] >= 0
+        values = np.broadcast_to(values.reshape(len(values), -1), inside.shape)
         picture[tuple(self.pixels[inside].T)] = values[inside]
         return picture
+
+    @property
+    def from_image(self) -> np.ndarray:
+        """True for tokens of the image, bool [length]."""
+        return self.pixels[:, 0, 0] >= 0
 
     def on_name(self, values: np.ndarray) -> np.ndarray:
         """Put one value per token at its name character: [name_length], NaN if trimmed."""
@@ -65,13 +76,15 @@ def token_positions(preprocessor: Preprocessor, filename: bytes) -> TokenPositio
 
     sequence = preprocessor.trim(preprocessor.concatenation(tf.constant(pixels), name))
     symbols = sequence["symbols"].numpy()[0]
+    symbols = symbols.reshape(len(symbols), -1)  # [length, bytes]
     source = symbols - NUM_SYMBOLS
     from_image = (source >= 0) & (source < size)
-    coordinates = np.stack(np.unravel_index(np.where(from_image, source, 0), planes), axis=1)
+    coordinates = np.stack(np.unravel_index(np.where(from_image, source, 0), planes), axis=-1)
+    first = source[:, 0]
     return TokenPositions(
-        pixels=np.where(from_image[:, np.newaxis], coordinates, -1).astype(np.int32),
-        name=np.where(source >= size, source - size, -1).astype(np.int32),
-        special=(source < 0) & (symbols != PAD),
+        pixels=np.where(from_image[..., np.newaxis], coordinates, -1).astype(np.int32),
+        name=np.where(first >= size, first - size, -1).astype(np.int32),
+        special=(first < 0) & (symbols[:, 0] != PAD),
         planes=planes,
         name_length=name_length,
     )

@@ -56,13 +56,17 @@ class TokenEncoder(keras.layers.Layer):
         """Encodes a batch.
 
         Args:
-            sequence: `symbols` and `segment_ids`, int32 [batch, length].
+            sequence: `symbols`, int32 [batch, length] or [batch, length, bytes], and
+                `segment_ids`, int32 [batch, length].
 
         Returns:
-            `token_ids`, `segment_ids` and `padding_mask` (1: in use), int32 [batch, length].
+            `token_ids`, int32, of the symbols' shape; `segment_ids` and `padding_mask` (1: in
+            use), int32 [batch, length].
         """
+        words = sequence["symbols"]
+        first = words if words.shape.rank == 2 else words[..., 0]
         return {
-            "token_ids": tf.gather(tf.constant(self._token_ids), sequence["symbols"]),
+            "token_ids": tf.gather(tf.constant(self._token_ids), words),
             "segment_ids": sequence["segment_ids"],
-            "padding_mask": tf.cast(sequence["symbols"] != symbols.PAD, tf.int32),
+            "padding_mask": tf.cast(first != symbols.PAD, tf.int32),
         }

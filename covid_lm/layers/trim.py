@@ -32,10 +32,11 @@ class Trim(keras.layers.Layer):
         """Trims or pads a batch.
 
         Args:
-            sequence: `symbols` and `segment_ids`, int32 [batch, any], `lengths`, int32 [batch].
+            sequence: `symbols` and `segment_ids`, int32 [batch, any], `lengths`, int32 [batch];
+                `symbols` may have a third dimension, the bytes per token.
 
         Returns:
-            `symbols` and `segment_ids`, int32 [batch, head + tail].
+            `symbols` and `segment_ids`, int32 [batch, head + tail] or [batch, head + tail, bytes].
         """
         length = self.head + self.tail
         places = tf.range(length)[tf.newaxis]  # [1, head + tail]
@@ -46,7 +47,9 @@ class Trim(keras.layers.Layer):
 
         def pick(values: tf.Tensor, padding: int) -> tf.Tensor:
             picked = tf.gather(values, source, batch_dims=1)
-            return tf.ensure_shape(tf.where(inside, picked, padding), [None, length])
+            kept = tf.reshape(inside, [-1, length] + [1] * (values.shape.rank - 2))
+            picked = tf.where(kept, picked, padding)
+            return tf.ensure_shape(picked, [None, length, *values.shape[2:]])
 
         return {
             "symbols": pick(sequence["symbols"], symbols.PAD),

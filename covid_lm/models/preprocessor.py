@@ -11,6 +11,7 @@ from covid_lm.layers.file_name_input import FileNameInput
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.layers.token_encoder import TokenEncoder
 from covid_lm.layers.trim import Trim
+from covid_lm.protocols import FIXED_LENGTH
 
 
 @keras.saving.register_keras_serializable("covid_lm")
@@ -23,6 +24,7 @@ class Preprocessor(keras.layers.Layer):
         vocabulary: words, index = id.
         policy, fixed_length: see `FileNameInput`.
         image_size, color: see `ImageInput`.
+        patch_size: see `Concatenation`.
         head, tail: see `Trim`.
     """
 
@@ -32,15 +34,16 @@ class Preprocessor(keras.layers.Layer):
         policy: str = "visible",
         image_size: int = 32,
         color: Literal["rgb", "luminance"] = "rgb",
+        patch_size: int | None = None,
         head: int = 256,
         tail: int = 256,
-        fixed_length: int = 24,
+        fixed_length: int = FIXED_LENGTH,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.image_input = ImageInput(image_size=image_size, color=color)
         self.file_name_input = FileNameInput(policy=policy, fixed_length=fixed_length)
-        self.concatenation = Concatenation()
+        self.concatenation = Concatenation(patch_size)
         self.trim = Trim(head=head, tail=tail)
         self.token_encoder = TokenEncoder(vocabulary=vocabulary)
 
@@ -59,8 +62,9 @@ class Preprocessor(keras.layers.Layer):
             filename: string [batch]; optional if `reads_filename` is false.
 
         Returns:
-            `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, head + tail]; `valid`,
-            bool [batch], false for an image that can't be decoded and is replaced by a black one.
+            `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, head + tail]; with
+            patches, `token_ids` is [batch, head + tail, bytes per token]. `valid`, bool [batch],
+            false for an image that can't be decoded and is replaced by a black one.
 
         Raises:
             ValueError: no file name under a policy that reads it.

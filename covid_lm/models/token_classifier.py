@@ -10,9 +10,18 @@ import tensorflow as tf
 from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
 from covid_lm.backbones.configs import BackboneConfig
+from covid_lm.backbones.pooled_encoder import MeanEncoder, PooledEncoder
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.preprocessor import Preprocessor
-from covid_lm.protocols import DTYPE_POLICIES, LAYOUTS, PROTOCOLS, Layout
+from covid_lm.protocols import (
+    DTYPE_POLICIES,
+    FIXED_LENGTH,
+    PROTOCOLS,
+    Layout,
+    layout_arguments,
+)
+
+POOLINGS: dict[str, type[PooledEncoder]] = {"cls": ClsEncoder, "mean": MeanEncoder}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +35,8 @@ class TokenClassifierConfig:
     layout: str = "paper"
     head: int = 256
     tail: int = 256
-    fixed_length: int = 24
+    fixed_length: int = FIXED_LENGTH
+    pooling: str = "cls"
     dropout: float = 0.05
     dtype: str = "float32"
     weights: str | None = None
@@ -44,19 +54,23 @@ class TokenClassifierConfig:
     @classmethod
     def from_dict(cls, values: dict) -> "TokenClassifierConfig":
         """Rebuilds a config from `dataclasses.asdict`; else KeyError or TypeError."""
-        backbone = BackboneConfig(**values["backbone"])
+        backbone = BackboneConfig.from_dict(values["backbone"])
         return cls(**{**values, "backbone": backbone, "classes": tuple(values["classes"])})
 
 
 class TokenClassifier(Classifier):
-    """An image classifier that reads tokens; its embedding is the [CLS] vector.
+    """An image classifier that reads tokens.
+
+    Its embedding is the [CLS] vector or, with the pooling `mean`, the mean over all tokens.
 
     Attributes:
         backbone: the `BertBackbone` that owns the encoder's weights.
+        encoder: the layer that computes the embedding.
         embedding_rows: int32 [vocabulary], row of the embedding table for each token id in a
             `serving_copy`, whose table is smaller; None in other classifiers.
 
-    The models take `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length].
+    The models take `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length]; with
+    patches, `token_ids` is [batch, length, bytes].
 
     Args:
         vocabulary: words, index = id.
@@ -78,22 +92,26 @@ class TokenClassifier(Classifier):
         self._preprocessors: dict[str, Preprocessor] = {}
         policy = dtype_policy or DTYPE_POLICIES[config.dtype]
         self.backbone = build_backbone(config.backbone, dtype=policy)
-        encoder = ClsEncoder(
+        self.encoder: PooledEncoder = POOLINGS[config.pooling](
             self.backbone,
             activation=config.backbone.activation,
             layer_norm_epsilon=config.backbone.layer_norm_epsilon,
-            name="cls_encoder",
+            stochastic_depth=config.backbone.stochastic_depth,
+            name=f"{config.pooling}_encoder",
         )
         length = config.head + config.tail
-        inputs = {key: keras.Input((length,), dtype="int32", name=key) for key in self.input_keys}
-        super().__init__(config, inputs, encoder(inputs), policy)
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(self.input_keys, (length,))
+        if config.backbone.patches is not None:
+            shapes["token_ids"] += (config.backbone.patches.num_bytes,)
+        inputs = {key: keras.Input(n, dtype="int32", name=key) for key, n in shapes.items()}
+        super().__init__(config, inputs, self.encoder(inputs), policy)
 
     def preprocessor(self, policy: str | None = None) -> Preprocessor:
         """See `Classifier`."""
         config = self.config
         policy = policy or config.test_policy
         if policy not in self._preprocessors:
-            layout = {**LAYOUTS[config.layout], "head": config.head, "tail": config.tail}
+            layout = {**layout_arguments(config.layout), "head": config.head, "tail": config.tail}
             self._preprocessors[policy] = Preprocessor(
                 vocabulary=self.vocabulary,
                 policy=policy,

@@ -85,10 +85,10 @@ def _attributed(
     attribution = integrated_gradients(classifier, alone.tokens, int(np.argmax(probabilities)))
     name = encoded_filename(record)
     positions = token_positions(preprocessor, name)
-    scale = float(np.abs(attribution.tokens).max())
+    scale = float(np.abs(attribution.words).max())
     values = positions.on_name(attribution.tokens)
     characters = name_characters(name, positions, preprocessor.file_name_input.policy)
-    drawn = attribution_picture(pixels, positions.on_planes(attribution.tokens), scale)
+    drawn = attribution_picture(pixels, positions.on_planes(attribution.words), scale)
     return {
         **_pictures(images, index, drawn),
         "text": answer_text(probabilities, record.label, classifier.config.classes),
@@ -100,7 +100,7 @@ def _attributed(
 
 def sums_text(attribution: Attribution, positions: TokenPositions) -> str:
     """Contributions of image, name and special tokens to the margin, and the error of their sum."""
-    kinds = (positions.pixels[:, 0] >= 0, positions.name >= 0, positions.special)
+    kinds = (positions.from_image, positions.name >= 0, positions.special)
     image, name, special = (attribution.tokens[kind].sum() for kind in kinds)
     return (
         f"margin {attribution.margin:+.3f} = baseline {attribution.baseline_margin:+.3f}, "

@@ -35,7 +35,7 @@ def global_batch_size(options: RunOptions, num_images: int, num_replicas: int = 
         num_replicas, kind = options.num_processes, "processes"
     size = options.batch_size
     if size is None:
-        length = sum(layout_trim(options.layout).values())
+        length = sum(layout_trim(options.layout, options.protocol).values())
         size = default_batch_size(options.backbone, num_images, length)
         return math.ceil(size / num_replicas) * num_replicas
     if size % num_replicas:

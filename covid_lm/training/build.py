@@ -1,15 +1,20 @@
 """The initial classifier of a training run."""
 
+import dataclasses
 from typing import Any
 
-from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS
+from covid_lm.backbones.bert_encoder import BertBackbone
+from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS, BackboneConfig, PatchConfig
 from covid_lm.backbones.weights.config import select_backbone
 from covid_lm.backbones.weights.read import load_weights
+from covid_lm.errors import InputError
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.pixel_classifier import PixelClassifier, PixelClassifierConfig
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
-from covid_lm.protocols import layout_trim
-from covid_lm.training.options import TrainingOptions
+from covid_lm.protocols import layout_arguments, layout_trim
+from covid_lm.training.options import RunOptions, TrainingOptions
+
+BYTE_WIDTHS = {1: 4, 3: 8}  # of the bytes' own embeddings, by channels
 
 
 def build_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Classifier:
@@ -27,10 +32,58 @@ def build_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Clas
     if options.backbone in CONVOLUTIONAL_NETWORKS:
         config = PixelClassifierConfig(image_size=options.image_size or 224, **shared)
         return PixelClassifier(config, weights=options.weights)
-    backbone, vocabulary = select_backbone(options.backbone, options.weights)
-    shared |= {"protocol": options.protocol, "layout": options.layout}
-    shared |= layout_trim(options.layout)
+    backbone, vocabulary = choose_backbone(options)
+    pooling = options.pooling or ("cls" if backbone.patches is None else "mean")
+    shared |= {"protocol": options.protocol, "layout": options.layout, "pooling": pooling}
+    shared |= layout_trim(options.layout, options.protocol)
     classifier = TokenClassifier(TokenClassifierConfig(backbone=backbone, **shared), vocabulary)
     if options.weights is not None:
         load_weights(options.weights, classifier.backbone)
+    else:
+        order_values(classifier.backbone, vocabulary, options.seed)
     return classifier
+
+
+def choose_backbone(options: RunOptions) -> tuple[BackboneConfig, tuple[str, ...]]:
+    """Config and vocabulary of the weights, or of the backbone's name, with the run's options.
+
+    Raises:
+        InputError: unknown backbone, or weights for another backbone or other tokens.
+    """
+    backbone, vocabulary = select_backbone(options.backbone, options.weights)
+    changes: dict[str, Any] = {"patches": _patches(options, backbone)}
+    for name in ("activation", "dropout", "stochastic_depth"):
+        value = getattr(options, name)
+        if value is not None:
+            changes[name] = value
+    return dataclasses.replace(backbone, **changes), vocabulary
+
+
+def order_values(backbone: BertBackbone, vocabulary: tuple[str, ...], seed: int) -> None:
+    """Gives the bytes' embeddings of patches, if any, their initial order."""
+    embedding = backbone.patch_embedding
+    if embedding is not None and embedding.patches.own_table:
+        embedding.order_values([vocabulary.index(str(value)) for value in range(256)], seed)
+
+
+def _patches(options: RunOptions, backbone: BackboneConfig) -> PatchConfig | None:
+    """The embedding of the layout's tokens; that of the weights, if they have one."""
+    layout, stored = layout_arguments(options.layout), backbone.patches
+    fits = f"--weights={options.weights}: not for --layout={options.layout}"
+    if "patch_size" not in layout:
+        if stored is not None:
+            raise InputError(f"{fits}, but for patches of {stored.image_size}x{stored.patch_size}")
+        return None
+    geometry = (layout["image_size"], layout["patch_size"], 3 if layout["color"] == "rgb" else 1)
+    if stored is not None:
+        if (stored.image_size, stored.patch_size, stored.channels) != geometry:
+            raise InputError(f"{fits}, but for patches of {stored.image_size}x{stored.patch_size}")
+        if options.stem not in (None, stored.stem):
+            raise InputError(f"--stem={options.stem}: the weights have {stored.stem}")
+        return stored
+    own_table = options.weights is None
+    stem = options.stem or ("conv" if own_table else "patch")
+    if stem == "conv" and geometry[1] & (geometry[1] - 1):
+        raise InputError(f"--layout={options.layout}: --stem=conv needs a patch of 2, 4, 8, ...")
+    width = BYTE_WIDTHS[geometry[2]] if own_table else backbone.hidden_dim
+    return PatchConfig(*geometry, width, own_table, stem)

@@ -1,4 +1,4 @@
-"""Options of training and pre-training runs, validated before TensorFlow is imported.
+"""Options of training runs and those shared with pre-training, validated before TensorFlow.
 
 An option is one dataclass field: see `training.flags.option`.
 """
@@ -10,10 +10,22 @@ import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from covid_lm.backbones.configs import BACKBONES, CONVOLUTIONAL_NETWORKS, backbone_config
-from covid_lm.data import DATASETS, EMBEDDED, require_data_dir
+from covid_lm.backbones.configs import (
+    BACKBONES,
+    CONVOLUTIONAL_NETWORKS,
+    STEMS,
+    backbone_config,
+)
+from covid_lm.data import DATASETS, require_data_dir
 from covid_lm.errors import InputError
-from covid_lm.protocols import AUGMENTATIONS, LAYOUT_HELP, LAYOUTS, MIXES, PROTOCOLS, SCHEDULES
+from covid_lm.protocols import (
+    AUGMENTATIONS,
+    LAYOUT_HELP,
+    MIXES,
+    PROTOCOLS,
+    SCHEDULES,
+    layout_arguments,
+)
 from covid_lm.training.flags import (
     ABOVE_0,
     AT_LEAST_0,
@@ -27,7 +39,6 @@ from covid_lm.training.flags import (
 )
 
 BACKENDS = ("tensorflow", "jax")
-FRACTION = Bound("above 0 and below 1", lambda value: 0 < value < 1)
 IMAGE_SIDE = Bound("from 32 to 1024", lambda value: 32 <= value <= 1024)
 PLACE: dict[str, Any] = {"must_match": False, "in_folds": False}  # where a run computes or writes
 # Values of the flags that aren't given, by recipe. A comment above each has its purpose, its
@@ -53,7 +64,6 @@ _AUGMENT = (
 _MIX = "Mixes training images and their labels; both: one of the two for each batch."
 _TPU = "Cloud TPU: name, `local` on a TPU VM, or grpc://HOST:PORT; else all GPUs, or the CPU."
 _SCHEDULE = "Learning rate: constant, or warm-up over a tenth of the --epochs, then cosine decay."
-_DATA_DIRS = "Directory of each --dataset that isn't embedded, in the same order; repeatable."
 _EARLY_STOPPING = (
     "Split that stops the training. `test` replicates the paper and spoils the test split; `test` "
     "and `none` train on the validation images too."
@@ -71,7 +81,22 @@ class RunOptions(FlagOptions):
     backbone: str = option("tiny", _BACKBONE)
     weights: str | None = option(None, _WEIGHTS, INPUT, shown="WEIGHTS_DIR")
     protocol: str = option("paper", _PROTOCOL, tuple(PROTOCOLS))
-    layout: str = option("paper", LAYOUT_HELP, tuple(LAYOUTS))
+    layout: str = option("paper", LAYOUT_HELP)
+    stem: str | None = option(
+        None, "Embedding of patches; default: that of the weights, or conv.", STEMS
+    )
+    pooling: str | None = option(
+        None, "Vector of a sequence; default: mean for patches, else cls.", ("cls", "mean")
+    )
+    activation: str | None = option(
+        None, "Of random weights; default: gelu.", ("gelu", "gelu_approximate", "relu")
+    )
+    dropout: float | None = option(
+        None, "Rate inside the encoder; default: the backbone's, mostly 0.1.", BELOW_1
+    )
+    stochastic_depth: float = option(
+        0.0, "Probability to skip a residual branch of the last layer; 0 in the first.", BELOW_1
+    )
     epochs: int = option(8, "Most epochs to train.", AT_LEAST_1)
     batch_size: int | None = option(None, "Images per step; default: automatic.", AT_LEAST_1)
     learning_rate: float = option(1e-4, "Learning rate of AdamW, or a schedule's highest.", ABOVE_0)
@@ -97,6 +122,10 @@ class RunOptions(FlagOptions):
         if not self.dtype:
             object.__setattr__(self, "dtype", default_dtype(self.tpu))
         super().__post_init__()
+        if "patch_size" not in layout_arguments(self.layout) and self.stem is not None:
+            raise InputError(f"--stem={self.stem}: only for layouts of patches")
+        if self.activation is not None and self.weights is not None:
+            raise InputError(f"--activation={self.activation}: the weights determine it")
         if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
             raise InputError(f"--name={self.name}: use only letters, digits and _.+-")
         for flag in ("tpu_zone", "gcp_project"):
@@ -231,51 +260,6 @@ class TrainingOptions(RunOptions):
     def input_size(self) -> str:
         is_convolutional = self.backbone in CONVOLUTIONAL_NETWORKS
         return str(self.image_size or 224) if is_convolutional else self.layout
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainingOptions(RunOptions):
-    """Options of `tools/pretrain.py`.
-
-    Attributes:
-        datasets: one or more names; only their training and validation images are read.
-        data_dirs: directories of those that aren't embedded, in the same order.
-        protocol: its training policy determines how the file name enters the sequence.
-    """
-
-    TOOL = "pretrain.py"
-    PREFIX = "pretrained-"
-
-    datasets: tuple[str, ...] = option(
-        ("phantom",), "Data set, used without labels; repeatable.", DATASETS, flag="dataset"
-    )
-    data_dirs: tuple[str, ...] = option(
-        (), _DATA_DIRS, INPUT, flag="data_dir", must_match=False, shown="DIR"
-    )
-    mask_rate: float = option(0.15, "Share of each sequence's words to mask.", FRACTION)
-    epochs: int = option(
-        RunOptions.epochs, "Most epochs; more can follow.", AT_LEAST_1, must_match=False
-    )
-
-    def __post_init__(self):
-        super().__post_init__()
-        needed = sum(name not in EMBEDDED for name in self.datasets)
-        if len(self.data_dirs) != needed:
-            raise InputError(
-                f"--data_dir: given {len(self.data_dirs)} time(s), but needed once for each "
-                f"--dataset but {', '.join(EMBEDDED)}, in the same order: {needed} time(s)"
-            )
-        backbone_config(self.backbone)
-
-    @property
-    def sources(self) -> list[tuple[str, str | None]]:
-        directories = iter(self.data_dirs)
-        return [(name, None if name in EMBEDDED else next(directories)) for name in self.datasets]
-
-    @property
-    def policy(self) -> str:
-        """The metadata policy of the sequences."""
-        return PROTOCOLS[self.protocol][0]
 
 
 def default_dtype(tpu: str | None) -> str:

@@ -29,11 +29,12 @@ def margin(logits: np.ndarray) -> float:
     return float(logits[TARGET] - np.mean(np.delete(logits, TARGET)))
 
 
-def vectors_of(classifier, tokens: dict) -> np.ndarray:
-    """Token and segment embeddings, added up: float32 [batch, length, hidden]."""
+def vectors_of(classifier, tokens: dict) -> list[np.ndarray]:
+    """Embeddings of tokens and of segments: float32 [batch, length, hidden] each."""
     backbone = classifier.backbone
     words = backbone.token_embedding.embeddings.numpy()[np.asarray(tokens["token_ids"])]
-    return words + backbone.segment_embedding.embeddings.numpy()[np.asarray(tokens["segment_ids"])]
+    segments = backbone.segment_embedding.embeddings.numpy()
+    return [words, segments[np.asarray(tokens["segment_ids"])]]
 
 
 def baseline_of(classifier, tokens: dict) -> dict:
@@ -44,8 +45,7 @@ def baseline_of(classifier, tokens: dict) -> dict:
 
 
 def test_the_encoder_from_vectors_is_the_encoder(classifier, tokens):
-    encoder = classifier.logits.get_layer("cls_encoder")
-    cls = encoder.from_vectors(vectors_of(classifier, tokens), tokens["padding_mask"])
+    cls = classifier.encoder.from_vectors(*vectors_of(classifier, tokens), tokens["padding_mask"])
     np.testing.assert_allclose(cls, classifier.embedding(tokens), atol=1e-5)
 
 
@@ -87,23 +87,26 @@ def test_the_second_segment_counts_for_the_name(classifier, tokens):
 def test_each_token_has_the_integral_of_its_gradient(classifier, tokens):
     """Central differences of the forward pass alone, at the middles of 50 steps."""
     attribution = integrated_gradients(classifier, tokens, TARGET)
-    encoder = classifier.logits.get_layer("cls_encoder")
     head = classifier.logits.get_layer("feature_extraction")
     end = vectors_of(classifier, tokens)
     start = vectors_of(classifier, baseline_of(classifier, tokens))
     at = ((np.arange(50) + 0.5) / 50)[:, np.newaxis, np.newaxis]
-    path = start + at * (end - start)
+    path = [a + at * (b - a) for a, b in zip(start, end, strict=True)]
     mask = np.repeat(tokens["padding_mask"], 50, axis=0)
 
-    def mean_margin(points: np.ndarray) -> float:
-        cls = encoder.from_vectors(points.astype(np.float32), mask)
+    def mean_margin(points: list[np.ndarray]) -> float:
+        points = [point.astype(np.float32) for point in points]
+        cls = classifier.encoder.from_vectors(*points, mask)
         return float(np.mean([margin(logits) for logits in head(cls).numpy()]))
 
     largest = int(np.argmax(np.abs(attribution.tokens)))
     for position in (largest, 1, 505):
-        step = np.zeros_like(end)
-        step[:, position] = 0.05 * (end - start)[:, position]
-        slope = (mean_margin(path + step) - mean_margin(path - step)) / 0.1
+        steps = [np.zeros_like(b) for b in end]
+        for step, a, b in zip(steps, start, end, strict=True):
+            step[:, position] = 0.05 * (b - a)[:, position]
+        pairs = list(zip(path, steps, strict=True))
+        ahead, behind = [p + s for p, s in pairs], [p - s for p, s in pairs]
+        slope = (mean_margin(ahead) - mean_margin(behind)) / 0.1
         scale = np.abs(attribution.tokens[largest])
         assert attribution.tokens[position] == pytest.approx(slope, abs=0.02 * scale)
 

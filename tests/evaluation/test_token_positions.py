@@ -21,7 +21,7 @@ def test_a_sequence_that_fits_is_mapped_completely():
     small = preprocessor(policy="visible", image_size=(1, 2), head=6, tail=6)
     positions = token_positions(small, b"ab")
     planes = [[plane, 0, column] for plane in range(3) for column in range(2)]
-    assert positions.pixels.tolist() == [NONE, *planes, NONE, NONE, NONE, NONE, NONE]
+    assert positions.pixels[:, 0].tolist() == [NONE, *planes, NONE, NONE, NONE, NONE, NONE]
     assert positions.name.tolist() == [-1] * 8 + [0, 1, -1, -1]
     assert np.flatnonzero(positions.special).tolist() == [0, 7, 10]
     assert positions.kept().tolist() == [[[True, True]]] * 3
@@ -32,7 +32,7 @@ def test_a_trimmed_sequence_loses_its_middle():
     small = preprocessor(policy="masked", image_size=(2, 2), head=3, tail=5)
     # [CLS] R00 R01 ... B10 B11 [SEP] n0 [SEP]
     positions = token_positions(small, b"x")
-    assert positions.pixels.tolist() == [
+    assert positions.pixels[:, 0].tolist() == [
         NONE,
         [0, 0, 0],
         [0, 0, 1],
@@ -93,7 +93,7 @@ def test_tokens_hold_the_pixel_and_character_that_they_are_mapped_to(color):
     words = [VOCABULARY[token_id] for token_id in ids]
     positions = token_positions(layout, name)
     for word, (plane, row, column), index in zip(
-        words, positions.pixels, positions.name, strict=True
+        words, positions.pixels[:, 0], positions.name, strict=True
     ):
         if plane >= 0:
             assert word == str(pixels[row, column, plane])

@@ -23,7 +23,7 @@ from covid_lm.layers.token_masking import TokenMasking
 from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.pipeline.masked import MaskedTokens
 from covid_lm.training import loop
-from covid_lm.training.options import PretrainingOptions
+from covid_lm.training.pretraining_options import PretrainingOptions
 from covid_lm.training.termination import Termination
 
 LENGTH, WORDS, NUM_MASKED = 32, 60, 5

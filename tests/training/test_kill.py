@@ -17,7 +17,7 @@ import pytest
 from covid_lm.pretrain import pretrain
 from covid_lm.train import train
 from covid_lm.training import callbacks as training_callbacks
-from covid_lm.training.options import PretrainingOptions
+from covid_lm.training.pretraining_options import PretrainingOptions
 from covid_lm.training.run_directory import UNFINISHED
 from tests.test_pretrain import options as pretraining_options
 from tests.training.test_resume import metrics_lines

@@ -9,7 +9,8 @@ from absl import flags
 
 from covid_lm.errors import InputError
 from covid_lm.training.flags import AT_LEAST_0, FlagOptions, option
-from covid_lm.training.options import RECIPES, PretrainingOptions, RunOptions, TrainingOptions
+from covid_lm.training.options import RECIPES, RunOptions, TrainingOptions
+from covid_lm.training.pretraining_options import PretrainingOptions
 
 SMALL = {"backbone": "2x128", "protocol": "fixed", "layout": "gray22", "schedule": "cosine"}
 
@@ -181,7 +182,7 @@ def test_every_recipe_is_made_of_options():
     ("given", "message"),
     [
         ({"backbone": "nope"}, "--backbone=nope: no such backbone; choose one of tiny, "),
-        ({"layout": "x"}, "--layout=x: choose one of paper, gray22"),
+        ({"layout": "x"}, "--layout=x: no such layout; choose one of paper, gray22"),
         ({"learning_rate": float("nan")}, "--learning_rate=nan: must be above 0"),
         ({"seed": -1}, "--seed=-1: must be at least 0"),
         ({"max_images": 0}, "--max_images=0: must be at least 1"),

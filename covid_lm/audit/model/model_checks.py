@@ -211,7 +211,7 @@ def attribution_shares(
         alone = {key: tokens[key][i : i + 1] for key in classifier.input_keys}
         attribution = integrated_gradients(classifier, alone, int(target), tolerance=1.0)
         positions = token_positions(preprocessor, name)
-        kinds = (positions.pixels[:, 0] >= 0, positions.name >= 0, positions.special)
+        kinds = (positions.from_image, positions.name >= 0, positions.special)
         weights = np.abs(attribution.tokens)
         shares = np.array([weights[kind].sum() for kind in kinds])
         rows.append(shares / max(shares.sum(), 1e-30))

@@ -5,7 +5,7 @@ import json
 import os
 import re
 
-from covid_lm.backbones.configs import BackboneConfig, backbone_config
+from covid_lm.backbones.configs import STEMS, BackboneConfig, PatchConfig, backbone_config
 from covid_lm.backbones.vocabulary import built_in_vocabulary, read_vocabulary
 from covid_lm.backbones.weights.formats import refuse_git_lfs_pointer
 from covid_lm.errors import InputError
@@ -22,6 +22,7 @@ _SIZES = {  # field of `BackboneConfig` -> key of the file
     "max_sequence_length": "max_position_embeddings",
     "num_segments": "type_vocab_size",
 }
+_PATCHES = "covid_lm_patches"  # our own key, for tokens of several bytes
 _ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_approximate",
@@ -59,6 +60,7 @@ def read_config(directory: str | os.PathLike) -> BackboneConfig:
         activation=_ACTIVATIONS[activation],
         layer_norm_epsilon=_fraction(path, values, "layer_norm_eps", 1e-12),
         dropout=_fraction(path, values, "hidden_dropout_prob", 0.1),
+        patches=_patches(path, values.get(_PATCHES)),
     )
     if config.hidden_dim % config.num_heads:
         raise InputError(
@@ -83,6 +85,8 @@ def write_config(config: BackboneConfig, padding_id: int, path: str) -> None:
         "pad_token_id": padding_id,
         "tie_word_embeddings": True,
     }
+    if config.patches is not None:
+        values[_PATCHES] = config.patches.to_dict()
     write_json(path, values)
 
 
@@ -144,6 +148,19 @@ def _size(path: str, values: dict, key: str) -> int:
         found = f"is {value!r}, not a positive whole number" if key in values else "is missing"
         raise InputError(f"{path}: {key} {found}; {_FETCH_AGAIN}")
     return value
+
+
+def _patches(path: str, values: dict | None) -> PatchConfig | None:
+    if values is None:
+        return None
+    try:
+        patches = PatchConfig(**values)
+        sizes = (patches.image_size, patches.patch_size, patches.channels, patches.byte_width)
+        if any(type(size) is not int or size < 1 for size in sizes) or patches.stem not in STEMS:
+            raise ValueError(values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: {_PATCHES} is damaged; {_FETCH_AGAIN}") from error
+    return patches
 
 
 def _fraction(path: str, values: dict, key: str, default: float) -> float:

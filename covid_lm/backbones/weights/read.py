@@ -14,6 +14,7 @@ import os
 import numpy as np
 
 from covid_lm.backbones.bert_encoder import BertBackbone
+from covid_lm.backbones.configs import PatchConfig
 from covid_lm.backbones.weights import formats, tensor_names
 from covid_lm.backbones.weights.config import config_path, read_config, vocabulary_file
 from covid_lm.backbones.weights.formats import TensorFile
@@ -104,13 +105,25 @@ def load_weights(directory: str | os.PathLike, backbone: BertBackbone) -> Loaded
 def _require_same_sizes(directory: str | os.PathLike, backbone: BertBackbone) -> None:
     # Tensor shapes don't suffice: they are the same for any number of heads.
     config = read_config(directory)
+    embedding = backbone.patch_embedding
+    if config.patches != (embedding and embedding.patches):
+        raise InputError(
+            f"{config_path(directory)}: tokens are {_tokens(config.patches)}, but the backbone's "
+            f"are {_tokens(embedding and embedding.patches)}; build the backbone from this config"
+        )
     for field in dataclasses.fields(config):
         expected, found = getattr(config, field.name), getattr(backbone, field.name, None)
+        if field.name == "vocabulary_size" and embedding is not None:
+            found = embedding.vocabulary_size
         if isinstance(expected, int) and found != expected:
             raise InputError(
                 f"{config_path(directory)}: {field.name} is {expected}, but the backbone has "
                 f"{found}; build the backbone from this config"
             )
+
+
+def _tokens(patches: PatchConfig | None) -> str:
+    return "single bytes" if patches is None else f"patches of {patches.to_dict()}"
 
 
 def _open(directory: str) -> TensorFile:

@@ -126,8 +126,12 @@ def hugging_face_name(place: str) -> str:
 
 def encoder_targets(backbone: BertBackbone) -> dict[str, Target]:
     """Embeddings and transformer layers: all variables of the backbone except the pooler's."""
+    patch_embedding = backbone.patch_embedding
+    table = backbone.token_embedding
+    if patch_embedding is not None and patch_embedding.patches.own_table:
+        table = patch_embedding.table
     tables = {
-        WORD_EMBEDDINGS: backbone.token_embedding.embeddings,
+        WORD_EMBEDDINGS: table.embeddings,
         "embeddings/position_embeddings": backbone.position_embedding.position_embeddings,
         "embeddings/token_type_embeddings": backbone.segment_embedding.embeddings,
     }
@@ -137,6 +141,9 @@ def encoder_targets(backbone: BertBackbone) -> dict[str, Target]:
         for scope, attribute in _BLOCK.items():
             layer = operator.attrgetter(attribute)(block)
             targets |= _layer_targets(f"encoder/layer_{index}/{scope}", layer)
+    if patch_embedding is not None:
+        for layer in (patch_embedding.dense, *patch_embedding.convolutions):
+            targets |= _layer_targets(f"patch_embedding/{layer.name}", layer)
     return targets
 
 

@@ -1,0 +1,82 @@
+"""Encoders that give one vector per sequence; that of all tokens' mean."""
+
+import keras
+from keras import ops
+
+from covid_lm.backbones.bert_encoder import BertEncoder
+
+
+class PooledEncoder(BertEncoder):
+    """A BERT's vector for a whole sequence; subclasses compute the last layer.
+
+    Constructor arguments: as `BertEncoder`.
+
+    Call arguments:
+        inputs: dict of `token_ids`, `segment_ids` and `padding_mask` (1 for a token, 0 for
+            padding), int32 [batch, length], length static; with patches, `token_ids` is
+            [batch, length, bytes].
+        training: true to apply dropout.
+
+    Returns:
+        [batch, hidden_dim] in the compute dtype.
+    """
+
+    def call(self, inputs, training=None):
+        return self._last_layer(*self._before_last_layer(inputs, training), training)
+
+    def embed_words(self, token_ids):
+        """Looks up the embedding of each word, float32.
+
+        Returns:
+            [batch, length, hidden_dim]; with patches, of each byte,
+            [batch, length, bytes, byte_width].
+        """
+        if self.backbone.patch_embedding is not None:
+            return self.backbone.patch_embedding.embed_bytes(token_ids)
+        return ops.take(self.backbone.token_embedding.embeddings, token_ids, axis=0)
+
+    def from_vectors(self, words, segments, padding_mask):
+        """Computes the vector from embeddings, in float32 and without dropout.
+
+        For gradients with respect to embeddings, and for points between embeddings.
+
+        Args:
+            words: float32, as `embed_words` returns them.
+            segments: float32 [batch, length, hidden_dim], segment embeddings.
+            padding_mask: int32 [batch, length].
+
+        Returns:
+            float32 [batch, hidden_dim].
+        """
+        if self.backbone.patch_embedding is not None:
+            words = self.backbone.patch_embedding.from_bytes(words)
+        x = self._add_positions(words + segments)
+        x, bias = self._all_but_last_layer(x, padding_mask, False)
+        return self._last_layer(x, bias, False)
+
+    def _last_layer(self, x, bias, training):
+        """Maps x [batch * length, hidden] and the mask's bias [batch, length] to the vector."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape["token_ids"][0], self.backbone.hidden_dim)
+
+
+@keras.saving.register_keras_serializable(package="covid_lm")
+class MeanEncoder(PooledEncoder):
+    """Computes the mean of a BERT's output over the tokens in use.
+
+    Constructor and call arguments: as `PooledEncoder`.
+    """
+
+    def _last_layer(self, x, bias, training):
+        length = bias.shape[-1]
+        last = self.backbone.transformer_layers[-1]
+        heads = self._heads(last, ("query", "key", "value"), x, length)
+        context = self._attend(*heads, bias, training)
+        x = self._after_attention(last, x, context, length, training)
+        x = ops.reshape(x, (-1, length, self.backbone.hidden_dim))
+        # In float32: in bfloat16, a sum of hundreds of vectors would lose its last digits.
+        used = ops.cast(ops.equal(bias, 0), "float32")[:, :, None]
+        total = ops.sum(ops.cast(x, "float32") * used, axis=1)
+        return ops.cast(total / ops.sum(used, axis=1), x.dtype)
