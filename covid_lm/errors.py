@@ -1,5 +1,7 @@
 """Errors that end a command, each with its exit status."""
 
+import errno
+
 
 class InputError(ValueError):
     """Wrong flags or unusable input. Its text is one line: what is wrong and what to do."""
@@ -11,6 +13,20 @@ class RunError(RuntimeError):
     """A failure while running (non-finite loss, full disk). Its text is one line, as above."""
 
     exit_status = 1
+
+
+class UnusableFile(OSError, InputError):
+    """A file that must not be read: not a regular one, too large, sparse, damaged or hostile.
+
+    An `OSError`, so that one bad image counts as unreadable, and an `InputError` where nothing
+    catches it.
+    """
+
+    def __init__(self, path: str, problem: str):
+        super().__init__(errno.EINVAL, problem, path)
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
 
 
 def one_line(text: str) -> str:

@@ -1,7 +1,9 @@
 """Access to files on disk and in a store such as gs://.
 
 Paths with a scheme (`gs://bucket/...`) are opened by `tf.io.gfile`, all others by the operating
-system, without importing TensorFlow. Every failure is an `OSError`.
+system, without importing TensorFlow. Every failure is an `OSError`. Local files are checked before
+they are opened: one that isn't regular (a FIFO, a device), is sparse or too large is an
+`UnusableFile`.
 
 A store can't rename directories and has no locks. There, a file appears when its upload is
 complete, and of a copied directory the file that readers look for is uploaded last.
@@ -13,9 +15,23 @@ import functools
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
+
+from covid_lm.errors import UnusableFile, reason
+
+# Largest files that are read, in bytes: an image or a list; a config; weights or a checkpoint.
+FILE_BYTES, CONFIG_BYTES, WEIGHT_BYTES = 2**28, 2**24, 2**35
+_SPARSE_FROM = 2**20  # bytes; below, holes save no memory
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a directory",
+}
 
 
 def is_remote(path: str) -> bool:
@@ -23,19 +39,92 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def read_bytes(path: str) -> bytes:
-    """The file's content."""
+def check_file(path: str, limit: int = FILE_BYTES) -> None:
+    """Checks a local file without opening it, before a library does; in a store, nothing.
+
+    Raises:
+        UnusableFile: not a regular file, more than `limit` bytes, or sparse.
+    """
+    if is_remote(path):
+        return
+    status = os.stat(path)
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        raise UnusableFile(path, f"not a regular file ({_KINDS.get(kind, 'of another kind')})")
+    _check_size(path, status.st_size, limit)
+    # File systems that compress, or that don't count blocks, have files without holes.
+    if status.st_size > max(_SPARSE_FROM, 2 * 512 * status.st_blocks) and _has_hole(path):
+        raise UnusableFile(path, f"sparse: holds fewer than half of its {status.st_size} bytes")
+
+
+def _check_size(path: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise UnusableFile(path, f"too large ({size} bytes; at most {limit} are read)")
+
+
+def refuse_link_out(path: str, root: str) -> str:
+    """Returns the path, after checking that no link leads out of the folder `root`.
+
+    `root` itself may be a link.
+
+    Raises:
+        UnusableFile: a link leads out of it.
+    """
+    real_root = os.path.realpath(root)
+    if os.path.commonpath([real_root, os.path.realpath(path)]) != real_root:
+        raise UnusableFile(path, f"a link out of {root}; put the file itself there")
+    return path
+
+
+def _has_hole(path: str) -> bool:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_HOLE) < os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+
+
+def read_bytes(path: str, limit: int = FILE_BYTES) -> bytes:
+    """The file's content; raises as `check_file`."""
     if is_remote(path):
         with _store(path) as gfile, gfile.GFile(path, "rb") as file:
+            _check_size(path, file.size(), limit)
             return file.read()
-    with open(path, "rb") as file:
-        return file.read()
+    check_file(path, limit)
+    # Not to wait for a FIFO that has replaced the file since, nor to read a file without an end.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        return file.read(max(os.fstat(file.fileno()).st_size, 2**16) + 1)
+
+
+def read_json(path: str) -> dict:
+    """The JSON object in a config of at most `CONFIG_BYTES`.
+
+    Raises:
+        UnusableFile: other content, nested too deeply, or a number of too many digits.
+    """
+    return parse_json(read_bytes(path, CONFIG_BYTES), path)
+
+
+def parse_json(content: bytes, path: str) -> dict:
+    """The JSON object that is the content of a file, or one line of it; raises as `read_json`."""
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise UnusableFile(
+            path, f"damaged, not a JSON object ({reason(error)}); restore it"
+        ) from None
+    if not isinstance(values, dict):
+        raise UnusableFile(
+            path, f"damaged, not a JSON object ({type(values).__name__}); restore it"
+        )
+    return values
 
 
 @contextlib.contextmanager
-def local_copy(path: str) -> Iterator[str]:
-    """A local path to the file's content, for readers of local files only."""
+def local_copy(path: str, limit: int = WEIGHT_BYTES) -> Iterator[str]:
+    """A local path to the file's content, for readers of local files; raises as `check_file`."""
     if not is_remote(path):
+        check_file(path, limit)
         yield path
         return
     with tempfile.TemporaryDirectory() as directory:

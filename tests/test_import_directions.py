@@ -7,9 +7,9 @@ from tests.python_source import FILES, TREES
 
 # Top-level packages and modules, from the ground up. Each may import itself and lower levels.
 ORDER = (
-    ("covid_lm", "errors", "files", "html_page"),
-    ("command_line", "data", "environment", "layers", "protocols"),
-    ("backbones",),
+    ("covid_lm", "errors"),
+    ("files", "html_page", "layers", "protocols"),
+    ("backbones", "command_line", "data", "environment"),
     ("models",),
     ("pipeline",),
     ("evaluation", "serving", "training"),

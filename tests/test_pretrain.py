@@ -166,10 +166,11 @@ def unfinished(finished, tmp_path) -> pathlib.Path:
 @pytest.mark.parametrize(
     ("changes", "change"),
     [
-        ({"seed": 1}, "seed 0 (now 1)"),
+        ({"seed": 1}, "--seed=0 (now --seed=1)"),
         (
             {"learning_rate": 0.1, "mask_rate": 0.2},
-            "mask_rate 0.15 (now 0.2), learning_rate 0.001 (now 0.1)",
+            "--mask_rate=0.15 (now --mask_rate=0.2), "
+            "--learning_rate=0.001 (now --learning_rate=0.1)",
         ),
     ],
 )
@@ -186,7 +187,9 @@ def test_a_run_is_not_resumed_with_other_images(image_folder, unfinished):
     data = unfinished / "data"
     shutil.copytree(image_folder, data)
     (data / "val" / "dark" / "d000.png").write_bytes(encode(random_picture(20, 30)))
-    message = r"holds a run with validation_images 8, \w{16} \(now 8, \w{16}\); repeat its flags"
+    message = (
+        r"a run with other data \(validation images 8, \w{16}, now 8, \w{16}\); restore the data"
+    )
     with pytest.raises(InputError, match=message):
         pretrain(options(data, unfinished))
 

@@ -5,7 +5,8 @@ import os
 import keras
 
 from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS
-from covid_lm.errors import InputError
+from covid_lm.backbones.weights.hdf5 import load_hdf5_weights
+from covid_lm.errors import InputError, UnusableFile
 
 # Constructor, and the scaling of pixels that the published weights expect.
 _NETWORKS = {
@@ -34,7 +35,7 @@ def pooled_features(
         InputError: not a file with that network's weights.
     """
     constructor, scale = _NETWORKS[name]
-    if weights is not None and not os.path.isfile(weights):
+    if weights is not None and not os.path.exists(weights):
         raise InputError(f"--weights={weights}: no such file; {name} takes one HDF5 file")
     # keras.applications takes no dtype: its layers follow the global policy.
     previous = keras.config.dtype_policy()
@@ -42,13 +43,13 @@ def pooled_features(
     try:
         scaled = scale(keras.ops.cast(pixels, "float32"))
         network = constructor(
-            include_top=False, weights=weights, input_shape=pixels.shape[1:], pooling="avg"
+            include_top=False, weights=None, input_shape=pixels.shape[1:], pooling="avg"
         )
+        if weights is not None:
+            load_hdf5_weights(network, weights)
         return network(scaled)
-    except (OSError, ValueError, KeyError) as error:
-        if weights is None:
-            raise
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--weights={weights}: not {name} without its top ({reason})") from None
+    except UnusableFile as error:
+        message = f"--weights={weights}: not {name} without its top ({error.strerror})"
+        raise InputError(message) from None
     finally:
         keras.config.set_dtype_policy(previous)

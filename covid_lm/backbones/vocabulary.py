@@ -6,7 +6,7 @@ import string
 from collections.abc import Sequence
 
 from covid_lm.errors import InputError
-from covid_lm.files import read_bytes, write_text
+from covid_lm.files import CONFIG_BYTES, read_bytes, write_text
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -28,7 +28,7 @@ def read_vocabulary(path: str | os.PathLike) -> tuple[str, ...]:
         InputError: no such file, not UTF-8, or without a special token.
     """
     try:
-        text = read_bytes(os.fspath(path)).decode("utf-8")
+        text = read_bytes(os.fspath(path), CONFIG_BYTES).decode("utf-8")
         # Not splitlines(), which would split at words such as U+2028.
         words = tuple(line.rstrip("\r\n") for line in io.StringIO(text, newline="\n"))
     except FileNotFoundError:

@@ -8,8 +8,9 @@ import dataclasses
 import hashlib
 import os
 
-from covid_lm.data.archives import MAX_MEMBER_BYTES, refuse_link_out, tar_gz_members
+from covid_lm.data.archives import MAX_MEMBER_BYTES, tar_gz_members
 from covid_lm.errors import InputError
+from covid_lm.files import read_bytes, refuse_link_out
 
 ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
@@ -155,10 +156,7 @@ def _from_folder(source: Source) -> dict[str, bytes]:
         if not os.path.isfile(path):
             continue
         refuse_link_out(path, source.path)
-        if os.path.getsize(path) > MAX_MEMBER_BYTES:
-            raise InputError(f"{path}: too large for a file of CIFAR; get it from {ADDRESS}")
-        with open(path, "rb") as file:
-            files[name] = file.read()
+        files[name] = read_bytes(path, MAX_MEMBER_BYTES)
     return files
 
 

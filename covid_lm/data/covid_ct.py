@@ -12,10 +12,10 @@ import csv
 import io
 import os
 
-from covid_lm.data.archives import refuse_link_out, zip_members
+from covid_lm.data.archives import zip_members
 from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
 from covid_lm.errors import InputError
-from covid_lm.files import read_bytes
+from covid_lm.files import read_bytes, refuse_link_out
 
 CLASSES = ("NonCOVID", "COVID")
 METADATA = {

@@ -3,11 +3,10 @@
 import functools
 import os
 
-from covid_lm.data.archives import refuse_link_out
 from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
 from covid_lm.data.splits import draw_split
 from covid_lm.errors import InputError
-from covid_lm.files import files_below, is_directory, list_names, read_bytes
+from covid_lm.files import files_below, is_directory, list_names, read_bytes, refuse_link_out
 
 VAL_SHARE, TEST_SHARE = 0.15, 0.2
 

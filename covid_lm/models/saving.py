@@ -1,12 +1,12 @@
 """A classifier's files in a run's directory: `config.json`, `vocab.txt` and the weights."""
 
 import dataclasses
-import json
 import os
 
 from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
-from covid_lm.errors import InputError
-from covid_lm.files import atomic_write, local_copy, make_directories, read_bytes, write_json
+from covid_lm.backbones.weights.hdf5 import load_hdf5_weights
+from covid_lm.errors import InputError, UnusableFile, reason
+from covid_lm.files import atomic_write, local_copy, make_directories, read_json, write_json
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.pixel_classifier import PixelClassifier, PixelClassifierConfig
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
@@ -42,7 +42,7 @@ def load_classifier(directory: str) -> Classifier:
         InputError: no run there, a damaged one, or one with an option that was removed.
     """
     try:
-        values = json.loads(read_bytes(os.path.join(directory, "config.json")))["classifier"]
+        values = dict(read_json(os.path.join(directory, "config.json"))["classifier"])
         if "members" in values:
             raise InputError(
                 f"{directory}: an average of runs, which this version no longer reads; give one "
@@ -53,14 +53,16 @@ def load_classifier(directory: str) -> Classifier:
         raise InputError(f"{directory}: no finished run (no config.json in it)") from None
     except InputError:
         raise
-    except (ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{directory}/config.json: damaged ({error})") from None
+    except Exception as error:  # damaged values can raise almost any type
+        raise InputError(f"{directory}/config.json: damaged ({reason(error)})") from None
     path = os.path.join(directory, WEIGHTS_FILE)
     try:
         with local_copy(path) as copy:
-            classifier.logits.load_weights(copy)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: can't be loaded ({str(error).splitlines()[0]})") from None
+            load_hdf5_weights(classifier.logits, copy)
+    except UnusableFile as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except OSError as error:
+        raise InputError(f"{path}: can't be loaded ({reason(error)})") from None
     return classifier
 
 

@@ -1,7 +1,6 @@
 """Records of finished runs: small JSON files with everything that the result tables need."""
 
 import datetime
-import json
 import os
 from collections.abc import Collection
 from typing import TYPE_CHECKING
@@ -9,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covid_lm.environment import machine_line
-from covid_lm.errors import InputError
-from covid_lm.files import read_bytes
+from covid_lm.errors import InputError, UnusableFile
+from covid_lm.files import read_json
 
 if TYPE_CHECKING:  # tables need no TensorFlow
     from covid_lm.evaluation.protocol_metrics import Evaluation
@@ -102,8 +101,8 @@ def pretraining_record(model_dir: str) -> dict:
     """
     run_dir = os.path.join(model_dir, "run")
     try:
-        options = json.loads(read_bytes(os.path.join(run_dir, "config.json")))["pretraining"]
-        metrics = json.loads(read_bytes(os.path.join(run_dir, "metrics.json")))
+        options = read_json(os.path.join(run_dir, "config.json"))["pretraining"]
+        metrics = read_json(os.path.join(run_dir, "metrics.json"))
         return {
             "name": os.path.basename(os.path.normpath(model_dir)),
             **{key: options.get(key) for key in _PRETRAINING},
@@ -126,8 +125,8 @@ def weights_origin(directory: str | None) -> str:
         return "random"
     run_dir = os.path.join(os.path.dirname(os.path.abspath(directory)), "run")
     try:
-        config = json.loads(read_bytes(os.path.join(run_dir, "config.json")))
-    except (OSError, ValueError):
+        config = read_json(os.path.join(run_dir, "config.json"))
+    except OSError:
         return "pretrained"
     if "pretraining" in config:
         return "masked-token"
@@ -150,9 +149,9 @@ def read_records(directory: str, keys: Collection[str] = ("protocols", "command"
     records = []
     for path in (os.path.join(directory, name) for name in names):
         try:
-            record = dict(json.loads(read_bytes(path)))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{path}: not a record ({error})") from None
+            record = read_json(path)
+        except UnusableFile as error:
+            raise InputError(f"{path}: not a record ({error.strerror})") from None
         for key in keys:
             if key not in record:
                 raise InputError(f"{path}: not a record ({key!r} is missing)")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from covid_lm.errors import InputError, RunError, reason
+from covid_lm.files import WEIGHT_BYTES, check_file, files_below, is_remote, read_bytes
 
 NOT_AN_IMAGE = "not a decodable PNG, JPEG, BMP, GIF or WebP image"
 # A batch holds no more image bytes than this, unless a single image does.
@@ -49,11 +50,18 @@ def image_files(paths: Sequence[str]) -> list[str]:
 
 
 class ExportedModel:
-    """Signature `serving_default` of an exported version; RunError if it can't be loaded."""
+    """Signature `serving_default` of an exported version.
+
+    Raises:
+        InputError: a file of it that must not be read (a FIFO, a huge one).
+        RunError: it can't be loaded.
+    """
 
     def __init__(self, version_dir: str):
         import tensorflow as tf
 
+        for path in () if is_remote(version_dir) else files_below(version_dir):
+            check_file(path, WEIGHT_BYTES)
         try:
             self._model = tf.saved_model.load(version_dir)  # kept, since it owns the variables
             self._serve = self._model.signatures["serving_default"]
@@ -91,8 +99,7 @@ def in_batches(
     num_bytes = 0
     for path in files:
         try:
-            with open(path, "rb") as file:
-                item: File | Prediction = (path, file.read())
+            item: File | Prediction = (path, read_bytes(path))
         except OSError as error:
             item = Prediction(path, error=reason(error))
         num_bytes += image_size(item)

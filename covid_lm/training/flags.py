@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 from absl import flags
 
 from covid_lm.command_line import PathParser
-from covid_lm.errors import InputError
+from covid_lm.errors import InputError, one_line
 from covid_lm.protocols import without_removed_options
 
 flags.disclaim_key_flags()  # --help of a tool lists them as its own
@@ -140,25 +140,43 @@ class FlagOptions:
                 digests of the images, each of which must match, too.
 
         Raises:
-            InputError: values that must match differ; the message names them all.
+            InputError: values that must match differ; the message names the flags, or says that the
+                data changed.
         """
-        fields = [field for field in self.options() if field.metadata["must_match"]]
-        defaults = {field.name: self.default(field) for field in fields}
-        current = {field.name: getattr(self, field.name) for field in fields}
-        stored, changes = without_removed_options({**stored}, place), []
+        fields = {field.name: field for field in self.options() if field.metadata["must_match"]}
+        current = {name: getattr(self, name) for name in fields}
+        stored, options, data = without_removed_options({**stored}, place), [], []
         for name, value in {**current, **(resolved or {})}.items():
-            before = stored.get(name, defaults.get(name))
-            if value != (tuple(before) if isinstance(before, list) else before):
-                changes.append(f"{name} {before} (now {value})")
-        if changes:
+            default = self.default(fields[name]) if name in fields else None
+            before = stored.get(name, default)
+            before = tuple(before) if isinstance(before, list) else before
+            if value != before and name in fields:
+                options.append(
+                    f"{_shown(fields[name], before)} (now {_shown(fields[name], value)})"
+                )
+            elif value != before:
+                data.append(f"other data ({name.replace('_', ' ')} {before}, now {value})")
+        remedies = [*["repeat its flags"][: len(options)], *["restore the data"][: len(data)]]
+        if remedies:
             raise InputError(
-                f"{place}: holds a run with {', '.join(changes)}; repeat its flags to resume it, "
-                "give another --name, or remove the directory"
+                f"{place}: holds a run with {', '.join(map(one_line, options + data))}; "
+                f"{' and '.join(remedies)} to resume it, give another --name, or remove the "
+                "directory"
             )
 
 
 def _flag_name(field: dataclasses.Field) -> str:
     return field.metadata["flag"] or field.name
+
+
+def _shown(field: dataclasses.Field, value: Any) -> str:
+    """The option with its value, as on the command line if it has a flag."""
+    if field.metadata["flag"] is None:
+        return f"{field.name} {value}"
+    if value is None:
+        return f"no --{_flag_name(field)}"
+    items = value if isinstance(value, tuple) else (value,)
+    return " ".join(f"--{_flag_name(field)}={item}" for item in items)
 
 
 def _define_flag(field: dataclasses.Field, values: flags.FlagValues) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,9 @@ from covid_lm.files import (
     is_remote,
     list_names,
     make_directories,
+    parse_json,
     read_bytes,
+    read_json,
     remove,
     remove_tree,
 )
@@ -87,8 +88,8 @@ def _refuse_other_kind(model_dir: str, section: str) -> None:
     for name in (UNFINISHED, "run"):
         path = os.path.join(model_dir, name, "config.json")
         try:
-            config = json.loads(read_bytes(path))
-        except (OSError, ValueError):
+            config = read_json(path)
+        except OSError:
             continue
         if KINDS.keys() & config and section not in config:
             raise InputError(f"{path}: not of a {KINDS[section]} run; give another --name")
@@ -123,12 +124,14 @@ def resumed_config(staged: str, run: dict, options: RunOptions, section: str = "
     if not _checkpoints(staged):
         return run
     try:
-        stored = json.loads(read_bytes(os.path.join(staged, "config.json")))[section]
-        resolved = {name: run[name] for name in RESOLVED if name in run}
-        options.check_resumable(stored, staged, resolved)
-    except (OSError, json.JSONDecodeError, LookupError, TypeError):
-        raise InputError(f"{staged}: its config.json is damaged; remove the directory") from None
-    return {**stored, "epochs": run["epochs"]}
+        stored = read_json(os.path.join(staged, "config.json")).get(section)
+    except OSError:
+        stored = None
+    if not isinstance(stored, dict):
+        raise InputError(f"{staged}: its config.json is damaged; remove the directory")
+    resolved = {name: run[name] for name in RESOLVED if name in run}
+    options.check_resumable(stored, staged, resolved)
+    return {**run, **stored, "epochs": run["epochs"]}
 
 
 def checkpoint_files(directory: str) -> list[str]:
@@ -174,21 +177,18 @@ def read_run(run_dir: str) -> dict:
         run_dir: `saved_models/NAME/run`, or the unfinished run when it has all these files.
 
     Raises:
-        InputError: no finished run there.
+        InputError: no finished run there, or a damaged one.
     """
+    log = os.path.join(run_dir, "metrics.jsonl")
     try:
-        config, metrics, log = (
-            read_bytes(os.path.join(run_dir, name)).decode()
-            for name in ("config.json", "metrics.json", "metrics.jsonl")
-        )
+        return {
+            "name": os.path.basename(os.path.dirname(os.path.abspath(run_dir))),
+            "config": read_json(os.path.join(run_dir, "config.json")),
+            "metrics": read_json(os.path.join(run_dir, "metrics.json")),
+            "epochs": [parse_json(line, log) for line in read_bytes(log).splitlines()],
+        }
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: missing; is the run finished?") from None
-    return {
-        "name": os.path.basename(os.path.dirname(os.path.abspath(run_dir))),
-        "config": json.loads(config),
-        "metrics": json.loads(metrics),
-        "epochs": [json.loads(line) for line in log.splitlines()],
-    }
 
 
 def _checkpoints(run_dir: str) -> list[str]:

@@ -60,8 +60,24 @@ def test_config_values_are_used(tmp_path, hidden_act, activation):
             {"position_embedding_type": "relative_key"},
             "position_embedding_type 'relative_key' is not supported; use a model with 'absolute'",
         ),
-        ({"hidden_size": None}, f"hidden_size is None, not a positive whole number; {AGAIN}"),
-        ({"vocab_size": 0}, f"vocab_size is 0, not a positive whole number; {AGAIN}"),
+        (
+            {"hidden_size": None},
+            f"hidden_size is None, not a whole number from 1 to 1048576; {AGAIN}",
+        ),
+        ({"vocab_size": 0}, f"vocab_size is 0, not a whole number from 1 to 1048576; {AGAIN}"),
+        (
+            {"vocab_size": 2**20 + 1},
+            f"vocab_size is 1048577, not a whole number from 1 to 1048576; {AGAIN}",
+        ),
+        (
+            {"architectures": 5, "model_type": None},
+            "5 is not a BERT; give a directory that holds one",
+        ),
+        (
+            {"hidden_act": []},
+            "hidden_act [] is not supported; use a model with one of gelu, gelu_new, "
+            "gelu_pytorch_tanh, relu",
+        ),
         ({"layer_norm_eps": "1e-12"}, f"layer_norm_eps is '1e-12', not in [0, 1); {AGAIN}"),
         (
             {"num_attention_heads": 5},
@@ -76,11 +92,20 @@ def test_unusable_config(tmp_path, change, line):
 
 def test_damaged_config(tmp_path):
     path = tmp_path / "config.json"
-    path.write_text('{"hidden_size": 3')
-    line = f"{path}: not a JSON object; {AGAIN}"
-    assert the_line(read_config, tmp_path) == line
-    path.write_text("[]")
-    assert the_line(read_config, tmp_path) == line
+    for content, problem in (
+        ('{"hidden_size": 3', "Expecting ',' delimiter: line 1 column 18 (char 17)"),
+        ("[]", "list"),
+        (
+            "[" * 10**5,
+            "maximum recursion depth exceeded while decoding a JSON array from a unicode ",
+        ),
+        (f'{{"vocab_size": {"9" * 5000}}}', "Exceeds the limit (4300 digits) for integer string "),
+        (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ):
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        line = the_line(read_config, tmp_path)
+        assert line.startswith(f"{path}: damaged, not a JSON object ({problem}")
+        assert line.endswith("; restore it")
     path.write_text("{}")
     assert the_line(read_config, tmp_path) == f"{path}: num_hidden_layers is missing; {AGAIN}"
 

@@ -40,7 +40,9 @@ def test_a_new_option_is_one_field():
     with pytest.raises(InputError, match=r"^--warmth=-1.0: must be at least 0$"):
         parsed(WithNewOption, "--warmth=-1")
     default.check_resumable(dataclasses.asdict(TrainingOptions()), "some/run")
-    with pytest.raises(InputError, match=r"^some/run: holds a run with warmth 0.25 \(now 0.5\), "):
+    with pytest.raises(
+        InputError, match=r"^some/run: holds a run with --warmth=0.25 \(now --warmth=0.5\), "
+    ):
         warm.check_resumable(dataclasses.asdict(default), "some/run")
 
 
@@ -106,10 +108,38 @@ def test_paths_are_expanded(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "resolved", "message"),
     [
-        ({"seed": 1}, {}, "x: holds a run with seed 0 (now 1); repeat its flags to resume it, "),
-        ({"schedule": "cosine", "epochs": 9}, {}, "x: holds a run with schedule constant (now "),
-        ({}, {"batch_size": 3}, "x: holds a run with batch_size 8 (now 3); repeat"),
-        ({}, {"batch_size": 8, "images": "b"}, "x: holds a run with images a (now b); repeat"),
+        (
+            {"seed": 1},
+            {},
+            "x: holds a run with --seed=0 (now --seed=1); repeat its flags to resume it, ",
+        ),
+        (
+            {"schedule": "cosine", "epochs": 9},
+            {},
+            "x: holds a run with --schedule=constant (now --schedule=",
+        ),
+        (
+            {},
+            {"batch_size": 3},
+            "x: holds a run with --batch_size=8 (now --batch_size=3); repeat its flags ",
+        ),
+        (
+            {"weights": "w"},
+            {},
+            "x: holds a run with no --weights (now --weights=w); repeat its flags to ",
+        ),
+        (
+            {},
+            {"images": "b"},
+            "x: holds a run with other data (images a, now b); restore the data ",
+        ),
+        (
+            {"seed": 1},
+            {"images": "b"},
+            "x: holds a run with --seed=0 (now --seed=1), other data (images a, now b); "
+            "repeat its flags and restore the data to resume it, give another --name, or remove "
+            "the directory",
+        ),
     ],
 )
 def test_differing_options_are_named_when_a_run_is_resumed(given, resolved, message):
@@ -117,7 +147,7 @@ def test_differing_options_are_named_when_a_run_is_resumed(given, resolved, mess
     with pytest.raises(InputError) as error:
         TrainingOptions(**given).check_resumable(stored, "x", {"batch_size": 8, **resolved})
     assert str(error.value).startswith(message)
-    assert all(f"{name} " in str(error.value) for name in given)
+    assert all(name in str(error.value) for name in given)
 
 
 def test_options_that_may_differ_when_a_run_is_resumed():
@@ -134,7 +164,7 @@ def test_options_that_may_differ_when_a_run_is_resumed():
 def test_a_pretraining_run_may_get_more_epochs_and_read_a_list_as_a_tuple():
     stored = {**dataclasses.asdict(PretrainingOptions()), "datasets": ["phantom"]}
     PretrainingOptions(epochs=20).check_resumable(stored, "x")
-    with pytest.raises(InputError, match=r"datasets \['phantom'\] \(now \('phantom4000',\)\)"):
+    with pytest.raises(InputError, match=r"--dataset=phantom \(now --dataset=phantom4000\)"):
         PretrainingOptions(datasets=("phantom4000",)).check_resumable(stored, "x")
 
 

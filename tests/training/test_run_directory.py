@@ -79,8 +79,9 @@ def test_changed_options_and_data_are_named(unfinished):
     with pytest.raises(InputError) as error:
         resumed(unfinished, {**RUN, "training_images": "24, b"}, TrainingOptions(epochs=4))
     assert str(error.value) == (
-        f"{unfinished}: holds a run with epochs 3 (now 4), training_images 24, a (now 24, b); "
-        "repeat its flags to resume it, give another --name, or remove the directory"
+        f"{unfinished}: holds a run with --epochs=3 (now --epochs=4), other data "
+        "(training images 24, a, now 24, b); repeat its flags and restore the data to resume it, "
+        "give another --name, or remove the directory"
     )
 
 

@@ -1,15 +1,14 @@
 """Config and vocabulary of a checkpoint's directory."""
 
 import dataclasses
-import json
 import os
 import re
 
 from covid_lm.backbones.configs import STEMS, BackboneConfig, PatchConfig, backbone_config
 from covid_lm.backbones.vocabulary import built_in_vocabulary, read_vocabulary
-from covid_lm.backbones.weights.formats import refuse_git_lfs_pointer
-from covid_lm.errors import InputError
-from covid_lm.files import write_json
+from covid_lm.backbones.weights.formats import refuse_unsafe_file
+from covid_lm.errors import InputError, one_line
+from covid_lm.files import CONFIG_BYTES, read_json, write_json
 
 _FETCH_AGAIN = "fetch the model's own file again"
 _CONFIG_FILES = ("config.json", "bert_config.json")
@@ -23,6 +22,7 @@ _SIZES = {  # field of `BackboneConfig` -> key of the file
     "num_segments": "type_vocab_size",
 }
 _PATCHES = "covid_lm_patches"  # our own key, for tokens of several bytes
+_LARGEST_SIZE = 2**20  # of a dimension; the largest vocabularies have a quarter of that
 _ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_approximate",
@@ -39,20 +39,14 @@ def read_config(directory: str | os.PathLike) -> BackboneConfig:
             unsupported variant.
     """
     path = config_path(directory)
-    refuse_git_lfs_pointer(path)
-    try:
-        with open(path, encoding="utf-8") as file:
-            values = json.load(file)
-        if not isinstance(values, dict):
-            raise ValueError("not an object")
-    except ValueError as error:
-        raise InputError(f"{path}: not a JSON object; {_FETCH_AGAIN}") from error
+    refuse_unsafe_file(path, CONFIG_BYTES)
+    values = read_json(path)
     _require_bert(path, values)
     values = {"type_vocab_size": 2, **values}
     activation = values.get("hidden_act", "gelu")
-    if activation not in _ACTIVATIONS:
+    if activation not in list(_ACTIVATIONS):  # it may be unhashable
         raise InputError(
-            f"{path}: hidden_act {activation!r} is not supported; "
+            f"{path}: hidden_act {_shown(activation)} is not supported; "
             f"use a model with one of {', '.join(_ACTIVATIONS)}"
         )
     config = BackboneConfig(
@@ -97,9 +91,9 @@ def vocabulary_file(directory: str | os.PathLike) -> str:
         InputError: no such file, a git-LFS pointer, or a different number of lines.
     """
     path = os.path.join(directory, "vocab.txt")
-    if not os.path.isfile(path):
+    if not os.path.lexists(path):
         raise InputError(f"{path}: no such file; put the vocabulary that came with the model there")
-    refuse_git_lfs_pointer(path)
+    refuse_unsafe_file(path, CONFIG_BYTES)
     with open(path, "rb") as file:
         num_words = sum(1 for _ in file)
     expected = read_config(directory).vocabulary_size
@@ -121,7 +115,7 @@ def config_path(directory: str | os.PathLike) -> str:
         raise InputError(f"{os.fspath(directory)}: no such directory; give one that holds a BERT")
     for name in _CONFIG_FILES:
         path = os.path.join(directory, name)
-        if os.path.isfile(path):
+        if os.path.lexists(path):
             return path
     raise InputError(
         f"{os.fspath(directory)}: neither {' nor '.join(_CONFIG_FILES)}; "
@@ -131,21 +125,30 @@ def config_path(directory: str | os.PathLike) -> str:
 
 def _require_bert(path: str, values: dict) -> None:
     # The original release's config names neither.
-    architecture = (values.get("architectures") or ["Bert"])[0]
+    architectures = values.get("architectures") or ["Bert"]
+    architecture = str(architectures[0] if isinstance(architectures, list) else architectures)
     found = values.get("model_type") or re.sub("^Bert.*", "bert", architecture)
     if found != "bert":
-        raise InputError(f"{path}: {found} is not a BERT; give a directory that holds one")
+        raise InputError(
+            f"{path}: {one_line(str(found))} is not a BERT; give a directory that holds one"
+        )
     for key, expected in (("position_embedding_type", "absolute"), ("is_decoder", False)):
         if values.get(key, expected) != expected:
             raise InputError(
-                f"{path}: {key} {values[key]!r} is not supported; use a model with {expected!r}"
+                f"{path}: {key} {_shown(values[key])} is not supported; "
+                f"use a model with {expected!r}"
             )
+
+
+def _shown(value: object) -> str:
+    return one_line(repr(value))
 
 
 def _size(path: str, values: dict, key: str) -> int:
     value = values.get(key)
-    if type(value) is not int or value < 1:
-        found = f"is {value!r}, not a positive whole number" if key in values else "is missing"
+    if type(value) is not int or not 1 <= value <= _LARGEST_SIZE:
+        allowed = f"not a whole number from 1 to {_LARGEST_SIZE}"
+        found = f"is {_shown(value)}, {allowed}" if key in values else "is missing"
         raise InputError(f"{path}: {key} {found}; {_FETCH_AGAIN}")
     return value
 
@@ -166,7 +169,7 @@ def _patches(path: str, values: dict | None) -> PatchConfig | None:
 def _fraction(path: str, values: dict, key: str, default: float) -> float:
     value = values.get(key, default)
     if type(value) not in (int, float) or not 0 <= value < 1:
-        raise InputError(f"{path}: {key} is {value!r}, not in [0, 1); {_FETCH_AGAIN}")
+        raise InputError(f"{path}: {key} is {_shown(value)}, not in [0, 1); {_FETCH_AGAIN}")
     return float(value)
 
 

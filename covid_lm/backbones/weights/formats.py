@@ -17,7 +17,9 @@ import numpy as np
 import tensorflow as tf
 from safetensors import SafetensorError, safe_open
 
+from covid_lm.backbones.weights.hdf5 import check_hdf5
 from covid_lm.errors import InputError
+from covid_lm.files import WEIGHT_BYTES, check_file, refuse_link_out
 
 _READ_ERRORS = (SafetensorError, tf.errors.OpError, OSError, LookupError, RuntimeError, ValueError)
 _FETCH_AGAIN = "it is truncated or damaged: fetch it again"
@@ -47,8 +49,21 @@ class TensorFile:
     read: Callable[[str], np.ndarray]
 
 
-def refuse_git_lfs_pointer(path: str) -> None:
-    """Raises `InputError` if the file is git-LFS's placeholder for a large file."""
+def refuse_unsafe_file(path: str, limit: int = WEIGHT_BYTES) -> None:
+    """Checks a file of a weight directory before it is read.
+
+    In Hugging Face's cache, the files in `snapshots/REVISION` are links to `blobs` of that model.
+
+    Raises:
+        InputError: a link out of the directory, or out of the model's folder in that cache; not a
+            regular file, or too large; or git-LFS's placeholder for a large file.
+    """
+    root = os.path.realpath(os.path.dirname(path))
+    snapshots = os.path.dirname(root)
+    refuse_link_out(
+        path, os.path.dirname(snapshots) if os.path.basename(snapshots) == "snapshots" else root
+    )
+    check_file(path, limit)
     with open(path, "rb") as file:
         if file.read(26) == b"version https://git-lfs.gi":
             raise InputError(
@@ -71,7 +86,7 @@ def open_safetensors(path: str) -> TensorFile:
     Raises:
         InputError: a git-LFS pointer, a truncated file.
     """
-    refuse_git_lfs_pointer(path)
+    refuse_unsafe_file(path)
     specs = {}
     with (
         _refuse_damage(f"{path}: not a complete safetensors file"),
@@ -84,7 +99,8 @@ def open_safetensors(path: str) -> TensorFile:
 
     def read(name: str) -> np.ndarray:
         # Opened for each tensor, because the pages of a mapped file count as used memory.
-        with safe_open(path, framework="numpy") as file:
+        problem = f"{path}: tensor {name} cannot be read"
+        with _refuse_damage(problem), safe_open(path, framework="numpy") as file:
             return np.asarray(file.get_tensor(name), np.float32)
 
     return TensorFile(path, specs, read)
@@ -99,13 +115,14 @@ def open_h5(path: str) -> TensorFile:
     Raises:
         InputError: a git-LFS pointer, a truncated file.
     """
-    refuse_git_lfs_pointer(path)
+    refuse_unsafe_file(path)
     specs = {}
 
     def collect(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if isinstance(item, h5py.Dataset):
             specs[name] = TensorSpec(item.shape, item.dtype.kind == "f")
 
+    check_hdf5(path)
     with _refuse_damage(f"{path}: not a complete HDF5 file"), h5py.File(path, "r") as file:
         file.visititems(collect)
 
@@ -126,7 +143,7 @@ def open_tf1_checkpoint(index: str) -> TensorFile:
     prefix = index.removesuffix(".index")
     shards = sorted(glob.glob(f"{glob.escape(prefix)}.data-?????-of-?????"))
     for path in (index, *shards):
-        refuse_git_lfs_pointer(path)
+        refuse_unsafe_file(path)
     count = int(shards[0][-5:]) if shards else 1
     for number in range(count):
         shard = f"{prefix}.data-{number:05d}-of-{count:05d}"

@@ -51,11 +51,12 @@ class LoadedWeights:
 def load_weights(directory: str | os.PathLike, backbone: BertBackbone) -> LoadedWeights:
     """Assigns a checkpoint's tensors to the backbone, which was built from `read_config`.
 
-    All names, shapes and types are checked before any variable changes. The additional memory is
-    about twice that of the largest tensor.
+    All names, shapes, types and values are checked before any variable changes. The additional
+    memory is about twice that of the largest tensor.
 
     Raises:
-        InputError: no checkpoint, a damaged one, or one with a tensor that doesn't fit.
+        InputError: no checkpoint, a damaged one, one with a tensor that doesn't fit or isn't
+            finite, or a file that must not be read (a link out of the directory, a FIFO).
     """
     _require_same_sizes(directory, backbone)
     file = _open(os.fspath(directory))
@@ -82,6 +83,13 @@ def load_weights(directory: str | os.PathLike, backbone: BertBackbone) -> Loaded
     for place, target in targets.items():
         for name in names[place]:
             _require_fit(file, name, target)
+    for name in (name for place in targets for name in names[place]):
+        with np.errstate(over="ignore"):  # a float64 value may be infinite as float32
+            is_finite = np.isfinite(file.read(name)).all()
+        if not is_finite:
+            raise InputError(
+                f"{file.path}: tensor {name} holds NaN or infinite values; fetch it again"
+            )
     for first, *others in names.values():
         for other in others:
             if not np.array_equal(file.read(first), file.read(other)):

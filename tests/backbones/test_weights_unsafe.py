@@ -1,0 +1,82 @@
+"""Weight directories that hold links, special files, or values that are not numbers."""
+
+import os
+
+import numpy as np
+import pytest
+
+from covid_lm.backbones.bert_encoder import build_backbone
+from covid_lm.backbones.weights.read import load_weights
+from tests.backbones import generated_checkpoints as generated
+from tests.backbones.test_weights_refusals import ARRAYS, CONFIG, own_name, the_line, write
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return build_backbone(CONFIG)
+
+
+@pytest.fixture(params=generated.WRITERS)
+def file_format(request):
+    return request.param
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_tensor_that_is_not_finite(tmp_path, backbone, file_format, value):
+    name = "bert/encoder/layer_1/output/dense/kernel"
+    damaged = ARRAYS[name].copy()
+    damaged[3, 4] = value
+    before = backbone.get_weights()
+    path = write(tmp_path, file_format, ARRAYS | {name: damaged})
+    assert the_line(load_weights, tmp_path, backbone) == (
+        f"{path}: tensor {own_name(name, file_format)} holds NaN or infinite values; fetch it again"
+    )
+    for old, new in zip(before, backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_links_out_of_the_directory(tmp_path, backbone, file_format):
+    directory, outside = tmp_path / "model", tmp_path / "elsewhere"
+    directory.mkdir()
+    outside.mkdir()
+    write(directory, file_format)
+    for path in sorted(directory.iterdir()):
+        moved = path.rename(outside / path.name)
+        path.symlink_to(moved)
+        assert the_line(load_weights, directory, backbone) == (
+            f"{path}: a link out of {directory}; put the file itself there"
+        )
+        moved.rename(path)
+    load_weights(directory, backbone)
+    (tmp_path / "link").symlink_to(directory)
+    load_weights(tmp_path / "link", backbone)  # the user's own link
+
+
+def test_links_of_the_hugging_face_cache(tmp_path, backbone, file_format):
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0a1b"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "models--a--b" / "blobs").mkdir()
+    write(snapshot, file_format)
+    for number, path in enumerate(sorted(snapshot.iterdir())):
+        blob = path.rename(tmp_path / "models--a--b" / "blobs" / str(number))
+        path.symlink_to(f"../../blobs/{number}")
+    load_weights(snapshot, backbone)
+    blob.rename(tmp_path / "blob")
+    path.unlink()
+    path.symlink_to("../../../blob")
+    assert the_line(load_weights, snapshot, backbone) == (
+        f"{path}: a link out of {tmp_path}/models--a--b; put the file itself there"
+    )
+
+
+def test_a_fifo_is_not_opened(tmp_path, backbone, file_format):
+    write(tmp_path, file_format)
+    for path in sorted(tmp_path.iterdir()):
+        content = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        assert the_line(load_weights, tmp_path, backbone) == (
+            f"{path}: not a regular file (a FIFO)"
+        )
+        path.unlink()
+        path.write_bytes(content)
