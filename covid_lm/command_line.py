@@ -10,7 +10,7 @@ import runpy
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal, NoReturn
 
 from absl import app, flags, logging
@@ -32,13 +32,15 @@ class PathParser(flags.ArgumentParser):
     Attributes:
         kind: what must exist when the tool starts: an input, or the folder of an output file, or
             a writable folder in which an output folder can be created.
+        names: values that are not paths, but names of inputs that come with a package.
     """
 
     syntactic_help = "a path"
 
-    def __init__(self, kind: PathKind = "input"):
+    def __init__(self, kind: PathKind = "input", names: Collection[str] = ()):
         super().__init__()
         self.kind = kind
+        self.names = names
 
     def parse(self, argument: str) -> str:
         """The path with `~` expanded."""
@@ -48,7 +50,7 @@ class PathParser(flags.ArgumentParser):
         """Raises InputError for an absent input, or an output that can't be written."""
         if self.kind.startswith("output"):
             check_output(flag, path, self.kind == "output folder")
-        elif is_remote(path):
+        elif path in self.names or is_remote(path):
             return  # checked when it is used
         elif self.kind == "input folder" and not os.path.isdir(path):
             raise InputError(f"--{flag}={path}: no such directory")

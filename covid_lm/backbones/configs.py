@@ -98,8 +98,9 @@ BACKBONES = {
     "roberta-wwm-ext-large": BackboneConfig(24, 1024, 16, 4096),
 }
 
-# Networks of `keras.applications` with which the paper compares its models.
-CONVOLUTIONAL_NETWORKS = ("resnet50", "densenet121", "densenet169")
+TEACHER = "efficientnet-lite0"  # a small network with published weights
+# Networks of `keras.applications` with which the paper compares its models, and the teacher.
+CONVOLUTIONAL_NETWORKS = ("resnet50", "densenet121", "densenet169", TEACHER)
 
 
 def backbone_config(name: str) -> BackboneConfig:

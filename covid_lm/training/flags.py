@@ -122,7 +122,9 @@ class FlagOptions:
             if value == self.default(field) == recipe.get(field.name, value):
                 continue
             for item in value if isinstance(value, tuple) else (value,):
-                text = "" if item is True else f"={shlex.quote(shown or str(item))}"
+                public = item in getattr(field.metadata["valid"], "names", ())
+                value = str(item) if public else shown or str(item)
+                text = "" if item is True else f"={shlex.quote(value)}"
                 words.append(f"--{_flag_name(field)}{text}")
         return " ".join(words)
 

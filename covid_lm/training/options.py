@@ -14,8 +14,10 @@ from covid_lm.backbones.configs import (
     BACKBONES,
     CONVOLUTIONAL_NETWORKS,
     STEMS,
+    TEACHER,
     backbone_config,
 )
+from covid_lm.command_line import PathParser
 from covid_lm.data import DATASETS, require_data_dir
 from covid_lm.errors import InputError
 from covid_lm.protocols import (
@@ -40,6 +42,7 @@ from covid_lm.training.flags import (
 
 BACKENDS = ("tensorflow", "jax")
 IMAGE_SIDE = Bound("from 32 to 1024", lambda value: 32 <= value <= 1024)
+WEIGHTS = PathParser("input", names=(TEACHER,))
 PLACE: dict[str, Any] = {"must_match": False, "in_folds": False}  # where a run computes or writes
 # Values of the flags that aren't given, by recipe. A comment above each has its purpose, its
 # command, the time that takes and the result to expect.
@@ -53,7 +56,8 @@ _BACKBONE = f"{', '.join(BACKBONES)}, a size such as 4x256; except in pretrain.p
 _MAX_IMAGES = "Most training and most validation images of a data set; default: all."
 _WEIGHTS = (
     "Pretrained weights: a directory with model.safetensors, tf_model.h5 or an original TensorFlow "
-    "checkpoint; for a convolutional network its HDF5 file without the top; default: random ones."
+    "checkpoint; for a convolutional network its HDF5 file without the top; `efficientnet-lite0` "
+    "for its own, from the extra `teacher`; default: random ones."
 )
 _PROTOCOL = "How the file name enters in training and test; `fixed` and `absent` don't let it in."
 _AUGMENT = (
@@ -79,7 +83,7 @@ class RunOptions(FlagOptions):
 
     max_images: int | None = option(None, _MAX_IMAGES, AT_LEAST_1)
     backbone: str = option("tiny", _BACKBONE)
-    weights: str | None = option(None, _WEIGHTS, INPUT, shown="WEIGHTS_DIR")
+    weights: str | None = option(None, _WEIGHTS, WEIGHTS, shown="WEIGHTS_DIR")
     protocol: str = option("paper", _PROTOCOL, tuple(PROTOCOLS))
     layout: str = option("paper", LAYOUT_HELP)
     stem: str | None = option(
