@@ -94,6 +94,12 @@ def test_the_export_gives_the_same_probabilities(older):
     np.testing.assert_allclose(probabilities, expected("export"), rtol=0, atol=TOLERANCE)
 
 
+def test_an_export_without_reasons_names_the_invalid_files(older, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    (prediction,) = predict_files(os.path.join(older, "run", "1"), [str(tmp_path / "a.png")])
+    assert (prediction.label, prediction.error) == ("", "can't be decoded")
+
+
 def test_the_run_can_be_exported_again(older):
     version_dir, difference = export_run(os.path.join(older, "run"))
     assert os.path.basename(version_dir) == "2"

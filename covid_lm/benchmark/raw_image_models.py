@@ -63,7 +63,8 @@ def _decode_by_map_fn(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
 
     specification = tf.TensorSpec([32, 32, 3], tf.uint8)
     pixels = tf.map_fn(decode, image_bytes, fn_output_signature=specification)
-    return {"pixels": pixels, "valid": tf.ones_like(image_bytes, tf.bool)}
+    valid, reason = tf.ones_like(image_bytes, tf.bool), tf.zeros_like(image_bytes)
+    return {"pixels": pixels, "valid": valid, "reason": reason}
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from covid_lm.pipeline.decoded import (
     KEPT_BYTES,
     DecodedRecords,
     PixelsOnDemand,
+    SkippedImage,
     decode_records,
     decoded_chunks,
 )
@@ -96,7 +97,7 @@ def evaluate_protocols(
     policies = evaluation_policies(classifier.config)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in policies}
     kept: list[ImageRecord] = []
-    skipped: list[ImageRecord] = []
+    skipped: list[SkippedImage] = []
     for images in chunks:
         kept += images.records
         skipped += images.skipped

@@ -19,20 +19,24 @@ class ClassOutput(keras.layers.Layer):
         super().__init__(**kwargs)
         self.classes = tuple(classes)
 
-    def call(self, probabilities: tf.Tensor, valid: tf.Tensor) -> dict[str, tf.Tensor]:
+    def call(
+        self, probabilities: tf.Tensor, valid: tf.Tensor, reason: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         """Labels a batch.
 
         Args:
             probabilities: float32 [batch, classes].
             valid: bool [batch].
+            reason: string [batch], why an image is not valid, else "".
 
         Returns:
-            `probabilities`, NaN where not valid; `label`, string [batch], empty where not valid;
-            `valid`.
+            `probabilities`, zeros where not valid: NaN would not be JSON; `label`, string [batch],
+            empty where not valid; `valid` and `reason`.
         """
         labels = tf.gather(tf.constant(self.classes), tf.argmax(probabilities, axis=-1))
         return {
-            "probabilities": tf.where(valid[:, tf.newaxis], probabilities, float("nan")),
+            "probabilities": tf.where(valid[:, tf.newaxis], probabilities, 0.0),
             "label": tf.where(valid, labels, ""),
             "valid": valid,
+            "reason": reason,
         }

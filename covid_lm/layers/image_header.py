@@ -77,6 +77,19 @@ def sizes_allowed(sizes: tf.Tensor, max_pixels: int) -> tf.Tensor:
     return sides_allowed & (pixels <= max_pixels)
 
 
+def unsupported_variants(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:
+    """Names variants of the formats that are recognized but not read: string [batch], "" if none.
+
+    Args:
+        headers: int64 [batch, 72] from `read_headers`.
+        formats: int32 [batch] from `image_formats`.
+    """
+    run_lengths = _is_one_of(little_endian(headers, 30, 4), (1, 2))
+    name = tf.where(run_lengths, "run-length encoded BMP", "BMP of a rare kind")
+    is_other = (formats == BMP) & ~_bmp_readable(headers)
+    return tf.where(is_other, name, "")
+
+
 def little_endian(values: tf.Tensor, offset: int, length: int) -> tf.Tensor:
     """Decodes unsigned integers, int64 [...], of `length` bytes at `offset` of int64 [..., n]."""
     place = tf.constant([256**i for i in range(length)], tf.int64)
@@ -89,15 +102,20 @@ def bmp_height(headers: tf.Tensor) -> tf.Tensor:
     return tf.where(height >= 2**31, height - 2**32, height)
 
 
-def _bmp_sizes(headers: tf.Tensor) -> tf.Tensor:
+def _bmp_readable(headers: tf.Tensor) -> tf.Tensor:
     bits, compression = little_endian(headers, 28, 2), little_endian(headers, 30, 4)
     masks = tf.stack([little_endian(headers, offset, 4) for offset in (54, 58, 62)], axis=1)
     plain = (compression == _BMP_UNCOMPRESSED) & _is_one_of(bits, (1, 4, 8, 24, 32))
     blue_green_red = tf.reduce_all(masks == [0xFF0000, 0xFF00, 0xFF], axis=1)
     masked = (compression == _BMP_BIT_FIELDS) & (bits == 32) & blue_green_red
-    readable = _is_one_of(little_endian(headers, 14, 4), _BMP_INFO_SIZES) & (plain | masked)
-    sizes = tf.stack([tf.abs(bmp_height(headers)), little_endian(headers, 18, 4)], axis=1)
-    return tf.where(readable[:, None], sizes, 0)
+    return _is_one_of(little_endian(headers, 14, 4), _BMP_INFO_SIZES) & (plain | masked)
+
+
+def _bmp_sizes(headers: tf.Tensor) -> tf.Tensor:
+    width = little_endian(headers, 18, 4)  # signed
+    width = tf.where(width < 2**31, width, 0)
+    sizes = tf.stack([tf.abs(bmp_height(headers)), width], axis=1)
+    return tf.where(_bmp_readable(headers)[:, None], sizes, 0)
 
 
 def _webp_sizes(headers: tf.Tensor) -> tf.Tensor:

@@ -15,7 +15,9 @@ from covid_lm.layers.image_header import (
     image_formats,
     read_headers,
     sizes_allowed,
+    unsupported_variants,
 )
+from covid_lm.layers.image_reason import invalid_reasons, unknown_reasons
 
 # Images decoded at the same time within one call; no need for more than a server's cores.
 _PARALLEL_IMAGES = 16
@@ -52,8 +54,9 @@ class ImageInput(keras.layers.Layer):
         image_bytes: string [batch], encoded images.
 
     Returns:
-        A dict of `pixels`, uint8 [batch, height, width, 3 or 1], and `valid`, bool [batch]; the
-        pixels of an invalid image are zeros.
+        A dict of `pixels`, uint8 [batch, height, width, 3 or 1], `valid`, bool [batch], and
+        `reason`, string [batch], why an image is not valid, else "". The pixels of an invalid image
+        are zeros.
 
     Raises:
         ValueError: arguments out of range.
@@ -125,7 +128,34 @@ class ImageInput(keras.layers.Layer):
             weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * _LUMA_WEIGHTS, -1, keepdims=True)
             pixels = tf.cast((weighted + 0x8000) // 2**16, tf.uint8)
         pixels.set_shape([None, *self.image_size, 1 if self.color == "luminance" else 3])
-        return {"pixels": pixels, "valid": valid}
+        reason = self._reasons(image_bytes, valid, headers, formats, sizes)
+        return {"pixels": pixels, "valid": valid, "reason": reason}
+
+    def _reasons(
+        self,
+        image_bytes: tf.Tensor,
+        valid: tf.Tensor,
+        headers: tf.Tensor,
+        formats: tf.Tensor,
+        sizes: tf.Tensor,
+    ) -> tf.Tensor:
+        too_large = tf.reduce_all(sizes > 0, 1) & ~sizes_allowed(sizes, self.max_pixels)
+        no_reason = tf.zeros_like(image_bytes)
+
+        def known() -> tf.Tensor:
+            variants = unsupported_variants(headers, formats)
+            return invalid_reasons(image_bytes, sizes, too_large, variants)
+
+        def unknown() -> tf.Tensor:
+            is_unknown = (formats == UNKNOWN) & (image_bytes != "")
+            return tf.where(is_unknown, unknown_reasons(image_bytes), known())
+
+        reasons = tf.cond(
+            tf.reduce_all(valid),
+            lambda: no_reason,
+            lambda: tf.cond(tf.reduce_any(formats == UNKNOWN), unknown, known),
+        )
+        return tf.where(valid, no_reason, reasons)
 
     def _map_isolated(
         self, decode_at: Callable, indices: tf.Tensor, count: tf.Tensor, parallel: tf.Tensor | None

@@ -64,16 +64,18 @@ class Preprocessor(keras.layers.Layer):
         Returns:
             `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, head + tail]; with
             patches, `token_ids` is [batch, head + tail, bytes per token]. `valid`, bool [batch],
-            false for an image that can't be decoded and is replaced by a black one.
+            false for an image that can't be decoded and is replaced by a black one, and `reason`,
+            string [batch], why, else "".
 
         Raises:
             ValueError: no file name under a policy that reads it.
         """
         image = self.decode(image_bytes)
-        return {**self.tokenize(image["pixels"], filename), "valid": image["valid"]}
+        tokens = self.tokenize(image["pixels"], filename)
+        return {**tokens, "valid": image["valid"], "reason": image["reason"]}
 
     def decode(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """First half: encoded images, string [batch], to `pixels` and `valid` (`ImageInput`)."""
+        """First half: encoded images, string [batch], to `pixels` and more (`ImageInput`)."""
         return self.image_input(image_bytes)
 
     def tokenize(

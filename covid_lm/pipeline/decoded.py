@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +19,13 @@ Decode = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # of a preprocessor, or an
 KEPT_BYTES = 2**28  # of pixels: those of a larger evaluated split are decoded when needed
 CHUNK_SIZE = 512  # images held at a time, of splits of any size
 DECODED_TOGETHER, TOKENIZED_TOGETHER = 32, 256  # images in one call of a layer
-FORMATS = "PNG, JPEG, BMP, GIF or WebP"
+
+
+class SkippedImage(NamedTuple):
+    """A record whose image is not valid, and the reason."""
+
+    record: ImageRecord
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +35,13 @@ class DecodedRecords:
     Attributes:
         pixels: uint8 [images, height, width, channels]; `PixelsOnDemand` where few are read.
         records: the images' records, in the same order.
-        skipped: records whose image could not be decoded, not among the above.
+        skipped: the images that could not be decoded, not among the above.
         left_out: records of held-out files, not among the above.
     """
 
     pixels: "np.ndarray | PixelsOnDemand"
     records: tuple[ImageRecord, ...]
-    skipped: tuple[ImageRecord, ...] = ()
+    skipped: tuple[SkippedImage, ...] = ()
     left_out: tuple[ImageRecord, ...] = ()
 
     @property
@@ -62,7 +69,7 @@ class DecodedRecords:
         )
 
     def chunks(self) -> "Iterator[DecodedRecords]":
-        """The images in parts, as from `decoded_chunks`; the first has all `skipped` records."""
+        """The images in parts, as from `decoded_chunks`; the first has all `skipped` images."""
         for start in range(0, len(self.records), CHUNK_SIZE):
             part = self.rows(np.arange(len(self.records))[start : start + CHUNK_SIZE])
             yield dataclasses.replace(part, skipped=() if start else self.skipped)
@@ -118,7 +125,10 @@ def decode_records(
         raise InputError("no images in this split")
     decoded = _decode(records, decode, skip_invalid, held_out)
     if decoded.skipped and not decoded.records:
-        raise InputError(f"{records[0].path}: can't be decoded, nor can any other image")
+        first = decoded.skipped[0]
+        raise InputError(
+            f"{first.record.path}: {first.reason}; no other image can be decoded either"
+        )
     return decoded
 
 
@@ -141,7 +151,7 @@ def _decode(
 ) -> DecodedRecords:
     # Called batch by batch: a mapped data set would optimize the layer's graph again each time.
     kept: list[ImageRecord] = []
-    skipped: list[ImageRecord] = []
+    skipped: list[SkippedImage] = []
     left_out: list[ImageRecord] = []
     parts = []
     for start in range(0, len(records), DECODED_TOGETHER):
@@ -158,12 +168,15 @@ def _decode(
         image = decode(tf.constant(contents))
         valid = image["valid"].numpy()
         parts.append(image["pixels"].numpy()[valid])
-        for record, ok in zip(batch, valid, strict=True):
-            (kept if ok else skipped).append(record)
+        for record, ok, reason in zip(batch, valid, image["reason"].numpy(), strict=True):
+            if ok:
+                kept.append(record)
+            else:
+                skipped.append(SkippedImage(record, reason.decode()))
     if skipped and not skip_invalid:
         raise InputError(
-            f"{skipped[0].path}: can't be decoded as {FORMATS} "
-            f"({len(skipped)} such file(s)); repair or remove it, or pass --skip_invalid"
+            f"{skipped[0].record.path}: {skipped[0].reason} ({len(skipped)} file(s) can't be "
+            "decoded); repair or remove it, or pass --skip_invalid"
         )
     pixels = np.concatenate(parts) if parts else np.empty(0, np.uint8)
     return DecodedRecords(pixels, tuple(kept), tuple(skipped), tuple(left_out))

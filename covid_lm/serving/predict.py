@@ -11,13 +11,14 @@ from typing import Any
 from covid_lm.errors import InputError, RunError, reason
 from covid_lm.files import WEIGHT_BYTES, check_file, files_below, is_remote, read_bytes
 
-NOT_AN_IMAGE = "not a decodable PNG, JPEG, BMP, GIF or WebP image"
+NO_REASON = "can't be decoded"  # for an invalid image; older exports give no reason
 # A batch holds no more image bytes than this, unless a single image does.
 BATCH_BYTES = 32 * 2**20
 
 File = tuple[str, bytes]  # path and content
 Batch = list[File]
 OUTPUTS = ("probabilities", "label", "valid")  # of `serving_default`, [n, classes], [n] and [n]
+REASON = "reason"  # output [n], which older exports lack
 Outputs = dict[str, list]
 
 
@@ -138,19 +139,21 @@ def signature_inputs(batch: Batch, input_names: Iterable[str]) -> dict[str, list
 
 
 def decoded(arrays: dict[str, Any]) -> Outputs:
-    """Outputs from the arrays of `serving_default`, whose labels are bytes."""
+    """Outputs from the arrays of `serving_default`, whose texts are bytes."""
     outputs = {name: array.tolist() for name, array in arrays.items()}
-    return outputs | {"label": [label.decode() for label in outputs["label"]]}
+    texts = outputs.keys() & {"label", REASON}
+    return outputs | {name: [text.decode() for text in outputs[name]] for name in texts}
 
 
 def batch_predictions(batch: Batch, outputs: Outputs) -> Iterator[Prediction]:
     """Predictions for a batch."""
-    rows = zip(batch, *(outputs[name] for name in OUTPUTS), strict=True)
-    for (path, content), values, label, is_valid in rows:
+    reasons = outputs.get(REASON, [NO_REASON] * len(batch))
+    rows = zip(batch, *(outputs[name] for name in OUTPUTS), reasons, strict=True)
+    for (path, _), values, label, is_valid, why in rows:
         if is_valid:
             yield Prediction(path, label, max(values), tuple(values))
         else:
-            yield Prediction(path, error=NOT_AN_IMAGE if content else "empty file")
+            yield Prediction(path, error=why)
 
 
 def write_predictions(predictions: Iterable[Prediction], style: str) -> int:

@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from covid_lm.errors import reason
 from covid_lm.serving import model_client
 from covid_lm.serving.model_client import SIGNATURE, ModelClient, RequestFailed
-from covid_lm.serving.predict import OUTPUTS, Outputs
+from covid_lm.serving.predict import OUTPUTS, REASON, Outputs
 
 
 class RestClient(ModelClient):
@@ -45,11 +45,12 @@ class RestClient(ModelClient):
         body = {"signature_name": SIGNATURE, "inputs": columns}
         answer = self._request("POST", f"{self._url}:predict", body)
         try:
-            outputs = {name: answer["outputs"][name] for name in OUTPUTS}
+            names = (*OUTPUTS, *answer["outputs"].keys() & {REASON})
+            outputs = {name: answer["outputs"][name] for name in names}
             # The decimals are float32 values: converted, they are equal to those over gRPC.
             rows = [array.array("f", row).tolist() for row in outputs["probabilities"]]
             return outputs | {"probabilities": rows}
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, AttributeError):
             raise RequestFailed(f"the server's answer has no {SIGNATURE} outputs") from None
 
     def _request(self, method: str, url: str, body: dict | None = None) -> Any:

@@ -12,8 +12,9 @@ def signatures(classifier: Classifier) -> dict[str, tuple[Callable, list[tf.Tens
     """Signature name to (function, input signature).
 
     The functions use core TensorFlow ops only. Inputs and outputs share their first dimension. An
-    image that can't be decoded has an empty label, `valid` false, and NaN for every score and
-    embedding. A classifier, a `serving_copy`, that reads no tokens has no signature `tokenize`.
+    image that can't be decoded has an empty label, `valid` false, a `reason`, and zeros for every
+    score and embedding. A classifier, a `serving_copy`, that reads no tokens has no signature
+    `tokenize`.
     """
     preprocessor = classifier.preprocessor()
     class_output = ClassOutput(classifier.config.classes)
@@ -21,7 +22,7 @@ def signatures(classifier: Classifier) -> dict[str, tuple[Callable, list[tf.Tens
     def serving_default(image_bytes, filename=None):
         inputs = preprocessor(image_bytes, filename)
         probabilities = classifier.core(classifier.core_inputs(inputs), training=False)
-        return class_output(probabilities, inputs["valid"])
+        return class_output(probabilities, inputs["valid"], inputs["reason"])
 
     def classify(inputs):
         image_bytes, filename = parse_examples(inputs)
@@ -33,7 +34,7 @@ def signatures(classifier: Classifier) -> dict[str, tuple[Callable, list[tf.Tens
         inputs = preprocessor(image_bytes, filename)
         embedding = classifier.embedding(classifier.core_inputs(inputs), training=False)
         embedding = tf.cast(embedding, tf.float32)
-        return {"embedding": tf.where(inputs["valid"][:, tf.newaxis], embedding, float("nan"))}
+        return {"embedding": tf.where(inputs["valid"][:, tf.newaxis], embedding, 0.0)}
 
     def tokenize(image_bytes, filename=None):
         tokens = preprocessor(image_bytes, filename)

@@ -68,8 +68,8 @@ def tokenized_splits(
 
 def print_skipped(decoded: DecodedRecords) -> None:
     """Prints a line for each image that could not be decoded."""
-    for record in decoded.skipped:
-        print(f"skipped, can't be decoded: {record.path}")
+    for image in decoded.skipped:
+        print(f"skipped, {image.reason}: {image.record.path}")
 
 
 def training_set(

@@ -11,6 +11,31 @@ from PIL import Image
 from covid_lm.layers.image_input import ImageInput
 from tests.layers import encoded_images
 
+# All other bad images are truncated or damaged.
+BAD_REASONS = {
+    "empty": "empty",
+    "one byte": "not an image",
+    "text": "not an image",
+    "zip": "not an image",
+    "png signature": "not an image",
+    "tiff": "format not supported: TIFF",
+    "dicom": "format not supported: DICOM",
+    "pdf": "format not supported: PDF",
+    "svg": "format not supported: SVG",
+    "jpeg xl": "format not supported: JPEG XL",
+    "jpeg xl container": "format not supported: JPEG XL",
+    "avif": "format not supported: AVIF",
+    "bmp run lengths": "format not supported: run-length encoded BMP",
+    "png huge": "too many pixels: 50000 x 50000",
+    "png one huge row": "too many pixels: 60000000 x 1",
+    "png unsigned overflow": "too many pixels: 2147483647 x 2147483647",
+    "gif huge": "too many pixels: 65535 x 65535",
+    "bmp huge": "too many pixels: 50000 x 50000",
+    "bmp huge top-down": "too many pixels: 50000 x 2147483648",
+    "webp huge lossy": "too many pixels: 16383 x 16383",
+    "webp huge lossless": "too many pixels: 16384 x 16384",
+    "webp huge canvas": "too many pixels: 16777216 x 16777216",
+}
 SIZES = [(1, 1), (5, 3), (200, 150), (1225, 1637)]
 
 
@@ -80,6 +105,32 @@ def test_each_bad_kind_is_invalid_and_black(layer):
     assert not accepted
     assert len(bad) >= 14
     assert not output["pixels"].numpy().any()
+    reasons = {
+        kind: reason.decode() for kind, reason in zip(bad, output["reason"].numpy(), strict=True)
+    }
+    expected = dict.fromkeys(bad, "truncated or damaged") | BAD_REASONS
+    assert reasons == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"MM\0*" + bytes(20), "TIFF"),
+        (b"II+\0" + bytes(20), "TIFF"),
+        (b"\0\0\0\x18ftypheic" + bytes(50), "HEIC"),
+        (b"\0\0\0\x18ftypmif1" + bytes(50), "HEIC"),
+        (b"\0\0\0\x20ftypavis" + bytes(50), "AVIF"),
+        (encoded_images.encode(Image.new("L", (9, 9)), "JPEG2000"), "JPEG 2000"),
+        (b"\xff\x4f\xff\x51" + bytes(20), "JPEG 2000"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
+        (b"<html><body>404 Not Found</body></html>", "HTML"),
+        (b"\n <!DOCTYPE html>\n<p>\xff", "HTML"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?><!-- \xe9 --> <svg xmlns='x'/>", "SVG"),
+        (b"<?xml version='1.0'?>\n<!DOCTYPE svg PUBLIC '-//W3C//DTD'>\n<svg\n/>\xff", "SVG"),
+    ],
+)
+def test_formats_that_are_recognized_to_be_named(layer, start, name):
+    assert layer(tf.constant([start]))["reason"][0] == f"format not supported: {name}"
 
 
 def test_bad_kinds_are_valid_without_their_damage(layer):
@@ -175,7 +226,7 @@ def test_graphs_give_the_same_as_eager_calls(layer, mixed):
     assert signature["valid"].shape.as_list() == [None]
     dataset = tf.data.Dataset.from_tensor_slices(files).batch(7)
     batches = list(dataset.map(layer, num_parallel_calls=2).as_numpy_iterator())
-    for key in ("pixels", "valid"):
+    for key in ("pixels", "valid", "reason"):
         np.testing.assert_array_equal(compiled(tf.constant(files))[key], eager[key])
         np.testing.assert_array_equal(np.concatenate([b[key] for b in batches]), eager[key])
 
@@ -193,7 +244,7 @@ def test_an_export_gives_the_same_as_the_layer(layer, mixed, tmp_path):
         outputs = {key: info.name for key, info in graph.signature_def["serve"].outputs.items()}
         placeholder = graph.signature_def["serve"].inputs["image_bytes"].name
         in_session = session.run(outputs, {placeholder: np.array(files, object)})
-    for key in ("pixels", "valid"):
+    for key in ("pixels", "valid", "reason"):
         np.testing.assert_array_equal(exported(image_bytes=tf.constant(files))[key], expected[key])
         np.testing.assert_array_equal(in_session[key], expected[key])
     assert exported(image_bytes=tf.constant([], tf.string))["pixels"].shape == [0, 32, 32, 3]

@@ -62,6 +62,7 @@ def test_every_position_equals_the_oracle(layout):
         if policy == "visible":
             both_halves = preprocessor(tf.constant(SOURCES), names)
             assert both_halves.pop("valid").numpy().all()
+            assert not any(both_halves.pop("reason").numpy())
             for key in KEYS:
                 np.testing.assert_array_equal(output[key], both_halves[key])
         for row, (pixels, name) in enumerate(zip(pixels_of(layout), NAMES.values(), strict=True)):
@@ -116,7 +117,7 @@ def test_same_in_dataset_map_and_graph():
     dataset = tf.data.Dataset.from_tensor_slices((image_bytes, names)).batch(4).map(preprocessor)
     mapped = list(dataset.as_numpy_iterator())
     graph = tf.function(preprocessor)(image_bytes, names)
-    for key in (*KEYS, "valid"):
+    for key in (*KEYS, "valid", "reason"):
         np.testing.assert_array_equal(np.concatenate([b[key] for b in mapped]), eager[key])
         np.testing.assert_array_equal(graph[key], eager[key])
     assert not eager["valid"][-1]

@@ -19,7 +19,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from covid_lm.errors import InputError, RunError
 from covid_lm.serving import batch_inference
 from covid_lm.serving.batch_inference import SavedModelHandler, run_batch_inference
-from covid_lm.serving.predict import NOT_AN_IMAGE, ExportedModel, predict_files
+from covid_lm.serving.predict import ExportedModel, predict_files
 from tests.serving.tiny_model import CLASSES
 
 
@@ -95,9 +95,9 @@ def test_every_file_has_the_row_that_predict_files_gives(answered, mixed_files):
             assert row["probabilities"] == pytest.approx(probabilities, abs=1e-6)
     errors = {os.path.basename(path): row["error"] for path, row in rows.items() if "error" in row}
     assert errors == {
-        "1-text.png": NOT_AN_IMAGE,
-        "2-empty.jpg": "empty file",
-        "3-half.png": NOT_AN_IMAGE,
+        "1-text.png": "not an image",
+        "2-empty.jpg": "empty",
+        "3-half.png": "truncated or damaged",
     }
 
 

@@ -15,7 +15,7 @@ import urllib3
 from covid_lm.errors import InputError, RunError
 from covid_lm.serving import model_client, predict
 from covid_lm.serving.client import predict_on_server
-from covid_lm.serving.predict import NOT_AN_IMAGE, image_files, in_batches, predict_files
+from covid_lm.serving.predict import image_files, in_batches, predict_files
 from tests.serving.conftest import NAME
 from tests.serving.model_server import ServedModel, serve
 from tests.serving.rest_json import StatusError
@@ -55,9 +55,9 @@ def test_a_server_answers_as_the_export_does(served, version_dirs, mixed_files, 
         assert list(predict_on_server(server, mixed_files, NAME, batch_size)) == direct
     errors = {os.path.basename(p.path): p.error for p in direct if p.error}
     assert errors == {
-        "1-text.png": NOT_AN_IMAGE,
-        "2-empty.jpg": "empty file",
-        "3-half.png": NOT_AN_IMAGE,
+        "1-text.png": "not an image",
+        "2-empty.jpg": "empty",
+        "3-half.png": "truncated or damaged",
         "3-nowhere.png": "No such file or directory",
     }
     assert len(direct) == 10
@@ -71,7 +71,7 @@ def test_batches_are_limited_in_count_and_in_bytes(server, model, tmp_path, monk
     paths = image_files([str(tmp_path)])
     predictions = list(predict_on_server(server, paths, NAME, batch_size=2))
     assert [p.path for p in predictions] == paths
-    assert {p.error for p in predictions} == {NOT_AN_IMAGE}
+    assert {p.error for p in predictions} == {"not an image"}
     assert model.batch_sizes == [2, 1, 1, 2]
 
 
@@ -79,7 +79,7 @@ def test_a_large_request_goes_through(server, model, tmp_path):
     """Larger than gRPC's usual 4 MB."""
     (tmp_path / "large.bin").write_bytes(bytes(6 * 2**20))
     (prediction,) = predict_on_server(server, [str(tmp_path / "large.bin")], NAME)
-    assert prediction.error == NOT_AN_IMAGE
+    assert prediction.error == "not an image"
 
 
 def test_files_are_read_as_answers_are_taken():
@@ -128,7 +128,7 @@ def test_requests_of_any_size_are_retried(server, model, tmp_path):
     (tmp_path / "large.bin").write_bytes(bytes(2 * 2**20))
     model.before_predict = unavailable_once
     (prediction,) = predict_on_server(server, [str(tmp_path / "large.bin")], NAME)
-    assert prediction.error == NOT_AN_IMAGE
+    assert prediction.error == "not an image"
     assert len(model.batch_sizes) == 2
 
 

@@ -53,7 +53,7 @@ def test_row_and_columnar_requests_agree(ask, images):
     assert status == 200
     status, by_column = ask("masked", f"{NAME}/versions/{VERSION}:predict", {"inputs": columns})
     assert status == 200
-    assert by_column["outputs"].keys() == {"probabilities", "label", "valid"}
+    assert by_column["outputs"].keys() == {"probabilities", "label", "valid", "reason"}
     for key, column in by_column["outputs"].items():
         assert [row[key] for row in by_row["predictions"]] == column
 

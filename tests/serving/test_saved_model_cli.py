@@ -57,7 +57,15 @@ def outputs(version_dirs, tmp_path_factory) -> dict[str, str]:
 def test_show_lists_the_contract(outputs):
     names = set(re.findall(r"signature_def\['(\w+)'\]", outputs["show"]))
     assert {"serving_default", "classify", "embed", "tokenize"} <= names
-    for tensor in ("image_bytes", "filename", "probabilities", "label", "valid", "token_ids"):
+    for tensor in (
+        "image_bytes",
+        "filename",
+        "probabilities",
+        "label",
+        "valid",
+        "reason",
+        "token_ids",
+    ):
         assert f"['{tensor}']" in outputs["show"]
 
 

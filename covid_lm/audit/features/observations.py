@@ -2,12 +2,13 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import io
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tqdm
@@ -17,9 +18,12 @@ from covid_lm.audit.features import container as container_features
 from covid_lm.audit.features import pixels as pixel_features
 from covid_lm.data.preview import gray_levels, gray_thumbnail
 from covid_lm.data.records import ImageRecord
+from covid_lm.environment import import_tensorflow
+from covid_lm.errors import reason
 
 MAX_PIXELS = 64_000_000
 THUMBNAIL_SIDE = 32
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")  # a model reads no others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,19 +69,33 @@ def observe(record: ImageRecord) -> Observation | Unreadable:
     """Reads and decodes one file; a failure is returned, never raised."""
     try:
         payload = record.read()
-        return _observe_payload(record, payload) if payload else Unreadable(record, "empty file")
-    except Image.UnidentifiedImageError:
-        return Unreadable(record, "not an image")
-    except Exception as error:  # decoders raise errors of any type on damaged files
-        return Unreadable(record, " ".join(str(error).split()) or type(error).__name__)
+    except Exception as error:  # readers of folders and archives have their own kinds
+        return Unreadable(record, reason(error))
+    try:
+        return _observe_payload(record, payload)
+    except Exception:  # decoders raise errors of any type on damaged files
+        return Unreadable(record, _reason_of()(payload))
+
+
+@functools.cache
+def _reason_of() -> Callable[[bytes], str]:
+    """Function from a file that Pillow can't read to the reason that a model would give."""
+    import_tensorflow()  # only if there is such a file, because it takes seconds
+    import tensorflow as tf
+
+    from covid_lm.layers.image_input import ImageInput
+    from covid_lm.layers.image_reason import DAMAGED
+
+    layer = ImageInput(1)
+    return lambda payload: layer(tf.constant([payload]))["reason"][0].numpy().decode() or DAMAGED
 
 
 def _observe_payload(record: ImageRecord, payload: bytes) -> Observation | Unreadable:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sizes are checked here; damaged metadata is harmless
-        image = Image.open(io.BytesIO(payload))
+        image = Image.open(io.BytesIO(payload), formats=FORMATS)
         if math.prod(image.size) > MAX_PIXELS:
-            return Unreadable(record, f"{image.width} x {image.height} pixels, too many to decode")
+            return Unreadable(record, _reason_of()(payload))
         mode = image.mode  # before loading, which may change it
         image.load()
         metadata = container_features.metadata_facts(image)
