@@ -1,8 +1,8 @@
 """Checkpoints of a run: one file each, written atomically, of which the last two are kept.
 
-A file `step-NNNNNNNNN.npz` holds every variable of model and optimizer (weights, moments, step
-count, states of the random generators), the weights of the best epoch so far, the metrics of an
-epoch in progress, and the `Progress` as JSON. Nothing is pickled, and each array has a checksum
+A file `step-NNNNNNNNN.npz` holds every variable of model and optimizer (weights, moments, averages,
+step count, states of the random generators), the weights of the best epoch so far, the metrics of
+an epoch in progress, and the `Progress` as JSON. Nothing is pickled, and each array has a checksum
 (zip's CRC-32). The order of the data follows from the seed and the epoch, so it is not stored.
 """
 
@@ -145,6 +145,13 @@ class Checkpoints:
                 f"{self.directory}: all checkpoints are damaged; remove the directory to start over"
             )
         return Progress()
+
+    def set_final_weights(self) -> None:
+        """Sets the weights of the best epoch; without one, the optimizer's averages, if any."""
+        if self.best_weights is not None:
+            self.model.set_weights(self.best_weights)
+        elif self.model.optimizer.use_ema:
+            self.model.optimizer.assign_averages(self.model.trainable_variables)
 
     def add_metrics(self) -> None:
         """Adds the metrics' sums and counts over an epoch's earlier steps, once after `restore`.

@@ -30,7 +30,8 @@ def fit_classifier(
     """Trains `classifier.logits`, or resumes from the newest checkpoint in `run_dir`.
 
     The training split is tokenized under the training policy, the monitored one under the test
-    policy. At the end, the model has the weights of the epoch with the lowest validation loss.
+    policy. At the end, the model has the weights of the epoch with the lowest validation loss; with
+    `--ema`, their averages.
 
     Raises:
         RunError: the loss became non-finite, or a checkpoint can't be written.
@@ -56,8 +57,7 @@ def fit_classifier(
     run_epochs(
         model, training, batch_size, options, scores, log, checkpoints, progress, termination
     )
-    if checkpoints.best_weights is not None:
-        model.set_weights(checkpoints.best_weights)
+    checkpoints.set_final_weights()
 
 
 def validate(model: keras.Model, split: TokenizedRecords, batch_size: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from covid_lm.training.callbacks import SaveWithinEpoch, StopOnNonFiniteLoss
 from covid_lm.training.checkpoints import Checkpoints, Progress
+from covid_lm.training.optimizer import averaged_weights
 from covid_lm.training.options import RunOptions
 from covid_lm.training.termination import Termination
 
@@ -46,8 +47,9 @@ def run_epochs(
     checkpoints gives the same numbers, bit for bit, as an uninterrupted one.
 
     Args:
-        validate: gives an epoch's validation metrics. With a `val_loss` among them, the weights of
-            the best epoch are kept in `checkpoints`, and training stops early.
+        validate: gives an epoch's validation metrics, of the averaged weights if the optimizer
+            averages. With a `val_loss` among them, the weights of the best epoch are kept in
+            `checkpoints`, and training stops early.
         on_epoch_end: called before an epoch's checkpoint is written, so that a log which it
             writes is never behind the checkpoints.
         checkpoints: written after every epoch; None to write none.
@@ -66,11 +68,12 @@ def run_epochs(
             if checkpoints is not None and termination is not None:
                 callbacks.append(SaveWithinEpoch(checkpoints, progress, termination))
             progress = _train_epoch(model, source, batch_size, options, progress, callbacks)
-            progress = progress.epoch_finished(validate())
+            with averaged_weights(model):
+                progress = progress.epoch_finished(validate())
+                if checkpoints is not None and progress.best_epoch == progress.epoch:
+                    checkpoints.best_weights = model.get_weights()
             on_epoch_end(progress)
             if checkpoints is not None:
-                if progress.best_epoch == progress.epoch:
-                    checkpoints.best_weights = model.get_weights()
                 checkpoints.save(progress)
     return progress
 

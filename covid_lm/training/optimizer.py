@@ -1,6 +1,7 @@
 """Loss, optimizer and learning-rate schedule (paper, section 4.1)."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import keras
 from keras import ops
@@ -9,6 +10,8 @@ from covid_lm.training.options import TrainingOptions
 
 PAPER_WEIGHT_DECAY = 1e-8
 WARM_UP = 0.1  # of a cosine schedule's steps
+# Words in the paths of variables that weight decay leaves out.
+UNDECAYED = ("bias", "gamma", "beta", "position_embedding", "segment_embedding")
 
 
 def compile_for_training(
@@ -24,7 +27,7 @@ def compile_for_training(
     if options.mix != "none":  # against the class with the largest share
         accuracy = keras.metrics.CategoricalAccuracy
     model.compile(
-        optimizer=paper_optimizer(learning_rate, options.weight_decay),
+        optimizer=paper_optimizer(learning_rate, options.weight_decay, options.ema),
         loss=cross_entropy(options.label_smoothing, soft=options.mix != "none"),
         metrics=[accuracy(name="accuracy")],
         jit_compile=jit_compile,
@@ -34,9 +37,17 @@ def compile_for_training(
 def paper_optimizer(
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float = PAPER_WEIGHT_DECAY,
-) -> keras.optimizers.AdamW:
-    """AdamW with the paper's constants, unless given."""
-    return SummedAdamW(learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=weight_decay)
+    ema: float = 0.0,
+) -> "SummedAdamW":
+    """AdamW with the paper's constants, unless given.
+
+    Args:
+        ema: momentum of a moving average of the weights; 0 for none.
+    """
+    averages = {"use_ema": True, "ema_momentum": ema} if ema else {}
+    return SummedAdamW(
+        learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=weight_decay, **averages
+    )
 
 
 @keras.saving.register_keras_serializable("covid_lm")
@@ -47,12 +58,43 @@ class SummedAdamW(keras.optimizers.AdamW):
     the squares of these slices, so that the second moment depends on how often a row was read, and
     on the number of devices. As defined (Kingma and Ba, 2015, algorithm 1), and in JAX and PyTorch,
     the sum is squared.
+
+    Weight decay leaves out biases, normalization and the tables of positions and segments. The
+    paper's 1e-8 is below the resolution of float32 weights and changes none at all.
     """
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """Makes the optimizer's variables."""
+        undecayed = [v for v in variables if any(word in v.path for word in UNDECAYED)]
+        self.exclude_from_weight_decay(undecayed)
+        super().build(variables)
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable with the sum of its gradient's slices."""
         dense = ops.add(gradient, ops.zeros(variable.shape, variable.dtype))
         super().update_step(dense, variable, learning_rate)
+
+    def finalize_variable_values(self, var_list: list[keras.Variable]) -> None:
+        """Does nothing: `fit` calls it after each epoch, and the next one needs the weights."""
+
+    def assign_averages(self, variables: list[keras.Variable]) -> None:
+        """Sets the given trainable variables to their averages, if there are any."""
+        super().finalize_variable_values(variables)
+
+
+@contextlib.contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Gives the model the averages of its weights, if its optimizer has any, within the context."""
+    if not model.optimizer.use_ema:
+        yield
+        return
+    weights = [ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+    model.optimizer.assign_averages(model.trainable_variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, weights, strict=True):
+            variable.assign(value)
 
 
 def cross_entropy(label_smoothing: float = 0.0, soft: bool = False) -> keras.losses.Loss | Callable:

@@ -68,6 +68,8 @@ _AUGMENT = (
 _MIX = "Mixes training images and their labels; both: one of the two for each batch."
 _TPU = "Cloud TPU: name, `local` on a TPU VM, or grpc://HOST:PORT; else all GPUs, or the CPU."
 _SCHEDULE = "Learning rate: constant, or warm-up over a tenth of the --epochs, then cosine decay."
+_DECAY = "Weight decay of AdamW; not of biases, normalization, positions and segments."
+_EMA = "Momentum of a moving average of the weights, which is evaluated and kept; 0: none."
 _EARLY_STOPPING = (
     "Split that stops the training. `test` replicates the paper and spoils the test split; `test` "
     "and `none` train on the validation images too."
@@ -186,7 +188,8 @@ class TrainingOptions(RunOptions):
         None, "Pixels of a convolutional network's side; default: 224.", IMAGE_SIDE
     )
     schedule: str = option("constant", _SCHEDULE, SCHEDULES)
-    weight_decay: float = option(1e-8, "Weight decay of AdamW.", AT_LEAST_0)
+    weight_decay: float = option(1e-8, _DECAY, AT_LEAST_0)
+    ema: float = option(0.0, _EMA, BELOW_1)
     label_smoothing: float = option(0.0, "Share of a target spread over all classes.", BELOW_1)
     augment: str = option("none", _AUGMENT, ("none", *AUGMENTATIONS))
     mix: str = option("none", _MIX, MIXES)

@@ -1,6 +1,7 @@
 """The same training on JAX and on TensorFlow, run by `test_jax_training` once for each process.
 
 `python -m tests.training.jax_curves NUM_PROCESSES PROCESS_ID PORT DROPOUT` prints one JSON object.
+With dropout, the weights are averaged, too.
 """
 
 import json
@@ -51,6 +52,7 @@ def trained_on_jax(num_processes: int, process_id: int, port: str, dropout: floa
     options = TrainingOptions(
         epochs=STEPS // steps_per_epoch,
         learning_rate=1e-3,
+        ema=0.8 if dropout else 0.0,
         backend="jax",
         coordinator=f"127.0.0.1:{port}",
         num_processes=num_processes,

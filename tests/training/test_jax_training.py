@@ -96,10 +96,14 @@ def test_only_process_0_writes():
     assert curves(2, 0.0)[1]["written"] == []
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("num_processes", [1, 2])
-def test_every_validation_image_counts_once(num_processes):
-    """On JAX, 17 images in batches of 8, the last filled up; on TensorFlow, one by one."""
-    result = curves(num_processes, 0.0)[0]
+def test_every_validation_image_counts_once(num_processes, dropout):
+    """On JAX, 17 images in batches of 8, the last filled up; on TensorFlow, one by one.
+
+    With dropout the weights are averaged: both evaluate the averages.
+    """
+    result = curves(num_processes, dropout)[0]
     best = min(result["epochs"], key=lambda epoch: epoch["val_loss"])
     assert best["val_loss"] == pytest.approx(result["validation"]["val_loss"], abs=1e-5)
     assert best["val_accuracy"] == pytest.approx(result["validation"]["val_accuracy"], abs=1e-6)

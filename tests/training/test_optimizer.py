@@ -6,7 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from covid_lm.backbones.bert_encoder import build_backbone
+from covid_lm.backbones.configs import backbone_config
 from covid_lm.training.optimizer import (
+    averaged_weights,
     compile_for_training,
     cross_entropy,
     paper_optimizer,
@@ -80,6 +83,56 @@ def test_one_step_with_smoothing_and_weight_decay():
     signs = np.array([[1.0, -1.0], [1.0, -1.0]])  # of the gradient: class 0 is too probable
     expected = np.array([[0.5, -1.0], [2.0, 0.25]]) * (1 - 0.1 * 0.5) - 0.1 * signs
     np.testing.assert_allclose(model.get_weights()[0], expected, atol=1e-5)
+
+
+def test_weight_decay_leaves_out_biases_normalization_and_position_tables():
+    """Without a gradient, a step of AdamW is the decay alone."""
+    backbone = build_backbone(backbone_config("1x64"))
+    for variable in backbone.trainable_variables:
+        variable.assign(np.ones(variable.shape))
+    optimizer = paper_optimizer(0.1, weight_decay=0.5)
+    zeros = [keras.ops.zeros(variable.shape) for variable in backbone.trainable_variables]
+    optimizer.apply(zeros, backbone.trainable_variables)
+    decayed = {
+        variable.path for variable in backbone.trainable_variables if np.allclose(variable, 0.95)
+    }
+    kernels = {
+        variable.path for variable in backbone.trainable_variables if variable.name == "kernel"
+    }
+    assert decayed == {"token_embedding/embeddings", *kernels}
+    assert len(kernels) == 7
+    for variable in backbone.trainable_variables:
+        if variable.path not in decayed:
+            np.testing.assert_array_equal(variable, 1)
+
+
+def test_the_papers_weight_decay_changes_no_weight():
+    layer = keras.layers.Dense(64)
+    layer.build([None, 64])
+    before = layer.get_weights()
+    paper_optimizer(0.1).apply([keras.ops.zeros([64, 64]), keras.ops.zeros([64])], layer.variables)
+    for value, weight in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.75])
+def test_averaged_weights(ema):
+    """The average starts with the weights after the first step; `fit` leaves the weights."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])
+    model.set_weights([np.array([[0.5, -1.0], [2.0, 0.25]])])
+    options = TrainingOptions(learning_rate=0.1, ema=ema)
+    compile_for_training(model, options, steps_per_epoch=1)
+    steps = []
+    for _ in range(4):
+        model.fit(np.array([[1.0, 2.0]]), np.array([1]), verbose=0)
+        steps.append(model.get_weights()[0])
+    expected = steps[0]
+    for weights in steps[1:]:
+        expected = ema * expected + (1 - ema) * weights
+    with averaged_weights(model):
+        np.testing.assert_allclose(model.get_weights()[0], expected, rtol=1e-6)
+    np.testing.assert_array_equal(model.get_weights()[0], steps[-1])
+    assert np.array_equal(expected, steps[-1]) == (ema == 0)
 
 
 def test_the_papers_constants():

@@ -18,7 +18,9 @@ from covid_lm.models.saving import load_classifier
 from covid_lm.train import decode_splits, train
 from covid_lm.training import fine_tuning
 from covid_lm.training.build import build_classifier
+from covid_lm.training.checkpoints import resume
 from covid_lm.training.fine_tuning import fit_classifier
+from covid_lm.training.optimizer import averaged_weights, compile_for_training
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.run_directory import UNFINISHED
 from covid_lm.training.termination import Terminated
@@ -122,7 +124,8 @@ AUGMENTED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "changes", [{}, {"augment": "erase", "mix": "both", "layout": "paper", "protocol": "fixed"}]
+    "changes",
+    [{}, {"augment": "erase", "mix": "both", "layout": "paper", "protocol": "fixed", "ema": 0.9}],
 )
 def test_resume_with_a_schedule_and_augmented_images(image_folder, tmp_path, changes):
     recipe = {**AUGMENTED, **changes}
@@ -132,6 +135,21 @@ def test_resume_with_a_schedule_and_augmented_images(image_folder, tmp_path, cha
     resumed = fitted(image_folder, tmp_path / "interrupted", **recipe)
     expected = at_once, metrics_lines(tmp_path / "at_once")
     assert_same_end(resumed, tmp_path / "interrupted", expected)
+
+
+def test_the_final_weights_are_the_averages_of_the_last_checkpoint(image_folder, tmp_path):
+    changes = {"ema": 0.9, "early_stopping": "none", "epochs": 1}
+    final = fitted(image_folder, tmp_path, **changes)
+    chosen = options(image_folder, tmp_path, **changes)
+    model = build_classifier(chosen, folder(image_folder).classes).logits
+    compile_for_training(model, chosen, steps_per_epoch=1)
+    resume(str(tmp_path), model)
+    last = model.get_weights()
+    with averaged_weights(model):
+        averages = model.get_weights()
+    for weight, average in zip(final, averages, strict=True):
+        np.testing.assert_array_equal(weight, average)
+    assert not np.array_equal(last[0], averages[0])
 
 
 @pytest.mark.slow

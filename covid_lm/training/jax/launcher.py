@@ -107,8 +107,7 @@ def fit_in_jax(
         start.save(progress)
         _run_child(directory)
     checkpoints.restore()
-    if checkpoints.best_weights is not None:
-        model.set_weights(checkpoints.best_weights)
+    checkpoints.set_final_weights()
 
 
 def _run_child(directory: str) -> None:
