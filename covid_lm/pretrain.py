@@ -162,7 +162,7 @@ def fit(
     model = language_model.model
     optimizer = paper_optimizer(options.learning_rate)
     model.compile(optimizer, masked_token_loss, metrics=masked_token_metrics(), jit_compile=False)
-    checkpoints, progress = resume(run_dir, model)
+    checkpoints, progress = resume(run_dir, model, lambda metrics: epoch_line(metrics, trivial))
 
     def validate() -> dict[str, float]:
         # Without a `val_loss`, which would stop the training early.

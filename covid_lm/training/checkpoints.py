@@ -2,25 +2,36 @@
 
 A file `step-NNNNNNNNN.npz` holds every variable of model and optimizer (weights, moments, averages,
 step count, states of the random generators), the weights of the best epoch so far, the metrics of
-an epoch in progress, and the `Progress` as JSON. Nothing is pickled, and each array has a checksum
-(zip's CRC-32). The order of the data follows from the seed and the epoch, so it is not stored.
+an epoch in progress, and the `Progress` as JSON. Nothing is pickled. The SHA-256 digest of the
+whole file follows at its end and is checked before anything is read: zip's own checksums leave out
+its headers. The order of the data follows from the seed and the epoch, so it is not stored.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
+from collections.abc import Callable
 
 import keras
 import numpy as np
 
-from covid_lm.errors import InputError, RunError
-from covid_lm.files import atomic_write, list_names, local_copy, make_directories, remove
+from covid_lm.errors import InputError, RunError, UnusableFile, reason
+from covid_lm.files import (
+    atomic_write,
+    list_names,
+    local_copy,
+    make_directories,
+    remove,
+    write_json_lines,
+)
 from covid_lm.training.run_directory import checkpoint_files
 
 KEPT = 2  # checkpoints
 PATIENCE = 3  # epochs without a lower validation loss
 PROGRESS = "progress.json"
+DIGEST_BYTES = 64  # of SHA-256 in hexadecimal digits
 
 
 @dataclasses.dataclass
@@ -109,8 +120,12 @@ class Checkpoints:
             **_numbered("best", self.best_weights or []),
         }
         try:
-            with atomic_write(path) as staged, open(staged, "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
+            with atomic_write(path) as staged:
+                with open(staged, "wb") as file:
+                    np.savez(file, allow_pickle=False, **arrays)
+                with open(staged, "r+b") as file:
+                    digest = hashlib.file_digest(file, "sha256")
+                    file.write(digest.hexdigest().encode())
         except OSError as error:
             raise RunError(
                 f"{path}: can't be written ({error.strerror}); make room and repeat the command: "
@@ -135,8 +150,8 @@ class Checkpoints:
         for path in reversed(paths):
             try:
                 arrays = read_checkpoint(path)
-            except Exception as error:  # the zip and npy readers raise many types on damage
-                print(f"{path}: damaged ({error}); using the previous checkpoint")
+            except Exception as error:  # a file that isn't ours can raise many types
+                print(f"{path}: damaged ({reason(error)}); using the previous checkpoint")
                 self._damaged.add(path)
                 continue
             return self.assign(path, arrays)
@@ -188,19 +203,42 @@ class Checkpoints:
         return _numbered("model", model) | _numbered("optimizer", optimizer)
 
 
-def resume(run_dir: str, model: keras.Model) -> tuple[Checkpoints, Progress]:
-    """Opens a run's checkpoints and prints the position of the newest; raises as `restore`."""
+def resume(
+    run_dir: str, model: keras.Model, log_line: Callable[[dict], dict] = dict
+) -> tuple[Checkpoints, Progress]:
+    """Opens a run's checkpoints and prints the position of the newest; raises as `restore`.
+
+    Args:
+        log_line: gives the line of `metrics.jsonl`, which is written again, for an epoch's metrics.
+    """
     checkpoints = Checkpoints(os.path.join(run_dir, "checkpoints"), model)
     progress = checkpoints.restore()
+    if progress.epoch:
+        lines = [log_line(metrics) for metrics in progress.history]
+        write_json_lines(os.path.join(run_dir, "metrics.jsonl"), lines)
     if progress.epoch or progress.step:
         print(f"resumed after epoch {progress.epoch}, step {progress.step}", flush=True)
     return checkpoints, progress
 
 
 def read_checkpoint(path: str) -> dict[str, np.ndarray]:
-    """The arrays of one checkpoint by name; raises various exceptions if it is damaged."""
-    with local_copy(path) as copy, np.load(copy, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    """The arrays of one checkpoint by name; raises UnusableFile or OSError if it is damaged."""
+    with local_copy(path) as copy:
+        _check_digest(copy)
+        with np.load(copy, allow_pickle=False) as stored:  # a zip may have text at its end
+            return {name: stored[name] for name in stored.files}
+
+
+def _check_digest(path: str) -> None:
+    """Raises UnusableFile unless the file ends with the digest of all that precedes it."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        remaining = os.fstat(file.fileno()).st_size - DIGEST_BYTES
+        while content := file.read(max(0, min(remaining, 2**20))):
+            digest.update(content)
+            remaining -= len(content)
+        if file.read() != digest.hexdigest().encode():
+            raise UnusableFile(path, "its SHA-256 digest is missing or differs")
 
 
 def _numbered(group: str, values: list) -> dict:

@@ -71,7 +71,22 @@ def one_bit_flipped(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.mark.parametrize("damage", [truncated, one_bit_flipped, lambda content: b""])
+def swapped_names(content: bytes) -> bytes:
+    """Zip's checksums don't cover its own headers: the second array is read as the first."""
+    first, second = b"model/0000.npy", b"model/0001.npy"
+    return content.replace(first, b"model/xxxx.npy").replace(second, first)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncated,
+        one_bit_flipped,
+        swapped_names,
+        lambda content: b"",
+        lambda content: content + b" ",
+    ],
+)
 def test_restore_the_checkpoint_before_a_damaged_one(trained, tmp_path, capsys, damage):
     _, states = trained
     newest = tmp_path / "step-000000003.npz"
