@@ -1,13 +1,14 @@
 """Checkpoints of a one-layer model: content, damage, full disk."""
 
 import os
+import random
 
 import keras
 import numpy as np
 import pytest
 
-from covid_lm.errors import InputError, RunError
-from covid_lm.training.checkpoints import Checkpoints, Progress
+from covid_lm.errors import InputError, RunError, UnusableFile
+from covid_lm.training.checkpoints import Checkpoints, Progress, read_checkpoint
 
 
 def compiled(width: int = 3) -> keras.Model:
@@ -98,6 +99,19 @@ def test_restore_the_checkpoint_before_a_damaged_one(trained, tmp_path, capsys, 
     said = capsys.readouterr().out
     assert said.startswith(f"{newest}: damaged (")
     assert said.endswith("); using the previous checkpoint\n")
+
+
+def test_no_flipped_byte_is_taken_for_a_checkpoint(trained, tmp_path):
+    path = tmp_path / "step-000000003.npz"
+    content = path.read_bytes()
+    generator = random.Random(0)
+    for _ in range(300):
+        flipped = bytearray(content)
+        flipped[generator.randrange(len(content))] ^= generator.randrange(1, 256)
+        path.write_bytes(flipped)
+        with pytest.raises(UnusableFile) as error:
+            read_checkpoint(str(path))
+        assert str(error.value) == f"{path}: its SHA-256 digest is missing or differs"
 
 
 def test_a_damaged_checkpoint_does_not_count_among_the_two_kept(trained, tmp_path):
