@@ -14,8 +14,8 @@ import os
 
 from covid_lm.data.archives import zip_members
 from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
-from covid_lm.errors import InputError
-from covid_lm.files import read_bytes, refuse_link_out
+from covid_lm.errors import InputError, reason
+from covid_lm.files import CONFIG_BYTES, read_bytes, refuse_link_out
 
 CLASSES = ("NonCOVID", "COVID")
 METADATA = {
@@ -54,7 +54,7 @@ def _read_class(data_dir: str, label: int) -> list[ImageRecord]:
     records = []
     for split in SPLITS:
         split_list = find("Data-split", name, f"{split}CT_{name}.txt")
-        for filename in filter(None, map(str.strip, read_bytes(split_list).decode().splitlines())):
+        for filename in filter(None, map(str.strip, _text(split_list).splitlines())):
             if filename not in members:
                 raise InputError(
                     f"{split_list}: names {filename!r}, which {archive} does not hold; "
@@ -69,11 +69,20 @@ def _read_class(data_dir: str, label: int) -> list[ImageRecord]:
 def _read_patients(path: str, class_name: str) -> dict[str, str]:
     """Maps file names to patient ids, prefixed by the class, because each file has its own ids."""
     _, image_column, patient_column = METADATA[class_name]
-    text = io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")
+    text = io.StringIO(_text(path), newline="")
     try:
         return {
             row[image_column].strip(): f"{class_name} {row[patient_column].strip()}"
-            for row in csv.DictReader(text)
+            for row in csv.DictReader(text, restval="")
         }
     except KeyError as error:
         raise InputError(f"{path}: no column {error}; fetch COVID-CT's metadata") from None
+    except csv.Error as error:
+        raise InputError(f"{path}: damaged ({error}); fetch COVID-CT's metadata") from None
+
+
+def _text(path: str) -> str:
+    try:
+        return read_bytes(path, CONFIG_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 ({reason(error)}); fetch it again") from None

@@ -50,8 +50,9 @@ def test_an_archive_cut_short(archive):
     with pytest.raises(InputError) as caught:
         load_dataset("cifar100", str(archive))
     assert str(caught.value) == (
-        f"{archive}: not a tar.gz, damaged or cut short; fetch it again (the published one has "
-        f"169001437 bytes, this one {len(content)}; {ADDRESS})"
+        f"{archive}: not a tar.gz, damaged or cut short at 'cifar-100-python/meta'; "
+        "fetch it again (the published one has 169001437 bytes, this one "
+        f"{len(content)}; {ADDRESS})"
     )
 
 

@@ -61,6 +61,25 @@ def test_damaged_archive(small_copy):
         covid_ct(str(small_copy))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("Data-split/COVID/testCT_COVID.txt", b"\xff\xfe", "not UTF-8"),
+        ("COVID-CT-MetaInfo.csv", b"File name,Patient ID\n\xe9,1", "not UTF-8"),
+        (
+            "COVID-CT-MetaInfo.csv",
+            b"File name,Patient ID\n" + b"9" * 10**6,
+            "damaged (field larger",
+        ),
+    ],
+)
+def test_damaged_lists(small_copy, name, content, problem):
+    (small_copy / name).write_bytes(content)
+    with pytest.raises(InputError) as error:
+        covid_ct(str(small_copy))
+    assert str(error.value).startswith(f"{small_copy / name}: {problem}")
+
+
 def test_the_published_data(covid_ct_dir):
     dataset = covid_ct(covid_ct_dir)
     counts = collections.Counter((r.split, CLASSES[r.label]) for r in dataset.records)
