@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from covid_lm.backbones.vocabulary import SPECIAL_TOKENS
+from covid_lm.backbones.weights.shipped import weights_directory
 from covid_lm.data import load_dataset
 from covid_lm.data.splits import describe_splits
 from covid_lm.data.unlabelled import held_out_digests, unlabelled_records
@@ -77,7 +78,8 @@ def pretrain(options: PretrainingOptions) -> PretrainingResult:
         language_model = MaskedLanguageModel(
             backbone, vocabulary, masking.word_ids, token_ids.shape[1], masking.num_masked, policy
         )
-        has_head = options.weights is not None and language_model.load(options.weights)
+        weights = weights_directory(options.weights, options.layout)
+        has_head = weights is not None and language_model.load(weights)
         _print_plan(options, language_model, masking, has_head, run)
         trivial = trivial_figures(sequences, masking.word_ids)
         masked = {split: MaskedTokens(tokens, masking) for split, tokens in sequences.items()}

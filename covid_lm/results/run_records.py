@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from covid_lm.backbones.weights.shipped import SHIPPED
 from covid_lm.environment import machine_line
 from covid_lm.errors import InputError, UnusableFile
 from covid_lm.files import read_json
@@ -116,13 +117,13 @@ def pretraining_record(model_dir: str) -> dict:
 
 
 def weights_origin(directory: str | None) -> str:
-    """The origin of a run's initial weights: "random", "pretrained" or another word.
+    """The origin of a run's initial weights: "random", "pretrained", "shipped" or another word.
 
     "masked-token" if `tools/pretrain.py` made them; the name of the data set if
     `tools/export.py --encoder` took them from a run into that run's folder.
     """
-    if directory is None:
-        return "random"
+    if directory in (None, SHIPPED):
+        return directory or "random"
     run_dir = os.path.join(os.path.dirname(os.path.abspath(directory)), "run")
     try:
         config = read_json(os.path.join(run_dir, "config.json"))

@@ -7,6 +7,7 @@ from covid_lm.backbones.bert_encoder import BertBackbone
 from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS, BackboneConfig, PatchConfig
 from covid_lm.backbones.weights.config import select_backbone
 from covid_lm.backbones.weights.read import load_weights
+from covid_lm.backbones.weights.shipped import weights_directory
 from covid_lm.errors import InputError
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.pixel_classifier import PixelClassifier, PixelClassifierConfig
@@ -37,8 +38,9 @@ def build_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Clas
     shared |= {"protocol": options.protocol, "layout": options.layout, "pooling": pooling}
     shared |= layout_trim(options.layout, options.protocol)
     classifier = TokenClassifier(TokenClassifierConfig(backbone=backbone, **shared), vocabulary)
-    if options.weights is not None:
-        load_weights(options.weights, classifier.backbone)
+    weights = weights_directory(options.weights, options.layout)
+    if weights is not None:
+        load_weights(weights, classifier.backbone)
     else:
         order_values(classifier.backbone, vocabulary, options.seed)
     return classifier
@@ -50,7 +52,9 @@ def choose_backbone(options: RunOptions) -> tuple[BackboneConfig, tuple[str, ...
     Raises:
         InputError: unknown backbone, or weights for another backbone or other tokens.
     """
-    backbone, vocabulary = select_backbone(options.backbone, options.weights)
+    backbone, vocabulary = select_backbone(
+        options.backbone, weights_directory(options.weights, options.layout)
+    )
     changes: dict[str, Any] = {"patches": _patches(options, backbone)}
     for name in ("activation", "dropout", "stochastic_depth"):
         value = getattr(options, name)

@@ -124,6 +124,8 @@ class FlagOptions:
             for item in value if isinstance(value, tuple) else (value,):
                 public = item in getattr(field.metadata["valid"], "names", ())
                 value = str(item) if public else shown or str(item)
+                if item is None:
+                    value = "none"  # where that is not the default
                 text = "" if item is True else f"={shlex.quote(value)}"
                 words.append(f"--{_flag_name(field)}{text}")
         return " ".join(words)

@@ -17,6 +17,7 @@ from covid_lm.backbones.configs import (
     TEACHER,
     backbone_config,
 )
+from covid_lm.backbones.weights.shipped import SHIPPED, shipped_backbone
 from covid_lm.command_line import PathParser
 from covid_lm.data import DATASETS, require_data_dir
 from covid_lm.errors import InputError
@@ -42,7 +43,7 @@ from covid_lm.training.flags import (
 
 BACKENDS = ("tensorflow", "jax")
 IMAGE_SIDE = Bound("from 32 to 1024", lambda value: 32 <= value <= 1024)
-WEIGHTS = PathParser("input", names=(TEACHER,))
+WEIGHTS = PathParser("input", names=(TEACHER, "none", SHIPPED))
 PLACE: dict[str, Any] = {"must_match": False, "in_folds": False}  # where a run computes or writes
 # Values of the flags that aren't given, by recipe. A comment above each has its purpose, its
 # command, the time that takes and the result to expect.
@@ -52,12 +53,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
 }
 _NETWORKS = ", ".join(CONVOLUTIONAL_NETWORKS)
-_BACKBONE = f"{', '.join(BACKBONES)}, a size such as 4x256; except in pretrain.py, {_NETWORKS}."
+_BACKBONE = (
+    f"{', '.join(BACKBONES)}, a size such as 4x256; except in pretrain.py, {_NETWORKS}; default: "
+    "that of the weights that ship for the layout, else tiny."
+)
 _MAX_IMAGES = "Most training and most validation images of a data set; default: all."
 _WEIGHTS = (
     "Pretrained weights: a directory with model.safetensors, tf_model.h5 or an original TensorFlow "
     "checkpoint; for a convolutional network its HDF5 file without the top; `efficientnet-lite0` "
-    "for its own, from the extra `teacher`; default: random ones."
+    "for its own, from the extra `teacher`; none: random ones; default: those that ship for the "
+    "layout and backbone, if any."
 )
 _PROTOCOL = "How the file name enters in training and test; `fixed` and `absent` don't let it in."
 _AUGMENT = (
@@ -84,7 +89,7 @@ class RunOptions(FlagOptions):
     PREFIX: ClassVar[str] = ""  # of the name of a run that is given none
 
     max_images: int | None = option(None, _MAX_IMAGES, AT_LEAST_1)
-    backbone: str = option("tiny", _BACKBONE)
+    backbone: str = option(None, _BACKBONE)
     weights: str | None = option(None, _WEIGHTS, WEIGHTS, shown="WEIGHTS_DIR")
     protocol: str = option("paper", _PROTOCOL, tuple(PROTOCOLS))
     layout: str = option("paper", LAYOUT_HELP)
@@ -125,13 +130,18 @@ class RunOptions(FlagOptions):
     tpu_timeout: float = option(25.0, "Seconds until the TPU must be ready.", ABOVE_0, **PLACE)
 
     def __post_init__(self):
-        if not self.dtype:
-            object.__setattr__(self, "dtype", default_dtype(self.tpu))
+        for name in ("dtype", "backbone", "weights"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, self._default(name))
+        if self.weights == "none":
+            object.__setattr__(self, "weights", None)
         super().__post_init__()
         if "patch_size" not in layout_arguments(self.layout) and self.stem is not None:
             raise InputError(f"--stem={self.stem}: only for layouts of patches")
         if self.activation is not None and self.weights is not None:
-            raise InputError(f"--activation={self.activation}: the weights determine it")
+            raise InputError(
+                f"--activation={self.activation}: the weights determine it; use --weights=none"
+            )
         if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
             raise InputError(f"--name={self.name}: use only letters, digits and _.+-")
         for flag in ("tpu_zone", "gcp_project"):
@@ -144,7 +154,17 @@ class RunOptions(FlagOptions):
         return f"python tools/{self.TOOL}{self.flags()}"
 
     def default(self, field: dataclasses.Field) -> Any:
-        return default_dtype(self.tpu) if field.name == "dtype" else super().default(field)
+        return self._default(field.name) if field.default is None else super().default(field)
+
+    def _default(self, name: str) -> Any:
+        """The default of an option that follows from others."""
+        if name == "dtype":
+            return default_dtype(self.tpu)
+        if name == "backbone":
+            return shipped_backbone(self.layout) or "tiny"
+        if name == "weights" and shipped_backbone(self.layout) == self.backbone:
+            return SHIPPED
+        return None
 
     @property
     def sources(self) -> list[tuple[str, str | None]]:
