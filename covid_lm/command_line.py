@@ -5,17 +5,18 @@ in some way: that checks them without reading files, and may return what they gi
 """
 
 import contextlib
+import io
 import os
 import runpy
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterator
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, TextIO
 
 from absl import app, flags, logging
 
-from covid_lm.errors import InputError, RunError
+from covid_lm.errors import InputError, RunError, one_line, visible
 from covid_lm.files import is_remote
 
 flags.disclaim_key_flags()  # --help of a tool lists the flags that are defined here as its own
@@ -125,7 +126,32 @@ def run_tool(
             return main(argv)
 
     define_verbose(flags.FLAGS)
+    sys.stdout, sys.stderr = map(VisibleOutput, (sys.stdout, sys.stderr))
     app.run(run, flags_parser=checked)
+
+
+class VisibleOutput(io.TextIOWrapper):
+    """Standard output or error on which nothing can steer a terminal, in any encoding.
+
+    Names and messages from outside can hold control characters, and characters that the locale's
+    encoding lacks. All of them are written as escapes, except the ends of lines and, for progress
+    bars on standard error, carriage returns.
+    """
+
+    def __init__(self, stream: TextIO):
+        super().__init__(
+            stream.buffer,
+            stream.encoding,
+            errors="backslashreplace",
+            line_buffering=stream.isatty(),
+            write_through=stream is sys.stderr,
+        )
+        self._stream = stream  # which closes the buffer when it is deleted
+        self._kept = "\n\t\r" if stream is sys.stderr else "\n\t"
+
+    def write(self, text: str) -> int:
+        """Writes the visible text; returns the number of its characters."""
+        return super().write(visible(text, self._kept))
 
 
 def define_verbose(values: flags.FlagValues) -> None:
@@ -160,6 +186,9 @@ def _one_line_errors() -> Iterator[None]:
         # The reader of the output has closed it, as `| head` does: no error to report.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except UnicodeEncodeError as error:
+        # A path that the operating system accepts, but TensorFlow or the format of a file doesn't.
+        _fail(f"{one_line(str(error.object))}: not UTF-8; rename it", InputError.exit_status)
     except OSError as error:
         # A full disk or a removed directory is a state of the machine: no traceback.
         place = f"{error.filename}: " if error.filename else ""
@@ -220,4 +249,4 @@ def _fail(message: str, exit_status: int) -> NoReturn:
 
 
 def _print_error(message: str) -> None:
-    print(f"{os.path.basename(sys.argv[0])}: {message}", file=sys.stderr, flush=True)
+    print(f"{os.path.basename(sys.argv[0])}: {visible(message)}", file=sys.stderr, flush=True)

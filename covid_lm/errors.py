@@ -1,6 +1,13 @@
-"""Errors that end a command, each with its exit status."""
+"""Errors that end a command, and text from outside, made safe to print and to write."""
 
+import collections
 import errno
+import itertools
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+_ACTIVE = '\\/:*?"<>|'
 
 
 class InputError(ValueError):
@@ -29,9 +36,72 @@ class UnusableFile(OSError, InputError):
         return f"{self.filename}: {self.strerror}"
 
 
+def visible(text: str, kept: str = "") -> str:
+    r"""The text with its control and other invisible characters as escapes, such as \x1b.
+
+    A byte that is not UTF-8, which Python has as a lone surrogate, becomes an escape, too: any
+    output can encode the text, and no terminal obeys it.
+
+    Args:
+        kept: characters that are not replaced.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def named_apart(names: Iterable[str]) -> dict[str, str]:
+    """Each name's `visible` form; names that would look the same are in ASCII, with escapes.
+
+    So are composed and decomposed accents, which a viewer or another file system takes as equal.
+    """
+    shown = {name: visible(name) for name in names}
+
+    def looks() -> collections.Counter:
+        return collections.Counter(unicodedata.normalize("NFC", text) for text in shown.values())
+
+    counts = looks()
+    if len(counts) < len(shown):
+        for name, text in shown.items():
+            if counts[unicodedata.normalize("NFC", text)] > 1:
+                shown[name] = name.encode("unicode_escape").decode()
+    if len(looks()) < len(shown):  # an escape is the name of another file
+        shown = {name: name.encode("unicode_escape").decode() for name in shown}
+    return shown
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Names for copies of files, all different, that any file system can hold in one folder.
+
+    A name is kept if it is safe. Otherwise it is cut to 200 bytes of UTF-8, which leaves room for
+    a suffix, or numbered; characters that a system could act on become an underscore.
+    """
+    safe: dict[str, str] = {}  # by what file systems take as equal
+    for name in names:
+        visible_name = "".join(c if c.isprintable() and c not in _ACTIVE else "_" for c in name)
+        stem, extension = os.path.splitext(unicodedata.normalize("NFC", visible_name).lstrip("."))
+        for number in itertools.count(1):
+            end = (f"-{number}" if number > 1 else "") + _cut(extension, 20)
+            candidate = _cut(stem, 200 - len(end.encode())) + end
+            if candidate.casefold() not in safe:
+                break
+        safe[candidate.casefold()] = candidate
+    return list(safe.values())
+
+
+def _cut(text: str, num_bytes: int) -> str:
+    return text.encode()[:num_bytes].decode(errors="ignore")
+
+
 def one_line(text: str) -> str:
-    """The text in one line of at most 200 characters: the cause is at its start or at its end."""
-    text = " ".join(text.split())
+    """The visible text in at most 200 characters: the cause is at its start or at its end."""
+    text = visible(" ".join(text.split()))
     return text if len(text) <= 200 else f"{text[:97]}...{text[-100:]}"
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from covid_lm.errors import visible
+
 # Characters with a meaning in Markdown; an underscore has one only at the edge of a word.
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 
@@ -20,7 +22,7 @@ def render(template: str, /, **values: object) -> str:
 
     Every value is escaped for HTML or Markdown, according to the suffix of the template's name
     (`.html` or `.md`), except a `Markup`: macros, `{% set %}` blocks and what this package makes.
-    In `.txt` a value only becomes `printable`.
+    In `.txt` a value only becomes `visible`. Line breaks are kept in `.html` and `.txt`.
 
     Raises:
         jinja2.UndefinedError: the template uses a variable that is not in `values`.
@@ -28,14 +30,9 @@ def render(template: str, /, **values: object) -> str:
     return _ENVIRONMENT.get_template(template).render(**values)
 
 
-def printable(value: object) -> str:
-    """Replaces control characters and lone surrogates, which XML can't hold, by U+FFFD."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))
-
-
 def escape_markdown(value: object) -> str:
     """Escapes a text for one line of Markdown, in a sentence or in the cell of a table."""
-    text = html.escape(" ".join(printable(value).split()), quote=False)
+    text = html.escape(visible(" ".join(str(value).split())), quote=False)
     return _MARKDOWN.sub(r"\\\g<0>", text)
 
 
@@ -53,7 +50,9 @@ def data_uri(content: bytes, media_type: str) -> str:
 def _finalize(context: jinja2.runtime.Context, value: Any) -> Any:
     if isinstance(value, Markup):
         return value
-    return escape_markdown(value) if str(context.name).endswith(".md") else printable(value)
+    return (
+        escape_markdown(value) if str(context.name).endswith(".md") else visible(str(value), "\n")
+    )
 
 
 _ENVIRONMENT = jinja2.Environment(

@@ -147,7 +147,7 @@ def _finish(
         The version's path and the largest difference, as `export_classifier`.
     """
     write_json(os.path.join(run_dir, "metrics.json"), metrics)
-    write_predictions(os.path.join(run_dir, "predictions.csv"), evaluation, dataset.classes)
+    write_predictions(os.path.join(run_dir, "predictions.csv"), evaluation, dataset)
     write_samples(evaluation.records, run_dir)
     run = read_run(run_dir)
     card = model_card(classifier, dataset.records, metrics, run["config"]["run"])

@@ -155,7 +155,8 @@ def test_predictions_are_those_of_the_live_model(runs, image_folder):
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 10
     own = [row for row in rows if row["protocol"] == "paper"]
-    assert [row["file"] for row in own] == [record.filename for record in evaluation.records]
+    paths = [os.path.relpath(record.path, image_folder) for record in evaluation.records]
+    assert [row["file"] for row in own] == paths
     dark = [float(row["p(dark)"]) for row in own]
     np.testing.assert_allclose(dark, evaluation.own_probabilities[:, 1], atol=1e-5)
 

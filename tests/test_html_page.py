@@ -8,7 +8,7 @@ import pytest
 from markupsafe import Markup
 
 from covid_lm import html_page
-from covid_lm.html_page import data_uri, escape_markdown, printable, render, shorten
+from covid_lm.html_page import data_uri, escape_markdown, render, shorten
 
 TEMPLATES = pathlib.Path(html_page.__file__).parent / "templates"
 MACROS = '{% import "macros.html" as ui %}'
@@ -37,9 +37,11 @@ def test_html_is_escaped_in_text_and_in_attributes(render_text):
     assert ElementTree.fromstring(page).get("title") == text
 
 
-@pytest.mark.parametrize("name", ["page.html", "page.md"])
-def test_characters_that_xml_cannot_hold_are_replaced(render_text, name):
-    assert render_text("{{ text }}", name, text="bad\x01\udcff\u202e") == "bad\ufffd\ufffd\ufffd"
+@pytest.mark.parametrize(
+    ("name", "escaped"), [("page.html", r"bad\x01\xff\u202e"), ("page.md", r"bad\\x01\\xff\\u202e")]
+)
+def test_characters_that_xml_cannot_hold_are_escaped(render_text, name, escaped):
+    assert render_text("{{ text }}", name, text="bad\x01\udcff\u202e") == escaped
 
 
 def test_markup_of_the_package_is_kept(render_text):
@@ -48,7 +50,7 @@ def test_markup_of_the_package_is_kept(render_text):
 
 
 def test_plain_text_has_no_control_characters_and_no_escapes(render_text):
-    assert render_text("{{ text }}", "page.txt", text="<_a_>\x1b[1m") == "<_a_>\ufffd[1m"
+    assert render_text("{{ text }}", "page.txt", text="<_a_>\x1b[1m") == r"<_a_>\x1b[1m"
 
 
 def test_an_undefined_name_is_an_error(render_text):
@@ -66,8 +68,8 @@ def test_no_template_leaves_out_the_escaping():
         assert "autoescape" not in text
 
 
-def test_printable_keeps_line_breaks():
-    assert printable("a\nb\té\udc80") == "a\nb\ufffdé\ufffd"
+def test_line_breaks_are_kept_in_plain_text(render_text):
+    assert render_text("{{ text }}", "page.txt", text="a\nb\té\udc80") == "a\nb\\té\\x80"
 
 
 @pytest.mark.parametrize(

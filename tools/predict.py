@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
         predictions = predict_on_server(
             FLAGS.server, files, FLAGS.model_name, FLAGS.batch_size, FLAGS.timeout
         )
-    return int(write_predictions(predictions, FLAGS.format) > 0)
+    return int(write_predictions(predictions, FLAGS.format, files) > 0)
 
 
 def _predict_in_a_pipeline(patterns: list[str]) -> int:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from covid_lm.data.records import ImageDataset
+from covid_lm.data.records import ImageDataset, with_visible_names
 from covid_lm.errors import InputError
 
 # Data sets generated in memory: name and arguments of `phantom`.
@@ -32,14 +32,16 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
     if name in EMBEDDED:
         from covid_lm.data.phantom.dataset import phantom  # scipy is slow to import
 
-        return dataclasses.replace(phantom(**EMBEDDED[name]), name=name)
+        dataset = phantom(**EMBEDDED[name])
+        root = dataset.records[0].path.removesuffix(dataset.records[0].filename)
+        return dataclasses.replace(dataset, name=name, root=root)
     location = require_data_dir(name, data_dir)
     if name not in DATASETS:
         raise InputError(f"--dataset={name}: choose one of {', '.join(DATASETS)}")
     if name.startswith("cifar"):
-        return cifar(name, location)
+        return with_visible_names(cifar(name, location), location)
     readers = {"covid_ct": covid_ct, "folder": folder}
-    return readers[name](location)
+    return with_visible_names(readers[name](location), location)
 
 
 def require_data_dir(name: str, data_dir: str | None) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from covid_lm.errors import InputError
+from covid_lm.errors import InputError, named_apart, visible
 
 SPLITS = ("train", "val", "test")
 
@@ -16,7 +16,8 @@ class ImageRecord:
         filename: base name, which a model may read.
         label: index into the data set's `classes`.
         split: "train", "val" or "test".
-        path: location, for messages (`archive.zip!member` within an archive).
+        path: location, for messages (`archive.zip!member` within an archive). Of a data set from
+            `load_dataset` it is visible text, another one for each image.
         read: returns the bytes of the encoded image.
         patient: identifier shared by the images of a patient; None if unknown.
     """
@@ -31,15 +32,20 @@ class ImageRecord:
 
 @dataclasses.dataclass(frozen=True)
 class ImageDataset:
-    """A named set of records; `classes[label]` is the name of a label."""
+    """A named set of records; `classes[label]` is the name of a label, `root` their location."""
 
     name: str
     classes: tuple[str, ...]
     records: tuple[ImageRecord, ...]
+    root: str = ""
 
     def split(self, *splits: str) -> tuple[ImageRecord, ...]:
         """Returns the records of the given splits, in the data set's order."""
         return tuple(record for record in self.records if record.split in splits)
+
+    def path_below(self, record: ImageRecord) -> str:
+        """The record's path below the location of the data set."""
+        return record.path.removeprefix(self.root).lstrip("/!")
 
     def check(self) -> "ImageDataset":
         """Returns the data set; raises InputError if a class has no training images."""
@@ -49,6 +55,30 @@ class ImageDataset:
             if not any(r.label == label and r.split == "train" for r in self.records):
                 raise InputError(f"{self.name}: class {name!r} has no training images")
         return self
+
+
+def with_visible_names(dataset: ImageDataset, root: str) -> ImageDataset:
+    """Names classes, paths and patients by visible text, different ones by different text.
+
+    File names stay as they are, since models may read them.
+
+    Args:
+        root: location of the data set, the start of its paths.
+    """
+    paths = named_apart(record.path.removeprefix(root) for record in dataset.records)
+    patients = named_apart(record.patient for record in dataset.records if record.patient)
+    shown_root = visible(root)
+    records = tuple(
+        dataclasses.replace(
+            record,
+            path=(shown_root if record.path.startswith(root) else "")
+            + paths[record.path.removeprefix(root)],
+            patient=patients[record.patient] if record.patient else record.patient,
+        )
+        for record in dataset.records
+    )
+    classes = named_apart(dataset.classes)
+    return ImageDataset(dataset.name, tuple(classes.values()), records, shown_root)
 
 
 def read_image(record: ImageRecord) -> bytes:

@@ -178,16 +178,17 @@ def baseline_rows(
     }
 
 
-def write_predictions(path: str, evaluation: Evaluation, classes: Sequence[str]) -> None:
-    """Write one line of CSV for each row and image: the label and the probabilities."""
-    with (
-        atomic_write(path) as staged,
-        open(staged, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
+def write_predictions(path: str, evaluation: Evaluation, dataset: ImageDataset) -> None:
+    """Write one line of CSV for each row and image: the label and the probabilities.
+
+    An image is named by its path below the location of the data set.
+    """
+    classes = dataset.classes
+    with atomic_write(path) as staged, open(staged, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["protocol", "file", "label", "predicted", *(f"p({c})" for c in classes)])
         for name, probabilities in evaluation.predictions.items():
             for record, row in zip(evaluation.records, probabilities, strict=True):
                 names = [classes[record.label], classes[int(np.argmax(row))]]
                 values = [f"{value:.6f}" for value in row]
-                writer.writerow([name, record.filename, *names, *values])
+                writer.writerow([name, dataset.path_below(record), *names, *values])

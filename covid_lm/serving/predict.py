@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from covid_lm.errors import InputError, RunError, reason
+from covid_lm.errors import InputError, RunError, named_apart, reason, visible
 from covid_lm.files import WEIGHT_BYTES, check_file, files_below, is_remote, read_bytes
 
 NO_REASON = "can't be decoded"  # for an invalid image; older exports give no reason
@@ -142,7 +142,9 @@ def decoded(arrays: dict[str, Any]) -> Outputs:
     """Outputs from the arrays of `serving_default`, whose texts are bytes."""
     outputs = {name: array.tolist() for name, array in arrays.items()}
     texts = outputs.keys() & {"label", REASON}
-    return outputs | {name: [text.decode() for text in outputs[name]] for name in texts}
+    return outputs | {
+        name: [text.decode(errors="backslashreplace") for text in outputs[name]] for name in texts
+    }
 
 
 def batch_predictions(batch: Batch, outputs: Outputs) -> Iterator[Prediction]:
@@ -153,25 +155,33 @@ def batch_predictions(batch: Batch, outputs: Outputs) -> Iterator[Prediction]:
         if is_valid:
             yield Prediction(path, label, max(values), tuple(values))
         else:
-            yield Prediction(path, error=why)
+            yield Prediction(path, error=why or NO_REASON)
 
 
-def write_predictions(predictions: Iterable[Prediction], style: str) -> int:
-    """Prints a `table`, `csv` or `json` lines; returns the number of files without a class."""
-    failed = 0
+def write_predictions(
+    predictions: Iterable[Prediction], style: str, files: Sequence[str] = ()
+) -> int:
+    """Prints a `table`, `csv` or `json` lines; returns the number of files without a class.
+
+    Args:
+        files: those predicted, of which names that look the same are shown differently.
+    """
+    failed, names = 0, named_apart(files)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     if style == "csv":
         writer.writerow(["path", "label", "probability", "error"])
     for prediction in predictions:
         failed += bool(prediction.error)
+        path = names.get(prediction.path) or visible(prediction.path)
+        label, error = visible(prediction.label), visible(prediction.error)
         if style == "json":
             print(json.dumps(dataclasses.asdict(prediction)))
         elif style == "csv":
             probability = "" if prediction.error else f"{prediction.probability:.6f}"
-            writer.writerow([prediction.path, prediction.label, probability, prediction.error])
+            writer.writerow([path, label, probability, error])
         elif prediction.error:
-            print(f"{'-':<16} {'-':>6}  {prediction.path}: {prediction.error}")
+            print(f"{'-':<16} {'-':>6}  {path}: {error}")
         else:
-            print(f"{prediction.label:<16} {prediction.probability:6.4f}  {prediction.path}")
+            print(f"{label:<16} {prediction.probability:6.4f}  {path}")
         sys.stdout.flush()
     return failed

@@ -11,7 +11,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from covid_lm.backbones.vocabulary import write_vocabulary
 from covid_lm.data.records import ImageRecord
-from covid_lm.errors import RunError, reason
+from covid_lm.errors import RunError, named_apart, reason
 from covid_lm.files import write_text
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.token_classifier import TokenClassifier
@@ -93,7 +93,8 @@ def write_saved_model(
     os.makedirs(assets_extra, exist_ok=True)
     if isinstance(classifier, TokenClassifier):
         write_vocabulary(classifier.vocabulary, os.path.join(assets, "vocab.txt"))
-    write_vocabulary(classifier.config.classes, os.path.join(assets, "labels.txt"))
+    labels = named_apart(classifier.config.classes).values()  # a line each
+    write_vocabulary(tuple(labels), os.path.join(assets, "labels.txt"))
     for name, content in extra.items():
         text = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
         write_text(os.path.join(assets_extra, name), text)

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from covid_lm.data.records import ImageRecord
 from covid_lm.environment import origin
-from covid_lm.errors import InputError
+from covid_lm.errors import InputError, safe_names
 from covid_lm.files import (
     atomic_write,
     copy_tree_to_store,
@@ -143,11 +143,13 @@ def checkpoint_files(directory: str) -> list[str]:
 
 
 def write_samples(records: Sequence[ImageRecord], run_dir: str) -> None:
-    """Writes a few images, evenly picked, under their own names."""
+    """Writes a few images, evenly picked, under their own names where these are safe."""
     directory = os.path.join(run_dir, "samples")
     make_directories(directory)
-    for record in records[:: max(len(records) // NUM_SAMPLES, 1)][:NUM_SAMPLES]:
-        path = os.path.join(directory, record.filename)
+    picked = records[:: max(len(records) // NUM_SAMPLES, 1)][:NUM_SAMPLES]
+    names = safe_names([record.filename for record in picked])
+    for record, name in zip(picked, names, strict=True):
+        path = os.path.join(directory, name)
         with atomic_write(path) as staged, open(staged, "wb") as file:
             file.write(record.read())
 
