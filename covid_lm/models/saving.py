@@ -3,10 +3,18 @@
 import dataclasses
 import os
 
+from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
 from covid_lm.backbones.weights.hdf5 import load_hdf5_weights
 from covid_lm.errors import InputError, UnusableFile, reason
-from covid_lm.files import atomic_write, local_copy, make_directories, read_json, write_json
+from covid_lm.files import (
+    atomic_write,
+    is_remote,
+    local_copy,
+    make_directories,
+    read_json,
+    write_json,
+)
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.pixel_classifier import PixelClassifier, PixelClassifierConfig
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
@@ -75,4 +83,19 @@ def _untrained(values: dict, directory: str) -> Classifier:
     if kind != "token":
         raise ValueError(f"kind {kind!r}")
     vocabulary = read_vocabulary(os.path.join(directory, "vocab.txt"))
-    return TokenClassifier(TokenClassifierConfig.from_dict(values), vocabulary)
+    config = TokenClassifierConfig.from_dict(values)
+    _refuse_oversized(config.backbone, len(vocabulary), os.path.join(directory, WEIGHTS_FILE))
+    return TokenClassifier(config, vocabulary)
+
+
+def _refuse_oversized(backbone: BackboneConfig, words: int, path: str) -> None:
+    """Raises ValueError for a damaged size, which would take all memory before weights are read."""
+    width, inner = backbone.hidden_dim, backbone.intermediate_dim
+    sizes = [width, inner, backbone.num_layers, backbone.max_sequence_length, backbone.num_heads]
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"sizes {sizes}")
+    parameters = backbone.num_layers * (4 * width**2 + 2 * width * inner)
+    parameters += backbone.max_sequence_length * width
+    fits = is_remote(path) or not os.path.exists(path) or 4 * parameters <= os.path.getsize(path)
+    if not fits or backbone.vocabulary_size != words:
+        raise ValueError(f"sizes {sizes} with {words} words, of another model's weights")

@@ -62,7 +62,7 @@ def test_config_values_are_used(tmp_path, hidden_act, activation):
         ),
         (
             {"hidden_size": None},
-            f"hidden_size is None, not a whole number from 1 to 1048576; {AGAIN}",
+            f"hidden_size is None, not a whole number from 1 to 65536; {AGAIN}",
         ),
         ({"vocab_size": 0}, f"vocab_size is 0, not a whole number from 1 to 1048576; {AGAIN}"),
         (

@@ -88,6 +88,42 @@ def test_a_run_with_a_removed_option_names_the_commit_that_reads_it(
     )
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_layers", 10**9),
+        ("hidden_dim", 2**40),
+        ("max_sequence_length", 10**12),
+        ("vocabulary_size", 10**9),
+        ("intermediate_dim", "256"),
+        ("num_heads", True),
+        ("num_layers", None),
+    ],
+)
+def test_a_damaged_size_is_refused_before_it_takes_memory(classifier, tmp_path, field, value):
+    directory = save(classifier, tmp_path, lambda v: v["backbone"].update({field: value}))
+    with pytest.raises(InputError, match=r"^\S+config.json: damaged \(sizes \[[^\n]+\]"):
+        load_classifier(directory)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "[]",
+        '{"classifier": []}',
+        '{"classifier": {"classes": 5}}',
+        "[" * 10**5,
+        '{"classifier": ' + "9" * 5000 + "}",
+        '{"classifier": {"kind": "pixel", "image_size": "x"}}',
+    ],
+)
+def test_a_damaged_config_is_one_line(classifier, tmp_path, config):
+    directory = save(classifier, tmp_path)
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(InputError, match=r"^\S+config.json: damaged[^\n]+$"):
+        load_classifier(directory)
+
+
 def test_other_configs_are_refused(classifier, tmp_path):
     directory = save(classifier, tmp_path, lambda values: values.update(kind="sound"))
     with pytest.raises(InputError, match=r"config.json: damaged \(kind 'sound'\)$"):

@@ -22,7 +22,7 @@ _SIZES = {  # field of `BackboneConfig` -> key of the file
     "num_segments": "type_vocab_size",
 }
 _PATCHES = "covid_lm_patches"  # our own key, for tokens of several bytes
-_LARGEST_SIZE = 2**20  # of a dimension; the largest vocabularies have a quarter of that
+_LARGEST_SIZE, _MOST_WORDS = 2**16, 2**20  # the largest vocabularies have 2**18 words
 _ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_approximate",
@@ -146,8 +146,9 @@ def _shown(value: object) -> str:
 
 def _size(path: str, values: dict, key: str) -> int:
     value = values.get(key)
-    if type(value) is not int or not 1 <= value <= _LARGEST_SIZE:
-        allowed = f"not a whole number from 1 to {_LARGEST_SIZE}"
+    largest = _MOST_WORDS if key == "vocab_size" else _LARGEST_SIZE
+    if type(value) is not int or not 1 <= value <= largest:
+        allowed = f"not a whole number from 1 to {largest}"
         found = f"is {_shown(value)}, {allowed}" if key in values else "is missing"
         raise InputError(f"{path}: {key} {found}; {_FETCH_AGAIN}")
     return value
@@ -159,7 +160,10 @@ def _patches(path: str, values: dict | None) -> PatchConfig | None:
     try:
         patches = PatchConfig(**values)
         sizes = (patches.image_size, patches.patch_size, patches.channels, patches.byte_width)
-        if any(type(size) is not int or size < 1 for size in sizes) or patches.stem not in STEMS:
+        if (
+            any(type(size) is not int or not 1 <= size <= 4096 for size in sizes)
+            or patches.stem not in STEMS
+        ):
             raise ValueError(values)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: {_PATCHES} is damaged; {_FETCH_AGAIN}") from error

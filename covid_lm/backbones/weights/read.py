@@ -60,6 +60,9 @@ def load_weights(directory: str | os.PathLike, backbone: BertBackbone) -> Loaded
     """
     _require_same_sizes(directory, backbone)
     file = _open(os.fspath(directory))
+    for name in file.specs:
+        if not name.isprintable():
+            raise InputError(f"{file.path}: tensor {name!r} has a name that can't be printed")
     names: dict[str, list[str]] = {}  # canonical name -> names in the file, several if tied
     for name in sorted(file.specs):
         place = tensor_names.canonical_name(name)
@@ -83,20 +86,7 @@ def load_weights(directory: str | os.PathLike, backbone: BertBackbone) -> Loaded
     for place, target in targets.items():
         for name in names[place]:
             _require_fit(file, name, target)
-    for name in (name for place in targets for name in names[place]):
-        with np.errstate(over="ignore"):  # a float64 value may be infinite as float32
-            is_finite = np.isfinite(file.read(name)).all()
-        if not is_finite:
-            raise InputError(
-                f"{file.path}: tensor {name} holds NaN or infinite values; fetch it again"
-            )
-    for first, *others in names.values():
-        for other in others:
-            if not np.array_equal(file.read(first), file.read(other)):
-                raise InputError(
-                    f"{file.path}: tensors {first} and {other} differ, but a BERT has one for "
-                    "both; delete the one that is not wanted"
-                )
+    _require_values(file, names, targets)
 
     def read(place: str) -> np.ndarray:
         name = names[place][0]
@@ -176,6 +166,26 @@ def _require_places(
         raise InputError(
             f"{file.path}: no tensor for {_first(missing)}; fetch the whole model again"
         )
+
+
+def _require_values(
+    file: TensorFile, names: dict[str, list[str]], targets: dict[str, Target]
+) -> None:
+    """Raises InputError for values that aren't finite, or tensors that differ but should not."""
+    for name in (name for place in targets for name in names[place]):
+        with np.errstate(over="ignore"):  # a float64 value may be infinite as float32
+            is_finite = np.isfinite(file.read(name)).all()
+        if not is_finite:
+            raise InputError(
+                f"{file.path}: tensor {name} holds NaN or infinite values; fetch it again"
+            )
+    for first, *others in names.values():
+        for other in others:
+            if not np.array_equal(file.read(first), file.read(other)):
+                raise InputError(
+                    f"{file.path}: tensors {first} and {other} differ, but a BERT has one for "
+                    "both; delete the one that is not wanted"
+                )
 
 
 def _first(names: list[str]) -> str:
