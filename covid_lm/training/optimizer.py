@@ -80,6 +80,8 @@ class SummedAdamW(keras.optimizers.AdamW):
     def assign_averages(self, variables: list[keras.Variable]) -> None:
         """Sets the given trainable variables to their averages, if there are any."""
         super().finalize_variable_values(variables)
+        for variable in variables:  # JAX gave them the averages' own memory, to be overwritten
+            variable.assign(ops.copy(variable))
 
 
 @contextlib.contextmanager
