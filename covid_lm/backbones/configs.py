@@ -5,10 +5,13 @@ Imports no TensorFlow, so that a command line can list the names at once.
 
 import dataclasses
 import re
+from typing import Any
 
 from covid_lm.errors import InputError
+from covid_lm.protocols import Layout
 
 STEMS = ("patch", "conv")
+BYTE_WIDTHS = {1: 4, 3: 8}  # of the bytes' own embeddings, by channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,20 @@ class PatchConfig:
     own_table: bool = True
     stem: str = "patch"
 
+    @classmethod
+    def of_layout(cls, layout: Layout, **changes: Any) -> "PatchConfig | None":
+        """The tokens of a layout, with other defaults changed; None for single bytes."""
+        if "patch_size" not in layout:
+            return None
+        channels = 3 if layout["color"] == "rgb" else 1
+        values = {"byte_width": BYTE_WIDTHS[channels], "stem": "conv", **changes}
+        return cls(layout["image_size"], layout["patch_size"], channels, **values)
+
+    @property
+    def geometry(self) -> tuple[int, int, int]:
+        """Sides of image and patch in pixels, and channels."""
+        return self.image_size, self.patch_size, self.channels
+
     @property
     def grid(self) -> int:
         """Patches in a row, and rows of patches."""
@@ -50,6 +67,22 @@ class PatchConfig:
         """Strides of the convolutions: three or more, that together shrink a patch to a point."""
         halvings = self.patch_size.bit_length() - 1
         return (1,) * (3 - halvings) + (2,) * halvings
+
+    def flops(self, hidden_dim: int) -> int:
+        """Operations of the matrix products that embed an image's patches."""
+        if self.stem == "patch":
+            return 2 * self.num_patches * self.num_bytes * self.byte_width * hidden_dim
+        total, side, inputs = 0, self.image_size, self.channels * self.byte_width
+        for stride, outputs in zip(self.strides, self.filters(hidden_dim), strict=True):
+            side //= stride
+            total += 2 * side**2 * 9 * inputs * outputs
+            inputs = outputs
+        return total
+
+    def filters(self, hidden_dim: int) -> list[int]:
+        """Outputs of each convolution, doubled from one to the next."""
+        last = len(self.strides) - 1
+        return [hidden_dim >> (last - index) for index in range(last + 1)]
 
     def to_dict(self) -> dict:
         """The constructor's arguments."""
@@ -133,10 +166,11 @@ def activation_bytes(config: BackboneConfig, length: int) -> int:
 
 
 def exact_flops(config: BackboneConfig, length: int) -> int:
-    """Floating-point operations of the matrix products behind one [CLS] vector.
+    """Floating-point operations of the matrix products behind one vector of a sequence.
 
     A product [m, k] x [k, n] counts as 2mkn, everything else as nothing. For rbt3 at 512 tokens,
-    16.1e9. The last layer is computed at one position, with averages over full-width vectors.
+    16.1e9. For the [CLS] vector the last layer is computed at one position, with averages over
+    full-width vectors; with patches, for the mean, at all.
 
     Args:
         length: tokens per sequence.
@@ -144,5 +178,7 @@ def exact_flops(config: BackboneConfig, length: int) -> int:
     d, i = config.hidden_dim, config.intermediate_dim
     # Projections, scores and averages, feed-forward network.
     full = 8 * length * d**2 + 4 * length**2 * d + 4 * length * d * i
+    if config.patches is not None:
+        return config.patches.flops(d) + config.num_layers * full
     last = 8 * d**2 + 4 * config.num_heads * length * d + 4 * d * i
     return (config.num_layers - 1) * full + last

@@ -49,9 +49,10 @@ class PatchEmbedding(keras.layers.Layer):
         dtype = self.dtype_policy
         self.dense = keras.layers.Dense(hidden_dim, dtype=dtype, name="dense")
         strides = self.patches.strides if self.patches.stem == "conv" else ()
+        filters = self.patches.filters(hidden_dim)
         self.convolutions = [
             keras.layers.Conv2D(
-                hidden_dim >> (len(strides) - 1 - index),
+                filters[index],
                 3,
                 stride,
                 padding="same",

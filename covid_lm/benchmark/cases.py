@@ -4,7 +4,13 @@ import dataclasses
 import itertools
 from typing import Any
 
-from covid_lm.backbones.configs import backbone_config, exact_flops
+from covid_lm.backbones.configs import (
+    BackboneConfig,
+    PatchConfig,
+    backbone_config,
+    exact_flops,
+)
+from covid_lm.protocols import layout_arguments, layout_trim
 from covid_lm.training.flags import AT_LEAST_0, AT_LEAST_1, INPUT, FlagOptions, option
 
 DTYPES = ("float32", "bfloat16")  # bfloat16: mixed
@@ -16,6 +22,7 @@ SUITES: dict[str, dict[str, Any]] = {  # suite: its departures from the defaults
     "training": {},
     "preprocessing": {"backbones": ("1x64",), "dtypes": ("float32",), "batch_sizes": (1, 8, 32)},
     "serving": {"backbones": ("rbt3",), "dtypes": ("float32",), "batch_sizes": (1, 8, 32)},
+    "patches": {"batch_sizes": (32,), "rivals": ("hugging_face_vit", "gray22")},
     "growth": {"rounds": 1},
     "soak": {"backbones": ("tiny",)},
     "all": {},
@@ -43,6 +50,7 @@ class Case:
     batch_size: int
     threads: int
     length: int = 512
+    layout: str = ""  # of patches; "" for single bytes
     dropout: float = 0.1  # while training, on embeddings, attention and both residual branches
     callers: int = 1  # threads that call the contender at the same time, each with one image
     min_calls: int = 5  # a turn lasts until these and the seconds are reached
@@ -51,14 +59,25 @@ class Case:
 
     def __str__(self) -> str:
         size = f"{self.callers} callers" if self.callers > 1 else f"batch {self.batch_size}"
+        if self.layout:
+            return f"{self.task} {self.layout} {self.backbone} {self.dtype} {size}"
         if self.length != 512:
             size += f", {self.length} tokens"
         return f"{self.task} {self.backbone} {self.dtype} {size}"
 
     @property
+    def config(self) -> BackboneConfig:
+        """Shape of the model, with the case's dropout."""
+        config = dataclasses.replace(backbone_config(self.backbone), dropout=self.dropout)
+        if not self.layout:
+            return config
+        patches = PatchConfig.of_layout(layout_arguments(self.layout))
+        return dataclasses.replace(config, patches=patches, vocabulary_size=BUILT_IN_WORDS)
+
+    @property
     def operations(self) -> int:
         """Operations of a step's matrix products, forward only; backward takes twice as many."""
-        return self.batch_size * exact_flops(backbone_config(self.backbone), self.length)
+        return self.batch_size * exact_flops(self.config, self.length)
 
 
 # Task -> contenders, ours first. Their names are keys of `worker.CONTENDERS`.
@@ -66,10 +85,13 @@ _RAW_IMAGE_CONTENDERS = ("export", "pillow_hf", "pillow_hf_tuned", "map_fn")
 CONTENDERS = {
     "inference": ("covid_lm", "keras_hub", "hugging_face"),  # token ids to logits of two classes
     "training": ("covid_lm", "keras_hub", "hugging_face"),  # forward, backward, AdamW
+    "patches": ("covid_lm", "hugging_face_vit", "gray22"),  # bytes of patches or pixels to logits
     "pretraining": ("covid_lm_mlm", "hugging_face_mlm", "hf_mlm_tuned"),  # with masked tokens
     "preprocessing": _RAW_IMAGE_CONTENDERS,  # image bytes to token ids
     "serving": _RAW_IMAGE_CONTENDERS,  # image bytes to probabilities
 }
+BUILT_IN_WORDS = 311  # of the vocabulary for random weights
+PATCH_MODELS = {"patches32x4rgb": "6x128", "patches128x8": "4x128"}  # layout: backbone
 RAW_IMAGE_TASKS = ("preprocessing", "serving")
 RIVALS = tuple(dict.fromkeys(rival for names in CONTENDERS.values() for rival in names[1:]))
 
@@ -129,6 +151,8 @@ def plan(suite: str, options: Options) -> list[Planned]:
         grown = [case for axis in growth_series(options.threads).values() for case in axis.values()]
         cases = dict.fromkeys(grown)
         return [Planned(suite, case, ("covid_lm",), options.rounds) for case in cases]
+    if suite == "patches":
+        return _patch_cases(options)
     tasks = {"encoder": ("inference",), "training": options.tasks}.get(suite, (suite,))
     found: list[Planned] = []
     for task, backbone, dtype in itertools.product(tasks, options.backbones, options.dtypes):
@@ -140,6 +164,25 @@ def plan(suite: str, options: Options) -> list[Planned]:
         chosen = [name for name in rivals if name in options.rivals]
         found += [Planned(suite, case, (ours, *chosen), options.rounds) for case in sizes]
     return found
+
+
+def _patch_cases(options: Options) -> list[Planned]:
+    """List the cases of suite `patches`; without dropout, as Hugging Face's ViT by default."""
+    ours, *rivals = CONTENDERS["patches"]
+    chosen = (ours, *(name for name in rivals if name in options.rivals))
+    cases = [
+        Case(
+            *(task, backbone, dtype, size, options.threads),
+            length=sum(layout_trim(layout, "absent").values()),
+            layout=layout,
+            dropout=0.0,
+        )
+        for layout, backbone in PATCH_MODELS.items()
+        for task, dtype, size in itertools.product(
+            ("inference", "training"), options.dtypes, options.batch_sizes
+        )
+    ]
+    return [Planned("patches", case, chosen, options.rounds) for case in cases]
 
 
 def growth_series(threads: int) -> dict[str, dict[int, Case]]:
@@ -165,6 +208,13 @@ GOALS: dict[str, dict[str, float]] = {
 for _model, _dtype in itertools.product(("rbt3", "minilm-l6"), DTYPES):
     GOALS[f"training {_model} {_dtype} batch 8"] = {"hugging_face": 2.2}
     GOALS[f"pretraining {_model} {_dtype} batch 8"] = {"hugging_face_mlm": 1.8}
+for _layout, _backbone in PATCH_MODELS.items():
+    for _task, _goal in (("inference", 1.3), ("training", 1.5)):
+        _goals = {"hugging_face_vit": _goal}
+        if _layout == "patches32x4rgb":
+            _goals["gray22"] = 5.0
+        for _dtype in DTYPES:
+            GOALS[f"{_task} {_layout} {_backbone} {_dtype} batch 32"] = _goals
 for _size in (1, 8, 32):
     GOALS[f"preprocessing 1x64 float32 batch {_size}"] = {"pillow_hf": 3.0}
     GOALS[f"serving rbt3 float32 batch {_size}"] = {"pillow_hf": 2.0}

@@ -5,11 +5,11 @@ Frameworks are imported inside functions, so that a worker process loads only th
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from covid_lm.backbones.configs import backbone_config
+from covid_lm.backbones.configs import PatchConfig, backbone_config
 from covid_lm.benchmark.cases import Case
 
 Step = Callable[[], object]
@@ -19,13 +19,20 @@ LEARNING_RATE, BETAS, WEIGHT_DECAY = 1e-4, (0.99, 0.999), 1e-8
 
 
 def covid_lm(case: Case) -> Step:
-    """Build a step of `ClsEncoder`."""
+    """Build a step of `ClsEncoder` or, for patches, of `MeanEncoder`."""
     from covid_lm.backbones.cls_encoder import ClsEncoder
+    from covid_lm.backbones.pooled_encoder import MeanEncoder
 
-    activation = backbone_config(case.backbone).activation
+    encoder = MeanEncoder if case.layout else ClsEncoder
+    activation = case.config.activation
     return _keras_step(
-        case, lambda backbone, inputs: ClsEncoder(backbone, activation=activation)(inputs)
+        case, lambda backbone, inputs: encoder(backbone, activation=activation)(inputs)
     )
+
+
+def gray22(case: Case) -> Step:
+    """Build the step of the same encoder for 512 single bytes, as layout gray22 has them."""
+    return covid_lm(dataclasses.replace(case, layout="", length=512))
 
 
 def keras_hub(case: Case) -> Step:
@@ -56,6 +63,49 @@ def hugging_face(case: Case) -> Step:
         model.eval().to(getattr(torch, case.dtype))
         return torch.inference_mode()(logits)
     return torch_training_step(case, model, logits, torch.from_numpy(labels).long())
+
+
+def hugging_face_vit(case: Case) -> Step:
+    """Build a step of transformers' `ViTModel` of the same shape: its mean over all tokens.
+
+    dtypes as for `hugging_face`. Its patches are embedded by one convolution over the pixels.
+    """
+    import torch
+    from transformers import ViTConfig, ViTModel
+
+    torch.set_num_threads(case.threads)
+    config = case.config
+    image_size, patch_size, channels = cast(PatchConfig, config.patches).geometry
+    vit = ViTModel(
+        ViTConfig(
+            hidden_size=config.hidden_dim,
+            num_hidden_layers=config.num_layers,
+            num_attention_heads=config.num_heads,
+            intermediate_size=config.intermediate_dim,
+            hidden_act=config.activation,
+            hidden_dropout_prob=case.dropout,
+            attention_probs_dropout_prob=case.dropout,
+            image_size=image_size,
+            patch_size=patch_size,
+            num_channels=channels,
+            attn_implementation="sdpa",
+        ),
+        add_pooling_layer=False,
+    )
+    dense = torch.nn.Linear(config.hidden_dim, CLASSES)
+    model = torch.nn.ModuleDict({"vit": vit, "dense": dense})
+    pixels = torch.rand(case.batch_size, channels, image_size, image_size)
+    labels = torch.from_numpy(_labels(case)).long()
+
+    def logits():
+        return dense(vit(pixel_values=pixels).last_hidden_state.mean(dim=1))
+
+    if case.task == "inference":
+        dtype = getattr(torch, case.dtype)
+        model.eval().to(dtype)
+        pixels = pixels.to(dtype)
+        return torch.inference_mode()(logits)
+    return torch_training_step(case, model, logits, labels)
 
 
 def hugging_face_config(case: Case) -> Any:
@@ -118,9 +168,10 @@ def _keras_step(case: Case, encode: Callable) -> Step:
 
     set_tensorflow_threads(case.threads)
     ids, labels = _data(case)
-    symbolic = {name: keras.Input((case.length,), dtype="int32", name=name) for name in ids}
-    config = dataclasses.replace(backbone_config(case.backbone), dropout=case.dropout)
-    vectors = encode(build_backbone(config, dtype=keras_policy(case)), symbolic)
+    symbolic = {
+        name: keras.Input(array.shape[1:], dtype="int32", name=name) for name, array in ids.items()
+    }
+    vectors = encode(build_backbone(case.config, dtype=keras_policy(case)), symbolic)
     logits = keras.layers.Dense(CLASSES, dtype=keras_policy(case))(vectors)
     model = keras.Model(symbolic, keras.ops.cast(logits, "float32"))
     ids = {name: tf.constant(array) for name, array in ids.items()}
@@ -158,14 +209,21 @@ def keras_policy(case: Case) -> str:
 def _data(case: Case) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Make `unpadded` inputs and labels, int32 [batch]."""
     generator = np.random.default_rng(0)
-    words = backbone_config(case.backbone).vocabulary_size
-    ids = generator.integers(0, words, [case.batch_size, case.length], dtype=np.int32)
-    return unpadded(ids), generator.integers(0, CLASSES, case.batch_size, dtype=np.int32)
+    config, shape = case.config, [case.batch_size, case.length]
+    if config.patches is not None:
+        shape.append(config.patches.num_bytes)
+    ids = generator.integers(0, config.vocabulary_size, shape, dtype=np.int32)
+    return unpadded(ids), _labels(case)
+
+
+def _labels(case: Case) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, CLASSES, case.batch_size, dtype=np.int32)
 
 
 def unpadded(token_ids: np.ndarray) -> dict[str, np.ndarray]:
     """Add segment ids and a padding mask, int32 [batch, length], to sequences without padding."""
-    segment_ids, padding_mask = np.zeros_like(token_ids), np.ones_like(token_ids)
+    segment_ids = np.zeros(token_ids.shape[:2], np.int32)
+    padding_mask = np.ones_like(segment_ids)
     return {"token_ids": token_ids, "segment_ids": segment_ids, "padding_mask": padding_mask}
 
 

@@ -52,7 +52,8 @@ def _rows(case: dict) -> list[dict]:
         for target in case["targets"]
     }
     size = f"{case['callers']} callers" if case["callers"] > 1 else f"batch {case['batch_size']}"
-    named = {"task": case["task"], "model": f"{case['backbone']} {case['dtype']}", "size": size}
+    model = f"{case.get('layout', '')} {case['backbone']} {case['dtype']}".strip()
+    named = {"task": case["task"], "model": model, "size": size}
     rows = []
     for name in (*case["contenders"], *(["ceiling"] if "ceiling" in case else [])):
         figure, measured = case["figures"].get(name), case["contenders"].get(name)

@@ -2,7 +2,8 @@
 
 `encoder` goes from token ids to logits. `training` is a training step with a class as the target
 or with masked tokens. `preprocessing` goes from encoded images and file names to token ids, and
-`serving` from there to probabilities. `growth` times our training step at several sizes.
+`serving` from there to probabilities. `patches` compares layouts of patches with a ViT and with
+single bytes. `growth` times our training step at several sizes.
 """
 
 import dataclasses

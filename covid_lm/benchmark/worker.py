@@ -38,6 +38,10 @@ CONTENDERS = {
     "covid_lm": Contender(contenders.covid_lm, product=contenders.tensorflow_product),
     "keras_hub": Contender(contenders.keras_hub),
     "hugging_face": Contender(contenders.hugging_face, HUGGING_FACE, contenders.torch_product),
+    "hugging_face_vit": Contender(
+        contenders.hugging_face_vit, HUGGING_FACE, contenders.torch_product
+    ),
+    "gray22": Contender(contenders.gray22),
     "covid_lm_mlm": Contender(masked_lm_contenders.covid_lm_mlm),
     "hugging_face_mlm": Contender(masked_lm_contenders.hugging_face_mlm, HUGGING_FACE),
     "hf_mlm_tuned": Contender(masked_lm_contenders.hf_mlm_tuned, HUGGING_FACE),

@@ -15,8 +15,6 @@ from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierCon
 from covid_lm.protocols import layout_arguments, layout_trim
 from covid_lm.training.options import RunOptions, TrainingOptions
 
-BYTE_WIDTHS = {1: 4, 3: 8}  # of the bytes' own embeddings, by channels
-
 
 def build_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Classifier:
     """A classifier with the weights of `options.weights`, or with random weights.
@@ -72,22 +70,26 @@ def order_values(backbone: BertBackbone, vocabulary: tuple[str, ...], seed: int)
 
 def _patches(options: RunOptions, backbone: BackboneConfig) -> PatchConfig | None:
     """The embedding of the layout's tokens; that of the weights, if they have one."""
-    layout, stored = layout_arguments(options.layout), backbone.patches
-    fits = f"--weights={options.weights}: not for --layout={options.layout}"
-    if "patch_size" not in layout:
-        if stored is not None:
-            raise InputError(f"{fits}, but for patches of {stored.image_size}x{stored.patch_size}")
-        return None
-    geometry = (layout["image_size"], layout["patch_size"], 3 if layout["color"] == "rgb" else 1)
+    found, stored = PatchConfig.of_layout(layout_arguments(options.layout)), backbone.patches
     if stored is not None:
-        if (stored.image_size, stored.patch_size, stored.channels) != geometry:
-            raise InputError(f"{fits}, but for patches of {stored.image_size}x{stored.patch_size}")
+        if found is None or found.geometry != stored.geometry:
+            raise InputError(
+                f"--weights={options.weights}: not for --layout={options.layout}, but for patches "
+                f"of {stored.image_size}x{stored.patch_size}, channels: {stored.channels}"
+            )
         if options.stem not in (None, stored.stem):
             raise InputError(f"--stem={options.stem}: the weights have {stored.stem}")
         return stored
-    own_table = options.weights is None
-    stem = options.stem or ("conv" if own_table else "patch")
-    if stem == "conv" and geometry[1] & (geometry[1] - 1):
-        raise InputError(f"--layout={options.layout}: --stem=conv needs a patch of 2, 4, 8, ...")
-    width = BYTE_WIDTHS[geometry[2]] if own_table else backbone.hidden_dim
-    return PatchConfig(*geometry, width, own_table, stem)
+    if found is None:
+        return None
+    if options.weights is not None:
+        found = dataclasses.replace(
+            found, byte_width=backbone.hidden_dim, own_table=False, stem="patch"
+        )
+    found = dataclasses.replace(found, stem=options.stem or found.stem)
+    if found.stem == "conv" and found.patch_size & (found.patch_size - 1):
+        raise InputError(
+            f"--layout={options.layout}: convolutions need a patch of 2, 4, 8, ...; "
+            "use --stem=patch"
+        )
+    return found

@@ -6,10 +6,13 @@ from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import (
     BACKBONES,
     BackboneConfig,
+    PatchConfig,
     activation_bytes,
     backbone_config,
+    exact_flops,
 )
 from covid_lm.errors import InputError
+from covid_lm.protocols import layout_arguments
 
 # With the pooler, without the masked-LM head. bert-base-chinese's is the published 102,267,648;
 # Cui et al. (2021) publish 38 million for rbt3, 61 for rbtl3 and 325 for roberta-wwm-ext-large.
@@ -67,3 +70,26 @@ def test_unknown_name_is_one_line_that_lists_the_choices(name):
     with pytest.raises(InputError, match=r"rbt3.*layers x width") as raised:
         backbone_config(name)
     assert "\n" not in str(raised.value)
+
+
+def test_patches_follow_from_the_layout():
+    gray, color = (layout_arguments(name) for name in ("patches128x8", "patches32x4rgb"))
+    assert PatchConfig.of_layout(gray) == PatchConfig(128, 8, 1, 4, stem="conv")
+    assert PatchConfig.of_layout(color, stem="patch") == PatchConfig(32, 4, 3, 8, stem="patch")
+    assert PatchConfig.of_layout(layout_arguments("gray22")) is None
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "strides"), [(2, (1, 1, 2)), (4, (1, 2, 2)), (8, (2,) * 3), (16, (2,) * 4)]
+)
+def test_convolutions_shrink_a_patch_to_a_point(patch_size, strides):
+    assert PatchConfig(32, patch_size, 3).strides == strides
+
+
+def test_operations_of_patches_by_hand():
+    patches = PatchConfig(8, 4, 3, 5, stem="patch")
+    config = BackboneConfig(2, 8, 2, 16, patches=patches)
+    encoder = 2 * (8 * 7 * 64 + 4 * 49 * 8 + 4 * 7 * 8 * 16)
+    assert exact_flops(config, 7) == encoder + 2 * 4 * 48 * 5 * 8
+    stem = 8 * 8 * 9 * 15 * 2 + 4 * 4 * 9 * 2 * 4 + 2 * 2 * 9 * 4 * 8
+    assert PatchConfig(8, 4, 3, 5, stem="conv").flops(8) == 2 * stem

@@ -16,6 +16,7 @@ from covid_lm.errors import InputError
 SECONDS = {
     **{"covid_lm": 0.5, "keras_hub": 1.0, "hugging_face": 0.75},
     **{"covid_lm_mlm": 0.5, "hugging_face_mlm": 2.0, "hf_mlm_tuned": 1.0},
+    **{"hugging_face_vit": 0.75, "gray22": 3.0},
     **{"export": 0.5, "map_fn": 0.25, "pillow_hf": 1.0, "pillow_hf_tuned": 0.5},
 }
 PRODUCTS = {"covid_lm": 0.25, "hugging_face": 0.125}
@@ -182,7 +183,7 @@ def test_missing_packages_are_noted_and_their_contenders_left_out(turns, monkeyp
 
 def test_suite_all_measures_every_task_and_growth(turns, material):
     result = suites.run("all", Options(rounds=1))
-    assert {case["suite"] for case in result["cases"]} == SUITES.keys() - {"all", "soak"}
+    assert {case["suite"] for case in result["cases"]} == SUITES.keys() - {"all", "patches", "soak"}
     assert [case["task"] for case in result["cases"]].count("serving") == 2
     assert len(turns) == sum(len(item.contenders) for item in plan("all", Options(rounds=1)))
     text = report(result)
@@ -200,7 +201,7 @@ def test_suite_all_takes_at_most_25_minutes():
 def test_every_goal_is_one_of_a_case():
     options = Options(batch_sizes=(1, 8, 32))
     cases = [item.case for suite in ("encoder", "training") for item in plan(suite, options)]
-    for suite in ("preprocessing", "serving"):
+    for suite in ("preprocessing", "serving", "patches"):
         cases += [item.case for item in plan(suite, Options(**SUITES[suite]))]
     assert set(GOALS) <= set(map(str, cases))
     assert "serving rbt3 float32 4 callers" in map(str, cases)
@@ -269,3 +270,20 @@ def test_a_suite_gives_the_values_of_the_flags_that_are_not_given():
     found = parsed("--suite=serving", "--batch_sizes=4,2", "--rival=pillow_hf", "--rival=map_fn")
     assert (found.batch_sizes, found.dtypes, found.backbones) == ((4, 2), ("float32",), ("rbt3",))
     assert found.rivals == ("pillow_hf", "map_fn")
+
+
+def test_patches_are_compared_with_a_vit_and_with_single_bytes(turns):
+    options = Options(batch_sizes=(32,), dtypes=("float32",), rounds=1)
+    result = suites.run("patches", options)
+    table = rows(result)
+    first = ["inference", "patches32x4rgb 6x128 float32", "batch 32", "covid_lm", "64.00", "1.00"]
+    assert table[0] == [*first, "", ""]
+    assert table[1][3:] == [
+        *("hugging_face_vit", "42.67", "1.00"),
+        *("1.50 times as fast [1.50, 1.50]", "1.3, met"),
+    ]
+    assert table[2][3:] == ["gray22", "10.67", "1.00", "6.00 times as fast [6.00, 6.00]", "5, met"]
+    names = [(case["task"], case["layout"], case["length"]) for case in result["cases"]]
+    small, large = ("patches32x4rgb", 67), ("patches128x8", 259)
+    assert names == [(task, *size) for size in (small, large) for task in ("inference", "training")]
+    assert {case.dropout for _, case in turns} == {0.0}
