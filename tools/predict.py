@@ -48,7 +48,8 @@ def main(argv: list[str]) -> int:
         import_tensorflow()
         predictions = predict_files(resolve_model(FLAGS.model)[1], files, FLAGS.batch_size)
     else:
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # it logs every retry
+        for name in ("urllib3", "grpc"):  # they log every retry, and answers that are no messages
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         predictions = predict_on_server(
             FLAGS.server, files, FLAGS.model_name, FLAGS.batch_size, FLAGS.timeout
         )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from covid_lm.errors import InputError, RunError, reason
+from covid_lm.errors import InputError, RunError, one_line, reason
 from covid_lm.serving.model_client import ModelClient, RequestFailed
 from covid_lm.serving.predict import (
     OUTPUTS,
@@ -32,7 +32,7 @@ def predict_on_server(
         server: HOST:PORT for gRPC, http://HOST:PORT or https://HOST:PORT for REST.
         model_name: as configured on the server.
         batch_size: largest number of files in a request.
-        timeout: seconds that a request may take, retries included.
+        timeout: seconds that a request may take, retries and the whole answer included.
 
     Raises:
         InputError: `server` is malformed, or gRPC's stubs are not installed.
@@ -78,7 +78,7 @@ def _checked_inputs(client: ModelClient, server: str, model_name: str) -> set[st
     try:
         inputs, outputs = client.signature()
         if inputs - {"filename"} != {"image_bytes"} or not outputs.issuperset(OUTPUTS):
-            found = ", ".join(sorted(inputs)) or "none"
+            found = one_line(", ".join(sorted(inputs))) or "none"
             raise RequestFailed(f"not an export of covid_lm, its inputs are {found}")
     except RequestFailed as error:
         raise RunError(f"--server={server} --model_name={model_name}: {error}") from None

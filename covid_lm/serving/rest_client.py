@@ -1,10 +1,13 @@
 """Client for a model server's REST interface. Needs `requests`, but no TensorFlow."""
 
-import array
 import base64
+import concurrent.futures
+import http.client
 import json
+import threading
 import time
 import urllib.parse
+from collections.abc import Callable
 from typing import Any, Self
 
 import requests
@@ -14,7 +17,6 @@ from requests.adapters import HTTPAdapter
 from covid_lm.errors import reason
 from covid_lm.serving import model_client
 from covid_lm.serving.model_client import SIGNATURE, ModelClient, RequestFailed
-from covid_lm.serving.predict import OUTPUTS, REASON, Outputs
 
 
 class RestClient(ModelClient):
@@ -23,35 +25,32 @@ class RestClient(ModelClient):
     def __init__(self, address: str, model_name: str, timeout: float):
         super().__init__(address, model_name, timeout)
         self._url = f"{address}/v1/models/{urllib.parse.quote(model_name, safe='')}"
-        self._adapter = HTTPAdapter()
-        self._session = requests.Session()
-        self._session.mount(address, self._adapter)
+        self._connect()
 
     def signature(self) -> tuple[set[str], set[str]]:
         """As `ModelClient.signature`, over REST."""
         answer = self._request("GET", f"{self._url}/metadata")
         try:
             signature = answer["metadata"]["signature_def"]["signature_def"][SIGNATURE]
-            return set(signature["inputs"]), set(signature["outputs"])
-        except (KeyError, TypeError):
+            return set(signature["inputs"].keys()), set(signature["outputs"].keys())
+        except (KeyError, TypeError, AttributeError):
             raise RequestFailed(f"it has no {SIGNATURE} signature") from None
 
-    def predict(self, inputs: dict[str, list[bytes]]) -> Outputs:
-        """As `ModelClient.predict`, over REST."""
+    def _outputs(self, inputs: dict[str, list[bytes]], rows: int) -> Any:
         columns = {
             name: [{"b64": base64.b64encode(value).decode()} for value in values]
             for name, values in inputs.items()
         }
         body = {"signature_name": SIGNATURE, "inputs": columns}
         answer = self._request("POST", f"{self._url}:predict", body)
-        try:
-            names = (*OUTPUTS, *answer["outputs"].keys() & {REASON})
-            outputs = {name: answer["outputs"][name] for name in names}
-            # The decimals are float32 values: converted, they are equal to those over gRPC.
-            rows = [array.array("f", row).tolist() for row in outputs["probabilities"]]
-            return outputs | {"probabilities": rows}
-        except (KeyError, TypeError, AttributeError):
-            raise RequestFailed(f"the server's answer has no {SIGNATURE} outputs") from None
+        return answer.get("outputs") if isinstance(answer, dict) else None
+
+    def _connect(self) -> None:
+        self._adapter = HTTPAdapter()
+        self._session = requests.Session()
+        self._session.mount(self._address, self._adapter)
+        # A compressed answer could be of any size.
+        self._session.headers["Accept-Encoding"] = "identity"
 
     def _request(self, method: str, url: str, body: dict | None = None) -> Any:
         """Sends a body as JSON and returns the JSON of the answer."""
@@ -67,22 +66,28 @@ class RestClient(ModelClient):
             backoff_jitter=model_client.FIRST_PAUSE,
             backoff_max=model_client.LONGEST_PAUSE,
         )
-        timeout: Any = _RemainingTime(deadline)  # passed on to urllib3
-        try:
-            with self._session.request(
-                method, url, json=body, timeout=timeout, allow_redirects=False, stream=True
+        session = self._session
+
+        def exchange() -> tuple[requests.Response, bytes]:
+            with session.request(
+                method, url, json=body, timeout=self._timeout, allow_redirects=False, stream=True
             ) as response:
-                content = _read_until(deadline, response)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError) as error:
+                return response, _read(response, deadline)
+
+        try:
+            response, content = _within(self._timeout, exchange)
+        except _ERRORS as error:
             cause = _innermost(error)
-            status = "DEADLINE_EXCEEDED" if isinstance(cause, TimeoutError) else "UNAVAILABLE"
-            raise self._error(status, reason(cause)) from None
+            if isinstance(cause, TimeoutError):
+                self._connect()  # the connection could still be in use
+                raise self._error("DEADLINE_EXCEEDED", "") from None
+            raise self._error("UNAVAILABLE", reason(cause)) from None
         return self._document(response, content)
 
     def _document(self, response: requests.Response, content: bytes) -> Any:
         try:
             document = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         code = response.status_code
         if code == requests.codes.ok:
@@ -91,28 +96,52 @@ class RestClient(ModelClient):
             return document
         text = document.get("error") if isinstance(document, dict) else None
         status = "UNAVAILABLE" if code == requests.codes.unavailable else f"HTTP {code}"
-        raise self._error(status, str(text or response.reason))
+        raise self._error(status, str(text if isinstance(text, str) else response.reason))
 
 
-def _read_until(deadline: float, response: requests.Response) -> bytes:
-    """The body; raises TimeoutError if it is still arriving after the deadline."""
+def _within(seconds: float, function: Callable[[], Any]) -> Any:
+    """The function's result; TimeoutError if it takes longer, and its thread is left behind.
+
+    A socket's timeout counts from the last byte, so a server that sends byte by byte, or stalls in
+    the middle, would be waited for longer.
+    """
+    future: concurrent.futures.Future = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result(seconds)
+
+
+def _read(response: requests.Response, deadline: float) -> bytes:
+    """The body. Raises RequestFailed if it is incomplete or too large, TimeoutError if too late."""
     content = bytearray()
-    while chunk := response.raw.read1(2**20, decode_content=True):
-        content += chunk
-        if time.monotonic() > deadline:
-            raise TimeoutError
+    try:
+        while chunk := response.raw.read1(2**20, decode_content=False):
+            content += chunk
+            if len(content) > model_client.MAX_ANSWER_BYTES:
+                raise RequestFailed(model_client.TOO_LARGE)
+            if time.monotonic() > deadline:
+                raise TimeoutError
+    except _ERRORS as error:
+        cause = _innermost(error)
+        if isinstance(cause, TimeoutError):
+            raise
+        raise RequestFailed(f"the server's answer is not complete ({reason(cause)})") from None
     return bytes(content)
 
 
-class _RemainingTime(urllib3.Timeout):
-    """A timeout that shrinks from attempt to attempt; urllib3 clones it for each."""
-
-    def __init__(self, deadline: float):
-        super().__init__()
-        self._deadline = deadline
-
-    def clone(self) -> urllib3.Timeout:
-        return urllib3.Timeout(total=max(self._deadline - time.monotonic(), 0.001))
+_ERRORS = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    ValueError,  # of numbers in the protocol
+)
 
 
 class _RetryUntil(urllib3.Retry):
