@@ -1,0 +1,88 @@
+"""Weights that ship: the default start of their layout, and how to start without them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from covid_lm.backbones.bert_encoder import build_backbone
+from covid_lm.backbones.configs import BackboneConfig, PatchConfig
+from covid_lm.backbones.vocabulary import built_in_vocabulary
+from covid_lm.backbones.weights import shipped
+from covid_lm.backbones.weights.write import save_checkpoint
+from covid_lm.errors import InputError
+from covid_lm.results.run_records import weights_origin
+from covid_lm.training.build import build_classifier
+from covid_lm.training.options import TrainingOptions
+
+LAYOUT = "patches8x4"
+
+
+@pytest.fixture
+def backbone(tmp_path, monkeypatch):
+    """A backbone whose weights are those that ship for LAYOUT."""
+    vocabulary = built_in_vocabulary()
+    patches = PatchConfig(8, 4, 1, 4, stem="conv")
+    config = BackboneConfig(1, 64, 1, 256, len(vocabulary), activation="relu", patches=patches)
+    backbone = build_backbone(config)
+    save_checkpoint(str(tmp_path / LAYOUT), backbone, config, vocabulary, None, pooler=False)
+    monkeypatch.setattr(shipped, "_FOLDER", str(tmp_path))
+    return backbone
+
+
+def table(backbone) -> np.ndarray:
+    return np.asarray(backbone.patch_embedding.table.embeddings)
+
+
+def test_a_layout_s_weights_are_its_default_start(backbone):
+    options = TrainingOptions(layout=LAYOUT)
+    assert (options.backbone, options.weights) == ("1x64", "shipped")
+    assert options.command == f"python tools/train.py --layout={LAYOUT}"
+    classifier = build_classifier(options, ("a", "b"))
+    assert classifier.config.weights == "shipped"
+    assert classifier.config.backbone.activation == "relu"
+    np.testing.assert_array_equal(table(classifier.backbone), table(backbone))
+    assert weights_origin("shipped") == "shipped"
+
+
+def test_random_weights_are_a_choice(backbone):
+    options = TrainingOptions(layout=LAYOUT, weights="none")
+    assert options.weights is None
+    assert options.command == f"python tools/train.py --weights=none --layout={LAYOUT}"
+    other = build_classifier(options, ("a", "b")).backbone
+    assert np.abs(table(other) - table(backbone)).max() > 0.01
+
+
+def test_another_backbone_or_layout_starts_at_random(backbone):
+    assert TrainingOptions(layout=LAYOUT, backbone="2x64").weights is None
+    options = TrainingOptions(layout="patches16x4")
+    assert (options.backbone, options.weights) == ("tiny", None)
+
+
+def test_options_that_the_weights_determine_are_refused(backbone):
+    message = "--activation=gelu: the weights determine it; use --weights=none"
+    with pytest.raises(InputError) as caught:
+        TrainingOptions(layout=LAYOUT, activation="gelu")
+    assert str(caught.value) == message
+    with pytest.raises(InputError, match=r"^--stem=patch: the weights have conv$"):
+        build_classifier(TrainingOptions(layout=LAYOUT, stem="patch"), ("a", "b"))
+
+
+def test_weights_for_other_patches_are_refused(backbone, tmp_path):
+    weights = str(tmp_path / LAYOUT)
+    options = TrainingOptions(layout="patches16x4", backbone="1x64", weights=weights)
+    with pytest.raises(InputError, match=r"not for --layout=patches16x4, but for patches of 8x4"):
+        build_classifier(options, ("a", "b"))
+    with pytest.raises(InputError, match=r"not for --layout=gray22, but for patches of 8x4"):
+        build_classifier(
+            TrainingOptions(layout="gray22", backbone="1x64", weights=weights), ("a", "b")
+        )
+
+
+def test_a_damaged_description_of_the_patches_is_refused(backbone, tmp_path):
+    path = tmp_path / LAYOUT / "config.json"
+    config = json.loads(path.read_text())
+    for damage in ([], {**config["covid_lm_patches"], "stem": "x"}, {"image_size": 8}):
+        path.write_text(json.dumps({**config, "covid_lm_patches": damage}))
+        with pytest.raises(InputError, match=r"config.json: covid_lm_patches is damaged"):
+            build_classifier(TrainingOptions(layout=LAYOUT), ("a", "b"))
