@@ -30,7 +30,7 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a directory",
+    stat.S_IFDIR: "a directory, or a link to one",
 }
 
 
@@ -185,13 +185,19 @@ def exists(path: str) -> bool:
 
 
 def files_below(root: str) -> list[str]:
-    """Paths of all files below a directory, sorted."""
+    """Paths of all files below a directory, sorted.
+
+    A link to a directory below it is not followed, but one of the paths: it must not be read.
+    """
     if is_remote(root):
         with _store(root) as gfile:
             tree = list(gfile.walk(root))
-    else:
-        tree = list(os.walk(root))
-    return sorted(os.path.join(directory, name) for directory, _, names in tree for name in names)
+        return sorted(os.path.join(place, name) for place, _, names in tree for name in names)
+    paths = []
+    for place, folders, names in os.walk(root):
+        paths += [os.path.join(place, name) for name in names]
+        paths += filter(os.path.islink, (os.path.join(place, name) for name in folders))
+    return sorted(paths)
 
 
 def make_directories(path: str) -> None:

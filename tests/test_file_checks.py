@@ -7,9 +7,9 @@ import socket
 import pytest
 
 from covid_lm import files
-from covid_lm.data.records import ImageRecord, read_image
+from covid_lm.data.records import ImageRecord, read_image, read_problem
 from covid_lm.errors import InputError, UnusableFile
-from covid_lm.serving.predict import Prediction, in_batches
+from covid_lm.serving.predict import Prediction, image_files, in_batches
 
 
 def fifo(path: pathlib.Path) -> None:
@@ -40,7 +40,7 @@ PROBLEMS = {
     fifo: "not a regular file (a FIFO)",
     unix_socket: "not a regular file (a socket)",
     device: "not a regular file (a device)",
-    pathlib.Path.mkdir: "not a regular file (a directory)",
+    pathlib.Path.mkdir: "not a regular file (a directory, or a link to one)",
     sparse: "sparse: holds fewer than half of its 2097152 bytes",
     huge: "too large (1099511627776 bytes; at most 268435456 are read)",
 }
@@ -69,7 +69,19 @@ def test_as_an_image_it_is_one_that_cannot_be_read(unusable):
     path, problem = unusable
     record = ImageRecord("x", 0, "test", path, lambda: files.read_bytes(path))
     assert read_image(record) == b""
+    assert read_problem(record) == problem
     assert list(in_batches([path], lambda batch: [], 4)) == [Prediction(path, error=problem)]
+
+
+def test_a_linked_folder_is_a_file_that_cannot_be_read(tmp_path):
+    for name in ("images/a.png", "outside/b.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (tmp_path / "images" / "more").symlink_to(tmp_path / "outside")
+    paths = image_files([str(tmp_path / "images")])
+    assert paths == [f"{tmp_path}/images/a.png", f"{tmp_path}/images/more"]
+    problem = "not a regular file (a directory, or a link to one)"
+    assert list(in_batches(paths[1:], lambda batch: [], 4)) == [Prediction(paths[1], error=problem)]
 
 
 def test_the_limit_is_the_callers(tmp_path):

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from covid_lm.errors import InputError, named_apart, visible
+from covid_lm.errors import InputError, named_apart, reason, visible
 
 SPLITS = ("train", "val", "test")
 
@@ -87,6 +87,15 @@ def read_image(record: ImageRecord) -> bytes:
         return record.read()
     except OSError:
         return b""
+
+
+def read_problem(record: ImageRecord) -> str:
+    """Returns the reason why the file can't be read; "" for a readable one."""
+    try:
+        record.read()
+    except OSError as error:
+        return reason(error)
+    return ""
 
 
 def encoded_filename(record: ImageRecord) -> bytes:

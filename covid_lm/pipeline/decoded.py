@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from covid_lm.data.records import ImageRecord, encoded_filename, read_image
+from covid_lm.data.records import ImageRecord, encoded_filename, read_image, read_problem
 from covid_lm.data.unlabelled import content_digest
 from covid_lm.errors import InputError
 from covid_lm.layers.image_input import ImageInput
@@ -172,7 +172,7 @@ def _decode(
             if ok:
                 kept.append(record)
             else:
-                skipped.append(SkippedImage(record, reason.decode()))
+                skipped.append(SkippedImage(record, read_problem(record) or reason.decode()))
     if skipped and not skip_invalid:
         raise InputError(
             f"{skipped[0].record.path}: {skipped[0].reason} ({len(skipped)} file(s) can't be "

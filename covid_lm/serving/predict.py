@@ -38,9 +38,7 @@ def image_files(paths: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for path in paths:
         if os.path.isdir(path):
-            for directory, folders, names in os.walk(path):
-                folders.sort()
-                found.update((os.path.join(directory, name), None) for name in sorted(names))
+            found.update(dict.fromkeys(files_below(path)))
         elif os.path.lexists(path):
             found[path] = None
         else:

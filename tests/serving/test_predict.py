@@ -31,7 +31,7 @@ def folder_of_files(tmp_path):
 
 def test_every_file_is_answered_once_in_order(version_dir, folder_of_files):
     files = image_files([str(folder_of_files), str(folder_of_files / "a.jpg")])
-    names = ["a.jpg", "b.png", "empty.png", "gone.png", "text.jpg", "sub/c d%.gif"]
+    names = ["a.jpg", "b.png", "empty.png", "gone.png", "sub/c d%.gif", "text.jpg"]
     assert [os.path.relpath(path, folder_of_files) for path in files] == names
     predictions = list(predict_files(version_dir, files, batch_size=2))
     assert [p.path for p in predictions] == files
