@@ -1,172 +1,185 @@
 """Decoding of one image to RGB pixels of full size, and resizing, with core TensorFlow ops.
 
-`image_header` has checked format and declared size. Data that can't be decoded raises
+`image_inspection` has checked what the file claims. Data that can't be decoded raises
 `tf.errors.InvalidArgumentError` when the graph runs; `ImageInput` confines it to that image.
 """
 
 import tensorflow as tf
 
-from covid_lm.layers.image_header import (
-    BMP,
-    GIF,
-    JPEG,
-    PNG,
-    WEBP,
-    bmp_height,
-    little_endian,
-    sizes_allowed,
-)
+from covid_lm.layers.gif_decode import decode_gif, place
+from covid_lm.layers.image_header import BMP, GIF, JPEG, PNG, WEBP, bmp_height, little_endian
 
-# Limit the time that crafted chains of tiny blocks can take.
-_GIF_MAX_EXTENSIONS, _GIF_MAX_STEPS = 32, 2048
+_PNG_HEADER_BYTES = 33
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
+# Limit the time that crafted JPEG files take: each scan costs time for every pixel.
+_JPEG_MAX_SCANS, _JPEG_MAX_SCANNED_PIXELS = 100, 2**30
+_JPEG_END = b"\xff\xd9"
+# Two continuations of cut JPEG data that decode to different pixels.
+_JPEG_FILLS = (b"\0" * 64, b"\xaa" * 64)
+
+_BYTES = [bytes([value]) for value in range(256)]
 
 
 def decode_rgb(
-    image_bytes: tf.Tensor, header: tf.Tensor, image_format: tf.Tensor, max_pixels: int
+    image_bytes: tf.Tensor,
+    header: tf.Tensor,
+    image_format: tf.Tensor,
+    parts: tf.Tensor,
+    size: tf.Tensor,
+    max_pixels: tf.Tensor,
 ) -> tf.Tensor:
     """Decodes one image; JPEG with libjpeg's accurate DCT and smooth upsampling, as Pillow does.
 
     Args:
         image_bytes: scalar string.
-        header: int64 [72], the image's row of `image_header.read_headers`.
-        image_format: scalar int32, not `UNKNOWN`.
-        max_pixels: area of the largest JPEG and the largest GIF frame to allocate.
+        header, image_format, parts, size, max_pixels: the image's row of `headers`, `formats`,
+            `parts`, `sizes` and `max_pixels` of an `Inspection`; not of an unknown format.
 
     Returns:
         uint8 [height, width, 3], without alpha.
     """
     branches = {
-        PNG: lambda: tf.io.decode_png(image_bytes, channels=3),
-        JPEG: lambda: _decode_jpeg(image_bytes, max_pixels),
-        GIF: lambda: _decode_gif(image_bytes, header, max_pixels),
+        PNG: lambda: _decode_png(image_bytes, parts),
+        JPEG: lambda: _decode_jpeg_scans(image_bytes, parts, size),
+        GIF: lambda: decode_gif(image_bytes, header, max_pixels),
         BMP: lambda: _decode_bmp(image_bytes, header),
-        # Not decode_webp: a server older than that op would reject the whole graph.
-        WEBP: lambda: tf.io.decode_image(image_bytes, expand_animations=False)[..., :3],
+        WEBP: lambda: _decode_webp(image_bytes, parts, size),
     }
     pixels = tf.switch_case(image_format, branches)
     pixels.set_shape([None, None, 3])
     return pixels
 
 
-def decode_png_or_jpeg(
-    image_bytes: tf.Tensor, image_format: tf.Tensor, max_pixels: int
-) -> tf.Tensor:
-    """As `decode_rgb`, for these two formats only, with a fraction of the ops."""
+def decode_common(image_bytes: tf.Tensor, image_format: tf.Tensor, parts: tf.Tensor) -> tf.Tensor:
+    """As `decode_rgb`, for the `common` images of an `Inspection`, with a fraction of the ops."""
     return tf.cond(
         image_format == PNG,
-        lambda: tf.io.decode_png(image_bytes, channels=3),
-        lambda: _decode_jpeg(image_bytes, max_pixels),
+        lambda: _decode_png(image_bytes, parts),
+        lambda: _decode_jpeg(image_bytes),
     )
 
 
-def _decode_jpeg(image_bytes: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    size = tf.cast(tf.io.extract_jpeg_shape(image_bytes)[:2], tf.int64)
+def _decode_png(image_bytes: tf.Tensor, parts: tf.Tensor) -> tf.Tensor:
+    # Without ancillary chunks, which change no pixel and can make libpng allocate gigabytes.
+    needed = [
+        tf.strings.substr(image_bytes, 0, _PNG_HEADER_BYTES),
+        tf.strings.substr(image_bytes, parts[0], parts[1]),
+        tf.strings.substr(image_bytes, parts[2], parts[3]),
+        _PNG_END,
+    ]
+    return tf.io.decode_png(tf.strings.join(needed), channels=3)
+
+
+def _decode_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _decode_jpeg_scans(image_bytes: tf.Tensor, parts: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG of any number of scans, also without its end marker if all scans are there."""
+    length = tf.strings.length(image_bytes)
+    data = tf.io.decode_raw(
+        tf.strings.substr(image_bytes, tf.cast(parts[0], tf.int32), length), tf.uint8
+    )
+    # Coded data has no such pairs of bytes.
+    is_marker = data[:-1] == 0xFF
+    scans = tf.where(is_marker & (data[1:] == 0xDA))[:, 0]
+    ends = tf.where(is_marker & (data[1:] == 0xD9))[:, 0]
+    has_end = tf.size(ends) > 0
+    scans = tf.boolean_mask(scans, scans < tf.concat([ends, [tf.size(data, tf.int64)]], 0)[0])
+    count = tf.size(scans, tf.int64)
+    few = (count <= _JPEG_MAX_SCANS) & (count * tf.reduce_prod(size) <= _JPEG_MAX_SCANNED_PIXELS)
     # An empty file raises an error, without the Assert op, which logs its input.
-    accepted = tf.where(sizes_allowed(size, max_pixels), image_bytes, "")
-    return tf.io.decode_jpeg(accepted, channels=3, dct_method="INTEGER_ACCURATE")
+    accepted = tf.where(few, image_bytes, "")
+
+    def without_end() -> tf.Tensor:
+        # A last 0xFF is the first half of a marker, or of a byte of data that is then missing.
+        last = tf.cast(data[-1] == 0xFF, tf.int32)
+        cut = tf.strings.substr(accepted, 0, tf.strings.length(accepted) - last)
+        # If data is missing, the pixels depend on what is in its place.
+        first, second = (
+            _decode_jpeg(tf.strings.join([cut, fill, _JPEG_END])) for fill in _JPEG_FILLS
+        )
+        complete = _all_coefficients(data, scans, parts[1]) & tf.reduce_all(first == second)
+        return tf.cond(complete, lambda: first, lambda: _decode_jpeg(tf.constant(b"")))
+
+    return tf.cond(has_end, lambda: _decode_jpeg(accepted), without_end)
+
+
+def _all_coefficients(data: tf.Tensor, scans: tf.Tensor, components: tf.Tensor) -> tf.Tensor:
+    """Whether the scans at these positions give every coefficient to its last bit, scalar bool."""
+    count = tf.cast(tf.gather(data, scans + 4), tf.int64)
+    fields = tf.gather(data, (scans + 5 + 2 * count)[:, None] + tf.range(3, dtype=tf.int64))
+    first, last, bits = tf.unstack(tf.cast(fields, tf.int64), axis=1)
+    given = tf.where(bits % 16 == 0, count * (last - first + 1), 0)
+    return tf.reduce_sum(given) >= 64 * components
+
+
+def _decode_webp(image_bytes: tf.Tensor, parts: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Decodes the only or the first frame, placed on its canvas as Pillow does."""
+    chunk = tf.strings.substr(image_bytes, parts[0], parts[1])
+    # A file of these pixels alone: without metadata and alpha, and not animated, since TensorFlow
+    # 2.21 writes four channels of an opaque animation into a buffer for three.
+    padding = tf.gather([b"", b"\0"], parts[1] % 2)
+    riff_size = 4 + parts[1] + parts[1] % 2
+    digits = riff_size // tf.constant([1, 2**8, 2**16, 2**24], tf.int64) % 256
+    encoded_size = tf.strings.reduce_join(tf.gather(_BYTES, digits))
+    alone = tf.strings.join([b"RIFF", encoded_size, b"WEBP", chunk, padding])
+    # Not decode_webp: a server older than that op would reject the whole graph.
+    pixels = tf.io.decode_image(alone, expand_animations=False)[..., :3]
+    pixels.set_shape([None, None, 3])
+    return place(pixels, parts[2:], size, tf.zeros([3], tf.uint8))
 
 
 def _decode_bmp(image_bytes: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
-    # TensorFlow's decode_bmp takes palette indices for gray levels and ignores compression.
+    bits = little_endian(header, 28, 2)
+    row_bytes = (little_endian(header, 18, 4) * bits + 31) // 32 * 4
+    shape = tf.stack([tf.abs(bmp_height(header)), row_bytes])
+    start = little_endian(header, 10, 4)
+    end = start + tf.reduce_prod(shape)
+    return tf.cond(
+        (bits == 24) | (bits == 32),
+        # The op refuses files with further bytes.
+        lambda: tf.io.decode_bmp(
+            tf.strings.substr(image_bytes, tf.zeros_like(end), end), channels=3
+        ),
+        lambda: _decode_small_bmp(image_bytes, header, start, shape),
+    )
+
+
+def _decode_small_bmp(
+    image_bytes: tf.Tensor, header: tf.Tensor, start: tf.Tensor, shape: tf.Tensor
+) -> tf.Tensor:
+    """Decodes pixels of 1 to 16 bits: TensorFlow's op takes indices for gray levels.
+
+    The rows begin at `start` and have `shape`, number and bytes.
+    """
     data = tf.io.decode_raw(image_bytes, tf.uint8)
-    start, width = little_endian(header, 10, 4), little_endian(header, 18, 4)
-    signed_height, bits = bmp_height(header), little_endian(header, 28, 2)
-    row_bytes = (width * bits + 31) // 32 * 4
-    shape = tf.stack([tf.abs(signed_height), row_bytes])
+    width, bits = little_endian(header, 18, 4), little_endian(header, 28, 2)
     rows = tf.reshape(data[start : start + tf.reduce_prod(shape)], shape)  # [height, row_bytes]
-    rows = tf.cond(signed_height > 0, lambda: rows[::-1], lambda: rows)
+    rows = tf.cond(bmp_height(header) > 0, lambda: rows[::-1], lambda: rows)
 
     def direct() -> tf.Tensor:
-        pixels = tf.reshape(rows[:, : width * bits // 8], [shape[0], width, bits // 8])
-        return pixels[..., 2::-1]  # [height, width, 3], blue first in the file
+        pairs = tf.cast(tf.reshape(rows[:, : 2 * width], [shape[0], width, 2]), tf.int32)
+        values = pairs[..., :1] + 256 * pairs[..., 1:]  # [height, width, 1]
+        # Red, green and blue of five bits; of six for green, if the masks say so.
+        has_six = (little_endian(header, 30, 4) != 0) & (little_endian(header, 54, 4) == 0xF800)
+        shifts = tf.where(has_six, [11, 5, 0], [10, 5, 0])
+        largest = tf.where(has_six, [31, 63, 31], [31, 31, 31])
+        levels = tf.bitwise.bitwise_and(tf.bitwise.right_shift(values, shifts), largest)
+        return tf.cast(levels * 255 // largest, tf.uint8)
 
     def indexed() -> tf.Tensor:
         shifts = tf.cast(tf.range(8 - bits, -1, -bits), tf.uint8)
         indices = tf.bitwise.right_shift(rows[..., None], shifts)
         indices = tf.bitwise.bitwise_and(indices, tf.cast(2**bits - 1, tf.uint8))
-        indices = tf.reshape(indices, [shape[0], row_bytes * 8 // bits])[:, :width]
+        indices = tf.reshape(indices, [shape[0], shape[1] * 8 // bits])[:, :width]
         colors, table = little_endian(header, 46, 4), 14 + little_endian(header, 14, 4)
         colors = tf.where((colors == 0) | (colors > 2**bits), 2**bits, colors)
         palette = tf.reshape(data[table : table + colors * 4], [colors, 4])[:, 2::-1]
         return tf.gather(palette, tf.cast(indices, tf.int32))  # [height, width, 3]
 
     return tf.cond(bits <= 8, indexed, direct)
-
-
-def _decode_gif(image_bytes: tf.Tensor, header: tf.Tensor, max_pixels: int) -> tf.Tensor:
-    """Decodes the first frame, placed on its logical screen as Pillow does, and no other."""
-    data = tf.io.decode_raw(image_bytes, tf.uint8)
-    header_end = 13 + _color_table_bytes(header[10])
-    frame, transparent = _skip_extensions(data, header_end)
-    descriptor = tf.cast(data[frame : frame + 10], tf.int64)
-    table_bytes = _color_table_bytes(descriptor[9])
-    frame_end = _skip_sub_blocks(data, frame + 10 + table_bytes + 1)
-    corner = tf.stack([little_endian(descriptor, 3, 2), little_endian(descriptor, 1, 2)])
-    size = tf.stack([little_endian(descriptor, 7, 2), little_endian(descriptor, 5, 2)])
-    screen = tf.stack([little_endian(header, 8, 2), little_endian(header, 6, 2)])
-    screen = tf.maximum(screen, corner + size)
-    allowed = sizes_allowed(tf.stack([size, screen]), max_pixels)
-    accepted = (descriptor[0] == ord(",")) & tf.reduce_all(allowed)
-    # A file of this frame alone, without the extension that makes a colour transparent. With later
-    # frames the decoder would allocate them all, and accept a defective first one.
-    alone = tf.strings.join(
-        [
-            tf.strings.substr(image_bytes, tf.zeros_like(header_end), header_end),
-            b",\x00\x00\x00\x00",
-            tf.strings.substr(image_bytes, frame + 5, frame_end - frame - 5),
-            b";",
-        ]
-    )
-    pixels = tf.io.decode_image(tf.where(accepted, alone, ""), expand_animations=False)
-    pixels.set_shape([None, None, 3])
-    table = tf.where(table_bytes > 0, frame + 10, 13)
-    color = data[table + 3 * transparent : table + 3 * transparent + 3]
-    margins = tf.stack([corner, screen - corner - size], axis=1)
-    return tf.cond(
-        tf.reduce_any(margins > 0),
-        # The difference from the screen's colour wraps around in uint8, and back.
-        lambda: tf.pad(pixels - color, tf.concat([margins, [[0, 0]]], 0)) + color,
-        lambda: pixels,
-    )
-
-
-def _color_table_bytes(flags: tf.Tensor) -> tf.Tensor:
-    return tf.where(flags >= 0x80, 3 * 2 ** (flags % 8 + 1), tf.zeros_like(flags))
-
-
-def _skip_extensions(data: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Position of the first block other than an extension; index of the transparent colour or 0."""
-
-    def skip_one(position: tf.Tensor, transparent: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        control = tf.cast(data[position + 1 : position + 7], tf.int64)
-        sets_color = (control[0] == 0xF9) & (control[2] % 2 == 1)
-        transparent = tf.where(sets_color, control[5], transparent)
-        return _skip_sub_blocks(data, position + 2), transparent
-
-    return tf.while_loop(
-        lambda position, _: data[position] == ord("!"),
-        skip_one,
-        (start, tf.constant(0, tf.int64)),
-        maximum_iterations=_GIF_MAX_EXTENSIONS,
-    )
-
-
-def _skip_sub_blocks(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """Position after the chain of length-prefixed blocks that starts at `start`."""
-
-    def skip_equal_blocks(position: tf.Tensor) -> tuple[tf.Tensor]:
-        step = tf.cast(data[position], tf.int64) + 1
-        lengths = data[position : position + step * _GIF_MAX_STEPS : step]
-        equal = tf.math.cumprod(tf.cast(lengths == lengths[0], tf.int64))
-        return (position + step * tf.reduce_sum(equal),)
-
-    (end,) = tf.while_loop(
-        lambda position: data[position] != 0,
-        skip_equal_blocks,
-        (start,),
-        maximum_iterations=_GIF_MAX_STEPS,
-    )
-    return end + 1
 
 
 def resize(pixels: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:

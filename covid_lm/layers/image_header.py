@@ -19,6 +19,12 @@ _HEADER_BYTES = 72
 _PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
 _BMP_INFO_SIZES = (40, 52, 56, 64, 108, 124)
 _BMP_UNCOMPRESSED, _BMP_BIT_FIELDS = 0, 3
+# Masks of red, green and blue that are read, and the bits per pixel.
+_BMP_MASKS = {
+    (0xFF0000, 0xFF00, 0xFF): 32,
+    (0x7C00, 0x3E0, 0x1F): 16,
+    (0xF800, 0x7E0, 0x1F): 16,
+}
 
 
 def read_headers(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -44,9 +50,9 @@ def image_formats(headers: tf.Tensor) -> tf.Tensor:
 def declared_sizes(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:
     """Reads heights and widths in pixels from the headers: int64 [batch, 2].
 
-    Zeros for an unknown format, an unusable header or an unsupported variant. A JPEG's size is
-    given as 1 x 1, because it can be anywhere in the file (`tf.io.extract_jpeg_shape` finds it).
-    A GIF's size is that of its logical screen, which can differ from its first frame's.
+    Zeros for an unknown format, an unusable header or an unsupported variant, and for JPEG, whose
+    size can be anywhere in the file. The size of a GIF and of an animated WebP is that of the whole
+    picture, which can differ from the first frame's.
 
     Args:
         headers: int64 [batch, 72] from `read_headers`.
@@ -55,7 +61,7 @@ def declared_sizes(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:
     zeros = tf.zeros_like(headers[:, :2])
     by_format = [
         tf.stack([_big_endian(headers, 20), _big_endian(headers, 16)], axis=1),
-        tf.ones_like(zeros),
+        zeros,
         tf.stack([little_endian(headers, 8, 2), little_endian(headers, 6, 2)], axis=1),
         _bmp_sizes(headers),
         _webp_sizes(headers),
@@ -64,29 +70,34 @@ def declared_sizes(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.stack(by_format, axis=1), formats, axis=1, batch_dims=1)
 
 
-def sizes_allowed(sizes: tf.Tensor, max_pixels: int) -> tf.Tensor:
+def sizes_allowed(sizes: tf.Tensor, max_pixels: tf.Tensor) -> tf.Tensor:
     """Checks that sides are 1 to `MAX_SIDE` and areas at most `max_pixels`: bool [...].
 
     Args:
         sizes: int64 [..., 2], heights and widths in pixels.
-        max_pixels: area of the largest image to allocate.
+        max_pixels: int64 [...], area of the largest image to allocate.
     """
     sides_allowed = tf.reduce_all((sizes >= 1) & (sizes <= MAX_SIDE), axis=-1)
-    # Clipped, because the product of two unchecked sides can overflow.
-    pixels = tf.reduce_prod(tf.clip_by_value(sizes, 0, MAX_SIDE), axis=-1)
-    return sides_allowed & (pixels <= max_pixels)
+    return sides_allowed & (pixel_count(sizes) <= max_pixels)
 
 
-def unsupported_variants(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:
-    """Names variants of the formats that are recognized but not read: string [batch], "" if none.
+def pixel_count(sizes: tf.Tensor) -> tf.Tensor:
+    """Areas, int64 [...], of sizes, int64 [..., 2], with sides limited to `MAX_SIDE`."""
+    # The product of two unchecked sides can overflow.
+    return tf.reduce_prod(tf.clip_by_value(sizes, 0, MAX_SIDE), axis=-1)
+
+
+def bmp_variants(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:
+    """Names the encodings of BMP files that are not read: string [batch], "" if none.
 
     Args:
         headers: int64 [batch, 72] from `read_headers`.
         formats: int32 [batch] from `image_formats`.
     """
-    run_lengths = _is_one_of(little_endian(headers, 30, 4), (1, 2))
+    run_lengths = is_one_of(little_endian(headers, 30, 4), (1, 2))
     name = tf.where(run_lengths, "run-length encoded BMP", "BMP of a rare kind")
-    is_other = (formats == BMP) & ~_bmp_readable(headers)
+    name = tf.where(little_endian(headers, 26, 2) == 1, name, "")  # one plane, in sound headers
+    is_other = (formats == BMP) & ~bmp_is_read(headers)
     return tf.where(is_other, name, "")
 
 
@@ -102,20 +113,23 @@ def bmp_height(headers: tf.Tensor) -> tf.Tensor:
     return tf.where(height >= 2**31, height - 2**32, height)
 
 
-def _bmp_readable(headers: tf.Tensor) -> tf.Tensor:
+def bmp_is_read(headers: tf.Tensor) -> tf.Tensor:
+    """Whether BMP headers, int64 [batch, 72], are of an encoding that is read: bool [batch]."""
     bits, compression = little_endian(headers, 28, 2), little_endian(headers, 30, 4)
     masks = tf.stack([little_endian(headers, offset, 4) for offset in (54, 58, 62)], axis=1)
-    plain = (compression == _BMP_UNCOMPRESSED) & _is_one_of(bits, (1, 4, 8, 24, 32))
-    blue_green_red = tf.reduce_all(masks == [0xFF0000, 0xFF00, 0xFF], axis=1)
-    masked = (compression == _BMP_BIT_FIELDS) & (bits == 32) & blue_green_red
-    return _is_one_of(little_endian(headers, 14, 4), _BMP_INFO_SIZES) & (plain | masked)
+    plain = (compression == _BMP_UNCOMPRESSED) & is_one_of(bits, (1, 4, 8, 16, 24, 32))
+    is_known = tf.reduce_all(masks[:, None] == list(_BMP_MASKS), axis=2) & (
+        bits[:, None] == list(_BMP_MASKS.values())
+    )
+    masked = (compression == _BMP_BIT_FIELDS) & tf.reduce_any(is_known, axis=1)
+    return is_one_of(little_endian(headers, 14, 4), _BMP_INFO_SIZES) & (plain | masked)
 
 
 def _bmp_sizes(headers: tf.Tensor) -> tf.Tensor:
     width = little_endian(headers, 18, 4)  # signed
     width = tf.where(width < 2**31, width, 0)
     sizes = tf.stack([tf.abs(bmp_height(headers)), width], axis=1)
-    return tf.where(_bmp_readable(headers)[:, None], sizes, 0)
+    return tf.where(bmp_is_read(headers)[:, None], sizes, 0)
 
 
 def _webp_sizes(headers: tf.Tensor) -> tf.Tensor:
@@ -123,9 +137,6 @@ def _webp_sizes(headers: tf.Tensor) -> tf.Tensor:
     lossy = tf.stack([little_endian(headers, 28, 2), little_endian(headers, 26, 2)], axis=1) % 2**14
     lossless = tf.stack([lossless_bits // 2**14, lossless_bits], axis=1) % 2**14 + 1
     canvas = tf.stack([little_endian(headers, 27, 3), little_endian(headers, 24, 3)], axis=1) + 1
-    # For an opaque animation, TensorFlow 2.21 writes four channels into a buffer for three.
-    still = headers[:, 20] // 2 % 2 == 0
-    canvas = tf.where(still[:, None], canvas, 0)
     sizes = {b"VP8 ": lossy, b"VP8L": lossless, b"VP8X": canvas}
     is_kind = {kind: _starts_with(headers, 12, kind)[:, None] for kind in sizes}
     return tf.add_n([tf.where(is_kind[kind], size, 0) for kind, size in sizes.items()])
@@ -135,7 +146,8 @@ def _starts_with(headers: tf.Tensor, offset: int, expected: bytes) -> tf.Tensor:
     return tf.reduce_all(headers[:, offset : offset + len(expected)] == list(expected), axis=1)
 
 
-def _is_one_of(values: tf.Tensor, accepted: Sequence[int]) -> tf.Tensor:
+def is_one_of(values: tf.Tensor, accepted: Sequence[int]) -> tf.Tensor:
+    """Whether integers, [batch], are among `accepted`: bool [batch]."""
     return tf.reduce_any(values[:, None] == list(accepted), axis=1)
 
 

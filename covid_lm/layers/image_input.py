@@ -6,25 +6,12 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from covid_lm.layers.image_decode import decode_png_or_jpeg, decode_rgb, resize
-from covid_lm.layers.image_header import (
-    JPEG,
-    PNG,
-    UNKNOWN,
-    declared_sizes,
-    image_formats,
-    read_headers,
-    sizes_allowed,
-    unsupported_variants,
-)
-from covid_lm.layers.image_reason import invalid_reasons, unknown_reasons
+from covid_lm.layers.image_decode import decode_common, decode_rgb, resize
+from covid_lm.layers.image_inspection import DECODER_BYTES, image_reasons, inspect_images
 
-# Images decoded at the same time within one call; no need for more than a server's cores.
+# Images decoded at the same time within one call, fewer if they are large; no need for more than a
+# server's cores.
 _PARALLEL_IMAGES = 16
-
-# If the batch has an image of more pixels, its images are decoded one after the other: a few at
-# the limit would need gigabytes of memory.
-_LARGE_PIXELS = 16_000_000
 
 # ITU-R 601 luma in 16-bit fixed point, as Pillow's convert("L") computes it.
 _LUMA_WEIGHTS = (19595, 38470, 7471)
@@ -34,7 +21,7 @@ _LUMA_WEIGHTS = (19595, 38470, 7471)
 class ImageInput(keras.layers.Layer):
     """Decodes and resizes encoded images; a bad image is reported and never fails its batch.
 
-    Reads PNG, JPEG, BMP (uncompressed, not 16-bit), GIF (first frame) and still WebP, recognized
+    Reads PNG, JPEG, BMP (not run-length encoded), and the first frame of GIF and WebP, recognized
     by their magic bytes. Damage to pixels is detected in PNG only, which has checksums.
 
     Alpha is dropped, not composited; of 16-bit samples, the high byte is kept. The image is resized
@@ -48,7 +35,7 @@ class ImageInput(keras.layers.Layer):
         image_size: side of the square output in pixels, or (height, width).
         color: "rgb", or "luminance" (ITU-R 601, from the resized pixels) for one channel.
         max_pixels: an image whose header declares more pixels, or a side above 65,535, is invalid
-            and is not allocated.
+            and is not allocated. Kinds that need more memory to decode have a lower limit.
 
     Call arguments:
         image_bytes: string [batch], encoded images.
@@ -94,31 +81,27 @@ class ImageInput(keras.layers.Layer):
         return self._decode_batch_function(image_bytes)
 
     def _decode_batch(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        headers = read_headers(image_bytes)
-        formats = image_formats(headers)
-        sizes = declared_sizes(headers, formats)
-        decodable = (formats != UNKNOWN) & sizes_allowed(sizes, self.max_pixels)
+        seen = inspect_images(image_bytes, self.max_pixels)
+        rows = (image_bytes, seen.headers, seen.formats, seen.parts, seen.sizes, seen.max_pixels)
 
         def decode_any(index: tf.Tensor) -> tf.Tensor:
-            return decode_rgb(image_bytes[index], headers[index], formats[index], self.max_pixels)
+            return decode_rgb(*(values[index] for values in rows))
 
-        def decode_common(index: tf.Tensor) -> tf.Tensor:
-            return decode_png_or_jpeg(image_bytes[index], formats[index], self.max_pixels)
+        def decode_one_of_two(index: tf.Tensor) -> tf.Tensor:
+            return decode_common(image_bytes[index], seen.formats[index], seen.parts[index])
 
-        largest = tf.reduce_max(tf.where(decodable, tf.reduce_prod(sizes, 1), 0))
-        parallel = tf.where(largest > _LARGE_PIXELS, tf.ones_like(largest), _PARALLEL_IMAGES)
-        indices = tf.where(decodable)[:, 0]
+        parallel = tf.clip_by_value(DECODER_BYTES // seen.decoder_bytes, 1, _PARALLEL_IMAGES)
+        indices = tf.where(seen.decodable)[:, 0]
         count = tf.size(image_bytes, tf.int64)
         # A mapped function is set up again in each call, at a cost that grows with its ops, and
-        # nearly all of these are for the rare formats. A parallel map also starts threads.
-        rare = tf.reduce_any(decodable & (formats != PNG) & (formats != JPEG))
+        # nearly all of these are for the rare kinds. A parallel map also starts threads.
         index, pixels = tf.cond(
-            rare,
+            tf.reduce_any(seen.decodable & ~seen.common),
             lambda: self._map_isolated(decode_any, indices, count, parallel),
             lambda: tf.cond(
                 tf.size(indices) > 1,
-                lambda: self._map_isolated(decode_common, indices, count, parallel),
-                lambda: self._map_isolated(decode_common, indices, count, None),
+                lambda: self._map_isolated(decode_one_of_two, indices, count, parallel),
+                lambda: self._map_isolated(decode_one_of_two, indices, count, None),
             ),
         )
         index = index[:, None]  # [survivors + 1, 1]
@@ -128,34 +111,11 @@ class ImageInput(keras.layers.Layer):
             weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * _LUMA_WEIGHTS, -1, keepdims=True)
             pixels = tf.cast((weighted + 0x8000) // 2**16, tf.uint8)
         pixels.set_shape([None, *self.image_size, 1 if self.color == "luminance" else 3])
-        reason = self._reasons(image_bytes, valid, headers, formats, sizes)
-        return {"pixels": pixels, "valid": valid, "reason": reason}
-
-    def _reasons(
-        self,
-        image_bytes: tf.Tensor,
-        valid: tf.Tensor,
-        headers: tf.Tensor,
-        formats: tf.Tensor,
-        sizes: tf.Tensor,
-    ) -> tf.Tensor:
-        too_large = tf.reduce_all(sizes > 0, 1) & ~sizes_allowed(sizes, self.max_pixels)
-        no_reason = tf.zeros_like(image_bytes)
-
-        def known() -> tf.Tensor:
-            variants = unsupported_variants(headers, formats)
-            return invalid_reasons(image_bytes, sizes, too_large, variants)
-
-        def unknown() -> tf.Tensor:
-            is_unknown = (formats == UNKNOWN) & (image_bytes != "")
-            return tf.where(is_unknown, unknown_reasons(image_bytes), known())
-
-        reasons = tf.cond(
-            tf.reduce_all(valid),
-            lambda: no_reason,
-            lambda: tf.cond(tf.reduce_any(formats == UNKNOWN), unknown, known),
-        )
-        return tf.where(valid, no_reason, reasons)
+        return {
+            "pixels": pixels,
+            "valid": valid,
+            "reason": image_reasons(image_bytes, seen, valid),
+        }
 
     def _map_isolated(
         self, decode_at: Callable, indices: tf.Tensor, count: tf.Tensor, parallel: tf.Tensor | None

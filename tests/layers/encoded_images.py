@@ -29,6 +29,8 @@ def encode(image: Image.Image, file_format: str, **options) -> bytes:
 
 def resized(image_bytes: bytes, size: tuple[int, int] = (32, 32)) -> np.ndarray:
     """Pillow's result: alpha dropped, antialiased bilinear, int32 [height, width, 3]."""
+    if image_bytes.startswith(b"\xff\xd8"):
+        image_bytes += b"\xff\xd9"  # Pillow needs it for some JPEG files, and reads up to the first
     image = Image.open(io.BytesIO(image_bytes))
     if image.mode.startswith("I"):
         # Pillow clips 16-bit gray instead of scaling it.
@@ -77,6 +79,14 @@ def good_images(height: int, width: int, seed: int = 0) -> dict[str, bytes]:
         "webp lossy": encode(rgb, "WEBP", quality=80, method=0),
         "webp lossless": encode(rgb, "WEBP", lossless=True, quality=0, method=0),
         "webp alpha": encode(rgba, "WEBP", quality=80, method=0, exact=True),
+        "webp animated": encode(
+            rgb, "WEBP", lossless=True, quality=0, method=0, save_all=True, append_images=[turned]
+        ),
+        "jpeg without end marker": encode(rgb, "JPEG", quality=90)[:-2],
+        "jpeg progressive without end marker": encode(rgb, "JPEG", progressive=True)[:-2],
+        "bmp 5-5-5": bmp_16(pixels, six_bits=False),
+        "bmp 5-6-5": bmp_16(pixels, six_bits=True),
+        "bmp and further bytes": encode(rgb, "BMP") + b"further",
     }
 
 
@@ -108,7 +118,6 @@ def bad_images() -> dict[str, bytes]:
         "bmp cut": files["BMP"][: len(files["BMP"]) // 2],
         "bmp run lengths": patch(encode(rgb.convert("L"), "BMP"), 30, struct.pack("<I", 1)),
         "webp cut": files["WEBP"][: len(files["WEBP"]) // 2],
-        "webp animated": encode(rgb, "WEBP", save_all=True, append_images=[rgb.rotate(90)]),
     }
 
 
@@ -201,6 +210,19 @@ def bmp(pixels: np.ndarray, top_down: bool) -> bytes:
     signed_height = -height if top_down else height
     info = struct.pack("<IiiHHIIiiII", 40, width, signed_height, 1, 24, 0, len(body), 0, 0, 0, 0)
     return b"BM" + struct.pack("<IHHI", 54 + len(body), 0, 0, 54) + info + body
+
+
+def bmp_16(pixels: np.ndarray, six_bits: bool) -> bytes:
+    """A BMP of five bits for each colour, or six for green, which the masks in the header say."""
+    height, width, _ = pixels.shape
+    shifts = (3, 2, 3) if six_bits else (3, 3, 3)
+    red, green, blue = (pixels[..., k].astype("<u2") >> shifts[k] for k in range(3))
+    values = (red << (11 if six_bits else 10)) | (green << 5) | blue
+    rows = np.pad(values, [(0, 0), (0, width % 2)])[::-1].tobytes()
+    masks = struct.pack("<III", 0xF800, 0x7E0, 0x1F) if six_bits else b""
+    compression, start = (3, 66) if six_bits else (0, 54)
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, compression, len(rows), 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + info + masks + rows
 
 
 def gif(palette: Image.Image, screen: tuple[int, int], corner: tuple[int, int]) -> bytes:

@@ -1,0 +1,207 @@
+"""Inspection of encoded images before any is decoded: what they claim, and what that would cost."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from covid_lm.layers.image_header import (
+    BMP,
+    GIF,
+    JPEG,
+    PNG,
+    UNKNOWN,
+    WEBP,
+    bmp_is_read,
+    bmp_variants,
+    declared_sizes,
+    image_formats,
+    is_one_of,
+    little_endian,
+    pixel_count,
+    read_headers,
+    sizes_allowed,
+)
+from covid_lm.layers.image_reason import invalid_reasons, unknown_reasons
+from covid_lm.layers.image_segments import (
+    JpegFrame,
+    PngChunks,
+    WebpFrame,
+    jpeg_frames,
+    png_chunks,
+    webp_frames,
+)
+
+# Memory for decoding, of an image and of all that are decoded at the same time; the files' bytes
+# and the decoder's copy of them come on top.
+DECODER_BYTES = 2**28
+
+# Bytes per pixel that decoding holds at most, measured, the RGB result included. A JPEG of several
+# scans is held as coefficients, too, two bytes for each component.
+_BYTES_PER_PIXEL = {PNG: 3, JPEG: 3, GIF: 10, BMP: 14, WEBP: 14, UNKNOWN: 1}
+_BMP_BYTES_PER_PIXEL = {24: 3, 32: 7}
+_JPEG_SCANS_BYTES, _JPEG_COEFFICIENT_BYTES = 6, 2
+
+# Most that a byte of data decodes to: bits of a PNG (deflate's limit), pixels of a JPEG (a block's
+# 64 pixels take at least one bit).
+_PNG_BITS_PER_BYTE, _JPEG_PIXELS_PER_BYTE = 8 * 1040, 512
+_PNG_CHANNELS = (1, 1, 3, 1, 2, 1, 4, 1)  # by colour type
+
+# JPEG's coding processes by the marker of the frame header.
+_JPEG_SEQUENTIAL, _JPEG_READ = (0xC0, 0xC1), (0xC0, 0xC1, 0xC2)
+_JPEG_NAMES = {
+    **dict.fromkeys((0xC3, 0xCB), "lossless JPEG"),
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+    **dict.fromkeys((0xC9, 0xCA), "arithmetic-coded JPEG"),
+    0xF7: "JPEG-LS",
+}
+
+
+class Inspection(NamedTuple):
+    """What the files of a batch claim.
+
+    Attributes:
+        headers: first bytes, int64 [batch, 72].
+        formats: int32 [batch], `PNG` to `UNKNOWN`.
+        sizes: heights and widths in pixels, int64 [batch, 2]; zeros where unknown.
+        max_pixels: area up to which an image of this kind is decoded, int64 [batch].
+        parts: what the format's decoder needs to know, int64 [batch, 4]. PNG: starts and lengths of
+            palette and data. JPEG: start of the scans, number of components, process, precision.
+            WebP: start and length of the pixels' chunk, top and left of the frame.
+        decodable: bool [batch], false if nothing has to be tried.
+        common: bool [batch], true for PNG and for JPEG of one complete scan.
+        decoder_bytes: memory for decoding the most expensive image, int64.
+    """
+
+    headers: tf.Tensor
+    formats: tf.Tensor
+    sizes: tf.Tensor
+    max_pixels: tf.Tensor
+    parts: tf.Tensor
+    decodable: tf.Tensor
+    common: tf.Tensor
+    decoder_bytes: tf.Tensor
+
+
+def inspect_images(image_bytes: tf.Tensor, max_pixels: int) -> Inspection:
+    """Inspects files, string [batch]; `max_pixels` is the area of the largest image of any kind."""
+    headers = read_headers(image_bytes)
+    formats = image_formats(headers)
+    length = tf.cast(tf.strings.length(image_bytes), tf.int64)
+    zero = tf.zeros_like(length)
+    pair = tf.stack([zero, zero], axis=1)
+
+    def walk(image_format: int, segments: Callable, nothing: Any) -> Any:
+        is_format = formats == image_format
+        return tf.cond(
+            tf.reduce_any(is_format), lambda: segments(image_bytes, is_format), lambda: nothing
+        )
+
+    png = walk(PNG, png_chunks, PngChunks(pair, pair))
+    jpeg = walk(JPEG, jpeg_frames, JpegFrame(*[zero] * len(JpegFrame._fields)))
+    webp = walk(WEBP, webp_frames, WebpFrame(pair, pair, pair))
+
+    jpeg_sizes = tf.stack([jpeg.height, jpeg.width], axis=1)
+    sizes = tf.where((formats == JPEG)[:, None], jpeg_sizes, declared_sizes(headers, formats))
+    sequential = is_one_of(jpeg.process, _JPEG_SEQUENTIAL) & (
+        jpeg.scan_components == jpeg.components
+    )
+    last_two = tf.strings.substr(image_bytes, tf.maximum(length - 2, 0), zero + 2)
+    common = (formats == PNG) | ((formats == JPEG) & sequential & (last_two == b"\xff\xd9"))
+    per_pixel = _bytes_per_pixel(headers, formats, jpeg, common)
+    limits = tf.minimum(tf.constant(max_pixels, tf.int64), DECODER_BYTES // per_pixel)
+    readable = tf.stack(
+        [
+            _png_readable(headers, sizes, png),
+            _jpeg_readable(sizes, jpeg, length),
+            formats == GIF,
+            bmp_is_read(headers),
+            _webp_readable(headers, sizes, webp, length),
+            formats != formats,
+        ],
+        axis=1,
+    )
+    readable = tf.gather(readable, formats, axis=1, batch_dims=1)
+    decodable = readable & sizes_allowed(sizes, limits)
+    return Inspection(
+        headers=headers,
+        formats=formats,
+        sizes=sizes,
+        max_pixels=limits,
+        parts=_parts(formats, png, jpeg, webp),
+        decodable=decodable,
+        common=common,
+        decoder_bytes=tf.reduce_max(
+            tf.where(decodable, pixel_count(sizes) * per_pixel, tf.ones_like(length))
+        ),
+    )
+
+
+def image_reasons(image_bytes: tf.Tensor, seen: Inspection, valid: tf.Tensor) -> tf.Tensor:
+    """Reasons why images are not valid, string [batch], "" for those that are, bool [batch]."""
+    none = tf.zeros_like(image_bytes)
+
+    def known() -> tf.Tensor:
+        too_large = tf.reduce_all(seen.sizes > 0, 1) & ~sizes_allowed(seen.sizes, seen.max_pixels)
+        variants = bmp_variants(seen.headers, seen.formats)
+        process, precision = seen.parts[:, 2], seen.parts[:, 3]
+        names = tf.gather([_JPEG_NAMES.get(marker, "") for marker in range(256)], process % 256)
+        names = tf.where((names == "") & (precision == 12), "12-bit JPEG", names)
+        variants = tf.where(seen.formats == JPEG, names, variants)
+        return invalid_reasons(image_bytes, seen.sizes, too_large, variants)
+
+    def unknown() -> tf.Tensor:
+        is_unknown = (seen.formats == UNKNOWN) & (image_bytes != "")
+        return tf.where(is_unknown, unknown_reasons(image_bytes), known())
+
+    reasons = tf.cond(
+        tf.reduce_all(valid),
+        lambda: none,
+        lambda: tf.cond(tf.reduce_any(seen.formats == UNKNOWN), unknown, known),
+    )
+    return tf.where(valid, none, reasons)
+
+
+def _parts(formats: tf.Tensor, png: PngChunks, jpeg: JpegFrame, webp: WebpFrame) -> tf.Tensor:
+    parts = [
+        tf.concat([png.palette, png.data], axis=1),
+        tf.stack([jpeg.scan, jpeg.components, jpeg.process, jpeg.precision], axis=1),
+        tf.concat([webp.data, webp.corner], axis=1),
+    ]
+    row = tf.gather([0, 1, 0, 0, 2, 0], formats)  # zeros for the formats that need nothing
+    return tf.gather(tf.stack(parts, axis=1), row, axis=1, batch_dims=1)
+
+
+def _bytes_per_pixel(
+    headers: tf.Tensor, formats: tf.Tensor, jpeg: JpegFrame, common: tf.Tensor
+) -> tf.Tensor:
+    of_format = [_BYTES_PER_PIXEL[image_format] for image_format in range(len(_BYTES_PER_PIXEL))]
+    per_pixel = tf.gather(tf.constant(of_format, tf.int64), formats)
+    bits = little_endian(headers, 28, 2)
+    for bmp_bits, number in _BMP_BYTES_PER_PIXEL.items():
+        is_kind = (formats == BMP) & (bits == bmp_bits)
+        per_pixel = tf.where(is_kind, tf.constant(number, tf.int64), per_pixel)
+    scans = _JPEG_SCANS_BYTES + _JPEG_COEFFICIENT_BYTES * jpeg.components
+    return tf.where((formats == JPEG) & ~common, scans, per_pixel)
+
+
+def _png_readable(headers: tf.Tensor, sizes: tf.Tensor, png: PngChunks) -> tf.Tensor:
+    bits = headers[:, 24] * tf.gather(tf.constant(_PNG_CHANNELS, tf.int64), headers[:, 25] % 8)
+    length = png.data[:, 1]
+    return (length > 0) & (pixel_count(sizes) * bits <= length * _PNG_BITS_PER_BYTE)
+
+
+def _jpeg_readable(sizes: tf.Tensor, jpeg: JpegFrame, length: tf.Tensor) -> tf.Tensor:
+    read = is_one_of(jpeg.process, _JPEG_READ) & (jpeg.precision == 8) & (jpeg.scan > 0)
+    enough = pixel_count(sizes) <= (length - jpeg.scan) * _JPEG_PIXELS_PER_BYTE
+    return read & enough & (jpeg.components > 0)
+
+
+def _webp_readable(
+    headers: tf.Tensor, sizes: tf.Tensor, webp: WebpFrame, length: tf.Tensor
+) -> tf.Tensor:
+    complete = (webp.data[:, 1] > 0) & (little_endian(headers, 4, 4) + 8 <= length)
+    on_canvas = tf.reduce_all(webp.corner + webp.size <= sizes, axis=1)
+    is_animated = headers[:, 20] // 2 % 2 == 1
+    on_canvas &= is_animated | tf.reduce_all(webp.size == sizes, axis=1)
+    return complete & on_canvas & tf.reduce_all(webp.size > 0, axis=1)
