@@ -1,12 +1,15 @@
 """Weight directories that hold links, special files, or values that are not numbers."""
 
+import json
 import os
+import random
 
 import numpy as np
 import pytest
 
 from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.weights.read import load_weights
+from covid_lm.errors import InputError
 from tests.backbones import generated_checkpoints as generated
 from tests.backbones.test_weights_refusals import ARRAYS, CONFIG, own_name, the_line, write
 
@@ -80,3 +83,38 @@ def test_a_fifo_is_not_opened(tmp_path, backbone, file_format):
         )
         path.unlink()
         path.write_bytes(content)
+
+
+ODD_VALUES = (None, True, -1, 10**30, float("nan"), "", "x" * 5000, [], [[]], {"a": 1}, 2.5, "\n")
+
+
+def damage(directory, generator: random.Random) -> None:
+    """Changes a byte, cuts a file short, or replaces a value of the config."""
+    config, *others = sorted(directory.iterdir(), key=lambda path: "config" not in path.name)
+    kind, path = generator.randrange(3), generator.choice([config, *others])
+    if kind == 0:
+        content = bytearray(path.read_bytes())
+        content[generator.randrange(min(len(content), 4000))] ^= generator.randrange(1, 256)
+        path.write_bytes(content)
+    elif kind == 1:
+        os.truncate(path, generator.randrange(path.stat().st_size))
+    else:
+        values = json.loads(config.read_text())
+        values[generator.choice([*values])] = generator.choice(ODD_VALUES)
+        config.write_text(json.dumps(values))
+
+
+def test_damaged_directories_load_or_are_one_line(tmp_path, backbone, file_format):
+    refused = 0
+    for seed in range(20):
+        directory = tmp_path / str(seed)
+        directory.mkdir()
+        write(directory, file_format)
+        damage(directory, random.Random(seed))
+        try:
+            load_weights(directory, backbone)
+        except InputError as error:
+            refused += 1
+            lines = str(error).splitlines()
+            assert len(lines) == 1, lines
+    assert refused >= 10
