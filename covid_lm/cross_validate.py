@@ -55,7 +55,7 @@ def cross_validate(
     classifier = build_classifier(options, dataset.classes)
     decode, larger = classifier.preprocessor().decode, training_decode(classifier, options)
     images = decode_records(records, decode, options.skip_invalid)
-    print_skipped(images)
+    print_skipped(images.skipped)
     augmented = images
     if larger != decode:
         augmented = decode_records(records, larger, options.skip_invalid)

@@ -20,7 +20,7 @@ from covid_lm.layers.token_masking import TokenMasking, masked_count
 from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.models.masked_lm_metrics import masked_token_loss, masked_token_metrics
 from covid_lm.models.preprocessor import Preprocessor
-from covid_lm.pipeline.decoded import DecodedRecords, decode_records
+from covid_lm.pipeline.decoded import DecodedRecords, check_valid, decode_valid
 from covid_lm.pipeline.masked import MaskedTokens
 from covid_lm.protocols import DTYPE_POLICIES, layout_arguments
 from covid_lm.training.build import choose_backbone
@@ -116,12 +116,12 @@ def decode_images(
         records = unlabelled_records(datasets, split, options.max_images)
         if not records:
             continue
-        decoded = decode_records(records, preprocessor.decode, options.skip_invalid, held_out)
-        for record in decoded.left_out:
+        images[split] = decode_valid(records, preprocessor.decode, held_out)
+        for record in images[split].left_out:
             print(f"left out, it is a test image too: {record.path}")
-        print_skipped(decoded)
-        if decoded.records:
-            images[split] = decoded
+    check_valid(images.values(), options.skip_invalid)
+    print_skipped([image for decoded in images.values() for image in decoded.skipped])
+    images = {split: decoded for split, decoded in images.items() if decoded.records}
     if "train" not in images:
         raise InputError("--dataset: no training images that aren't test images too; add some")
     counts = ", ".join(f"{len(x.records)} {split}" for split, x in images.items())

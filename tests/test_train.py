@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -188,17 +189,35 @@ def corrupt_folder(image_folder, tmp_path) -> str:
     return str(path)
 
 
-def test_a_corrupt_training_image_is_named(corrupt_folder, tmp_path):
-    with pytest.raises(InputError, match=r"train/dark/d001.jpeg: truncated or damaged \(1 file"):
+def test_corrupt_images_of_all_splits_are_counted(corrupt_folder, tmp_path):
+    first = f"{corrupt_folder}/train/dark/d001.jpeg: truncated or damaged"
+    with pytest.raises(InputError) as error:
         train(options(corrupt_folder, tmp_path / "out"))
+    assert str(error.value) == f"{first}; repair or remove it, or pass --skip_invalid"
+    for name, content in (
+        ("val/dark/x", b""),
+        ("val/dark/y", b""),
+        ("train/dark/z", b"\xff\xd8\xff "),
+    ):
+        (pathlib.Path(corrupt_folder) / name).write_bytes(content)
+    with pytest.raises(InputError) as error:
+        train(options(corrupt_folder, tmp_path / "out"))
+    assert str(error.value) == (
+        f"{first} (in all 4 can't be decoded: 2 truncated or damaged, 2 empty); repair or remove "
+        "them, or pass --skip_invalid"
+    )
 
 
-def test_skip_invalid_counts_and_lists(corrupt_folder, tmp_path):
+def test_skip_invalid_counts_and_lists(corrupt_folder, tmp_path, capsys):
     chosen = options(corrupt_folder, tmp_path, skip_invalid=True)
     dataset = folder(corrupt_folder)
     images = decode_splits(build_classifier(chosen, dataset.classes), dataset, chosen)
     assert len(images["train"].records) == 23
     assert [skipped.record.filename for skipped in images["train"].skipped] == ["d001.jpeg"]
+    assert capsys.readouterr().out == (
+        f"skipped, truncated or damaged: {corrupt_folder}/train/dark/d001.jpeg\n"
+        "in all 1 can't be decoded: 1 truncated or damaged\n"
+    )
 
 
 def test_a_non_finite_loss_stops_the_run(image_folder, tmp_path):

@@ -1,8 +1,9 @@
 """Records decoded to pixels, once and in memory, to be tokenized under any metadata policy."""
 
+import collections
 import dataclasses
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -113,22 +114,15 @@ def decode_records(
     skip_invalid: bool = False,
     held_out: Collection[bytes] = (),
 ) -> DecodedRecords:
-    """Reads and decodes every image.
-
-    Args:
-        held_out: `content_digest` of the files to leave out.
+    """As `decode_valid`.
 
     Raises:
         InputError: no images, or one that can't be decoded while `skip_invalid` is false.
     """
     if not records:
         raise InputError("no images in this split")
-    decoded = _decode(records, decode, skip_invalid, held_out)
-    if decoded.skipped and not decoded.records:
-        first = decoded.skipped[0]
-        raise InputError(
-            f"{first.record.path}: {first.reason}; no other image can be decoded either"
-        )
+    decoded = decode_valid(records, decode, held_out)
+    check_valid([decoded], skip_invalid)
     return decoded
 
 
@@ -138,17 +132,64 @@ def decoded_chunks(
     skip_invalid: bool = False,
     chunk_size: int = CHUNK_SIZE,
 ) -> Iterator[DecodedRecords]:
-    """As `decode_records`, in chunks of at most `chunk_size` images, each of which may be empty."""
+    """As `decode_records`, in chunks of at most `chunk_size` images, each of which may be empty.
+
+    After an image that makes it raise, the following ones are only counted.
+    """
+    skipped: list[SkippedImage] = []
     for start in range(0, len(records), chunk_size):
-        yield _decode(records[start : start + chunk_size], decode, skip_invalid)
+        chunk = decode_valid(records[start : start + chunk_size], decode)
+        skipped += chunk.skipped
+        if skip_invalid or not skipped:
+            yield chunk
+    refuse_skipped(skipped, skip_invalid)
 
 
-def _decode(
-    records: Sequence[ImageRecord],
-    decode: Decode,
-    skip_invalid: bool,
-    held_out: Collection[bytes] = (),
+def check_valid(splits: Iterable[DecodedRecords], skip_invalid: bool) -> None:
+    """Raises InputError for images that can't be decoded, unless they are to be skipped.
+
+    A split without any image that can be decoded is refused in any case.
+    """
+    parts = list(splits)
+    refuse_skipped([image for part in parts for image in part.skipped], skip_invalid)
+    for part in parts:
+        if part.skipped and not part.records:
+            first = part.skipped[0]
+            raise InputError(
+                f"{first.record.path}: {first.reason}; no other image can be decoded either"
+            )
+
+
+def refuse_skipped(skipped: Sequence[SkippedImage], skip_invalid: bool) -> None:
+    """Raises InputError that names the first of these images, unless they are to be skipped."""
+    if skipped and not skip_invalid:
+        first, them = skipped[0], "it"
+        problem = first.reason
+        if len(skipped) > 1:
+            problem, them = f"{first.reason} ({count_by_reason(skipped)})", "them"
+        raise InputError(
+            f"{first.record.path}: {problem}; repair or remove {them}, or pass --skip_invalid"
+        )
+
+
+def count_by_reason(skipped: Sequence[SkippedImage]) -> str:
+    """A text such as "in all 3 can't be decoded: 2 empty, 1 too many pixels"."""
+    kinds = collections.Counter(
+        reason.partition(":")[0] if reason.startswith("too many") else reason
+        for _, reason in skipped
+    )
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return f"in all {len(skipped)} can't be decoded: {counts}"
+
+
+def decode_valid(
+    records: Sequence[ImageRecord], decode: Decode, held_out: Collection[bytes] = ()
 ) -> DecodedRecords:
+    """Reads every image, and decodes those that can be decoded.
+
+    Args:
+        held_out: `content_digest` of the files to leave out.
+    """
     # Called batch by batch: a mapped data set would optimize the layer's graph again each time.
     kept: list[ImageRecord] = []
     skipped: list[SkippedImage] = []
@@ -173,10 +214,5 @@ def _decode(
                 kept.append(record)
             else:
                 skipped.append(SkippedImage(record, read_problem(record) or reason.decode()))
-    if skipped and not skip_invalid:
-        raise InputError(
-            f"{skipped[0].record.path}: {skipped[0].reason} ({len(skipped)} file(s) can't be "
-            "decoded); repair or remove it, or pass --skip_invalid"
-        )
     pixels = np.concatenate(parts) if parts else np.empty(0, np.uint8)
     return DecodedRecords(pixels, tuple(kept), tuple(skipped), tuple(left_out))

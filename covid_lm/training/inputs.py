@@ -1,6 +1,7 @@
 """The splits of a training run, decoded once and tokenized under the policy of each."""
 
 import math
+from collections.abc import Sequence
 
 from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
@@ -13,8 +14,12 @@ from covid_lm.pipeline.decoded import (
     Decode,
     DecodedRecords,
     PixelsOnDemand,
-    decode_records,
+    SkippedImage,
+    check_valid,
+    count_by_reason,
+    decode_valid,
     decoded_chunks,
+    refuse_skipped,
 )
 from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.protocols import AUGMENTATIONS
@@ -42,17 +47,21 @@ def decode_splits(
             raise InputError(f"{dataset.name}: no {split} images; {hint}")
     preprocessor = classifier.preprocessor()
     images: dict[str, DecodedRecords] = {}
+    skipped: list[SkippedImage] = []
     for split, records in splits.items():
         too_large = math.prod(PixelsOnDemand(records, preprocessor.image_input).shape) > KEPT_BYTES
         if split == "test" and too_large and options.early_stopping != "test":
-            for chunk in decoded_chunks(records, preprocessor.decode, options.skip_invalid):
-                print_skipped(chunk)
+            for chunk in decoded_chunks(records, preprocessor.decode, skip_invalid=True):
+                skipped += chunk.skipped
             continue
         decode = preprocessor.decode
         if split == "train":
             decode = training_decode(classifier, options)
-        images[split] = decode_records(records, decode, options.skip_invalid)
-        print_skipped(images[split])
+        images[split] = decode_valid(records, decode)
+        skipped += images[split].skipped
+    refuse_skipped(skipped, options.skip_invalid)
+    check_valid(images.values(), options.skip_invalid)
+    print_skipped(skipped)
     return images
 
 
@@ -66,10 +75,12 @@ def tokenized_splits(
     return training, images[options.early_stopping].tokenize(classifier.preprocessor())
 
 
-def print_skipped(decoded: DecodedRecords) -> None:
-    """Prints a line for each image that could not be decoded."""
-    for image in decoded.skipped:
+def print_skipped(skipped: Sequence[SkippedImage]) -> None:
+    """Prints a line for each image that could not be decoded, and their number by kind."""
+    for image in skipped:
         print(f"skipped, {image.reason}: {image.record.path}")
+    if skipped:
+        print(count_by_reason(skipped))
 
 
 def training_set(
