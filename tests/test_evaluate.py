@@ -47,14 +47,14 @@ def report(runs, image_folder, tmp_path_factory, decoded):
     folder = tmp_path_factory.mktemp("evaluated")
     (folder / "records").mkdir()
     record = str(folder / "records" / "run-1.json")
-    decode = pipeline._decode
+    decode = pipeline.decode_valid
 
     def counted(records, *arguments):
         decoded.extend(record.path for record in records)
         return decode(records, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "_decode", counted)
+        patch.setattr(pipeline, "decode_valid", counted)
         metrics = evaluate_run(
             runs[0],
             "folder",

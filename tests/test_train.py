@@ -72,7 +72,7 @@ def test_a_run_leaves_its_files(finished):
     assert len(list((run / "samples").iterdir())) > 0
     assert "<title>1x64 on folder, test split</title>" in (run / "report.html").read_text()
     card = (run / "README.md").read_text()
-    assert card.startswith("# Model card: 1x64 on folder\n\nThe file name makes no difference that")
+    assert "\n# Model card: 1x64 on folder\n\nThe file name makes no difference that" in card
     extra = directory / "run-1" / "1" / "assets.extra"
     assert (extra / "model_card.md").read_text() == card
 

@@ -1,7 +1,8 @@
 """The model card of a run, in Markdown.
 
 Headings follow Mitchell et al. (2019), the checklist TRIPOD+AI (Collins et al. 2024). What the run
-doesn't record is "unknown". The text is in `covid_lm/templates/model_card.md`.
+doesn't record is "unknown". The text is in `covid_lm/templates/model_card.md`. It opens with the
+metadata that model hubs read, in YAML (huggingface.co/docs/hub/model-cards).
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from covid_lm.report.measures import (
     protocol_table,
 )
 
+# Type in a model hub, key in `metrics.json`, and name.
+_HUB_METRICS = (("accuracy", "accuracy", "Accuracy"), ("roc_auc", "auc", "AUC"))
+
 
 def model_card(
     classifier: Classifier, records: Sequence[ImageRecord], metrics: dict, run: dict
@@ -33,6 +37,7 @@ def model_card(
     own = next(iter(metrics["protocols"].values()))
     return render(
         "model_card.md",
+        front_matter=_front_matter(classifier, metrics, run),
         run=_Known(run),
         metrics=_Known(metrics),
         own=_Known({"invalid": metrics.get("skipped"), **own}),
@@ -47,6 +52,32 @@ def model_card(
         rows=protocol_table(metrics),
         caveats=caveats(metrics),
     )
+
+
+def _front_matter(classifier: Classifier, metrics: dict, run: dict) -> dict:
+    """The metadata of the card: keys of model hubs, and values of JSON, which is YAML, too."""
+    dataset = metrics.get("dataset", "unknown")
+    # Weights inherit the terms of the data that they were made from.
+    free = dataset in EMBEDDED and not run.get("weights")
+    bert = ["bert"] if classifier.reads_tokens else []
+    name = f"{run.get('backbone', 'unknown')} on {dataset}"
+    results = [
+        {"type": kind, "name": f"{text}, protocol {protocol}", "value": value}
+        for protocol, row in metrics["protocols"].items()
+        for kind, key, text in _HUB_METRICS
+        if (value := row.get(key)) is not None
+    ]
+    source = {"name": dataset, "type": dataset, "split": metrics.get("split", "unknown")}
+    task = {"type": "image-classification"}
+    result = {"task": task, "dataset": source, "metrics": results}
+    return {
+        "license": "apache-2.0" if free else "unknown",
+        "library_name": "tensorflow",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "tensorflow", "saved-model", "covid_lm", *bert],
+        "metrics": [kind for kind, _, _ in _HUB_METRICS],
+        **({"model-index": [{"name": name, "results": [result]}]} if results else {}),
+    }
 
 
 class _Known(dict):

@@ -30,11 +30,67 @@ def card(two_classes) -> str:
 
 
 def test_headings_and_disclaimer(card):
+    text = card.split("\n---\n\n", 1)[1]
     start = (
         "# Model card: tiny on covid_ct\n\nIt reads one \\[MASK\\].\n\n**Not a medical device.**\n"
     )
-    assert card.startswith(start)
+    assert text.startswith(start)
     assert [line[3:] for line in card.splitlines() if line.startswith("## ")] == HEADINGS
+
+
+def front_matter(card: str) -> dict:
+    """The metadata at the start of the card, read as YAML."""
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML")
+    opening, content, _ = card.split("---\n", 2)
+    assert opening == ""
+    return yaml.safe_load(content)
+
+
+def test_metadata_for_model_hubs(card, two_classes):
+    metadata = front_matter(card)
+    assert list(metadata) == [
+        "license",
+        "library_name",
+        "pipeline_tag",
+        "tags",
+        "metrics",
+        "model-index",
+    ]
+    assert metadata["license"] == "unknown"
+    assert metadata["tags"][0] == metadata["pipeline_tag"] == "image-classification"
+    assert metadata["metrics"] == ["accuracy", "roc_auc"]
+    (model,) = metadata["model-index"]
+    (result,) = model["results"]
+    assert model["name"] == "tiny on covid_ct"
+    assert result["dataset"] == {"name": "covid_ct", "type": "covid_ct", "split": "test"}
+    rows = two_classes.metrics["protocols"]
+    assert [(m["type"], m["name"], m["value"]) for m in result["metrics"]] == [
+        line
+        for name, row in rows.items()
+        for line in (
+            ("accuracy", f"Accuracy, protocol {name}", row["accuracy"]),
+            ("roc_auc", f"AUC, protocol {name}", row["auc"]),
+        )
+    ]
+
+
+def test_a_model_hub_reads_the_metadata(card, two_classes):
+    hub = pytest.importorskip("huggingface_hub", reason="needs huggingface_hub")
+    data = hub.ModelCard(card).data
+    assert (data.license, data.pipeline_tag) == ("unknown", "image-classification")
+    assert data.model_name == "tiny on covid_ct"
+    assert len(data.eval_results) == 2 * len(two_classes.metrics["protocols"])
+    assert data.eval_results[0].metric_type == "accuracy"
+
+
+def test_the_licence_is_that_of_the_data(two_classes):
+    metrics = {**two_classes.metrics, "dataset": "phantom"}
+    cards = {
+        weights: model_card(two_classes.classifier, [], metrics, {"weights": weights})
+        for weights in (None, "/some/weights")
+    }
+    assert front_matter(cards[None])["license"] == "apache-2.0"
+    assert front_matter(cards["/some/weights"])["license"] == "unknown"
 
 
 def test_figures_with_intervals(card, two_classes):
@@ -76,6 +132,7 @@ def test_the_unknown_is_called_unknown(two_classes):
     for field in ("Date", "Contact", "Backbone", "Seed", "Images", "Patients", "Held out"):
         assert f"- {field}: unknown\n" in card
     assert "Counts by split: unknown." in card
+    assert "model-index" not in front_matter(card)
     assert "- unknown: run `python tools/audit.py`, which" in card
     assert "| 18a | funding | unknown |" in card
 
