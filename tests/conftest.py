@@ -1,10 +1,13 @@
 """Shared fixtures: quiet TensorFlow, small pictures, and the real data where it is at hand."""
 
+import contextlib
+import fcntl
 import functools
 import io
 import os
 import pathlib
 import tarfile
+from collections.abc import Iterator
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -13,6 +16,7 @@ import pytest
 from PIL import Image
 
 from covid_lm.data.phantom import dataset
+from covid_lm.errors import InputError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -54,6 +58,23 @@ def encode(pixels: np.ndarray, image_format: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, image_format, **options)
     return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def refused_as_locked(model_dir: pathlib.Path) -> Iterator[None]:
+    """Locks an unfinished run as a process that trains there; the block must be refused for it."""
+    staged = model_dir / ".run-in-progress"
+    staged.mkdir(parents=True)
+    descriptor = os.open(staged, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(InputError) as error:
+            yield
+    finally:
+        os.close(descriptor)
+    assert str(error.value) == (
+        f"{model_dir}: another process is training there; wait for it, or give another --name"
+    )
 
 
 @pytest.fixture(scope="session")

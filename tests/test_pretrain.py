@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import fcntl
 import functools
 import json
 import os
@@ -29,7 +28,7 @@ from covid_lm.training.pretraining_log import epoch_table
 from covid_lm.training.pretraining_options import PretrainingOptions
 from covid_lm.training.run_directory import UNFINISHED
 from covid_lm.training.termination import Terminated
-from tests.conftest import encode, random_picture
+from tests.conftest import encode, random_picture, refused_as_locked
 from tests.ram_store import replace_on_copy
 
 WEIGHTS = ["config.json", "model.safetensors", "vocab.txt"]
@@ -139,18 +138,8 @@ def test_output_to_a_store(interrupted):
 
 
 def test_a_second_process_is_refused(image_folder, tmp_path):
-    staged = tmp_path / "run-1" / UNFINISHED
-    staged.mkdir(parents=True)
-    descriptor = os.open(staged, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        with pytest.raises(InputError) as error:
-            pretrain(options(image_folder, tmp_path))
-    finally:
-        os.close(descriptor)
-    assert str(error.value) == (
-        f"{tmp_path}/run-1: another process is training there; wait for it, or give another --name"
-    )
+    with refused_as_locked(tmp_path / "run-1"):
+        pretrain(options(image_folder, tmp_path))
 
 
 @pytest.fixture

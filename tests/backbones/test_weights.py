@@ -10,21 +10,9 @@ from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import BACKBONES, BackboneConfig
 from covid_lm.backbones.weights.read import load_weights, read_config
 from tests.backbones import generated_checkpoints as generated
+from tests.backbones.conftest import ARRAYS, CONFIG, SHAPES, write
 
-CONFIG = BackboneConfig(2, 32, 4, 64, vocabulary_size=50, max_sequence_length=16)
-SHAPES = generated.tensor_shapes(CONFIG)
-ARRAYS = generated.random_arrays(SHAPES)
 PAPER_MODELS = {"rbt3": "tf1", "rbtl3": "h5", "roberta-wwm-ext-large": "safetensors"}
-
-
-@pytest.fixture(scope="module")
-def backbone():
-    return build_backbone(CONFIG)
-
-
-@pytest.fixture(params=generated.WRITERS)
-def file_format(request):
-    return request.param
 
 
 def original_name(path: str) -> str:
@@ -53,10 +41,6 @@ def assert_equal(backbone, arrays):
     for variable in backbone.weights:
         expected = arrays[original_name(variable.path)].reshape(variable.shape)
         np.testing.assert_array_equal(variable.numpy(), expected)
-
-
-def write(directory, file_format, arrays=ARRAYS, config=CONFIG, **options):
-    return generated.write_directory(directory, file_format, arrays, config, **options)
 
 
 def cast(arrays, dtype):

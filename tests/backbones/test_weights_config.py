@@ -5,19 +5,10 @@ import pytest
 from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.weights.read import load_weights, read_config, vocabulary_file
-from covid_lm.errors import InputError
 from tests.backbones import generated_checkpoints as generated
+from tests.backbones.conftest import CONFIG, the_line
 
-CONFIG = BackboneConfig(2, 32, 4, 64, vocabulary_size=50, max_sequence_length=16)
 AGAIN = "fetch the model's own file again"
-
-
-def the_line(call, *arguments):
-    """The text of the InputError that the call raises, which is one line."""
-    with pytest.raises(InputError) as caught:
-        call(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["config.json", "bert_config.json"])

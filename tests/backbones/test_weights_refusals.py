@@ -6,43 +6,17 @@ import re
 import numpy as np
 import pytest
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.weights.read import load_weights
-from covid_lm.errors import InputError
 from tests.backbones import generated_checkpoints as generated
+from tests.backbones.conftest import ARRAYS, CONFIG, SHAPES, the_line, write
 
-CONFIG = BackboneConfig(2, 32, 4, 64, vocabulary_size=50, max_sequence_length=16)
-SHAPES = generated.tensor_shapes(CONFIG)
-ARRAYS = generated.random_arrays(SHAPES)
 WHOLE_MODEL = "put the file and the config of one and the same model there"
 DAMAGED = "it is truncated or damaged: fetch it again"
 
 
-@pytest.fixture(scope="module")
-def backbone():
-    return build_backbone(CONFIG)
-
-
-@pytest.fixture(params=generated.WRITERS)
-def file_format(request):
-    return request.param
-
-
-def write(directory, file_format, arrays=ARRAYS, config=CONFIG, **options):
-    return generated.write_directory(directory, file_format, arrays, config, **options)
-
-
 def without(pattern, arrays=ARRAYS):
     return {name: array for name, array in arrays.items() if not re.search(pattern, name)}
-
-
-def the_line(call, *arguments):
-    """The text of the InputError that the call raises, which is one line."""
-    with pytest.raises(InputError) as caught:
-        call(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_directory_without_a_model(tmp_path, backbone):

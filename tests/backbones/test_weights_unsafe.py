@@ -7,16 +7,11 @@ import random
 import numpy as np
 import pytest
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.weights.read import load_weights
 from covid_lm.errors import InputError
 from tests.backbones import generated_checkpoints as generated
-from tests.backbones.test_weights_refusals import ARRAYS, CONFIG, own_name, the_line, write
-
-
-@pytest.fixture(scope="module")
-def backbone():
-    return build_backbone(CONFIG)
+from tests.backbones.conftest import ARRAYS, the_line, write
+from tests.backbones.test_weights_refusals import own_name
 
 
 @pytest.fixture(params=generated.WRITERS)

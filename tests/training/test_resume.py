@@ -1,7 +1,6 @@
 """An interrupted run, once resumed, ends with the results of an uninterrupted one, bit for bit."""
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -24,6 +23,7 @@ from covid_lm.training.optimizer import averaged_weights, compile_for_training
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.run_directory import UNFINISHED
 from covid_lm.training.termination import Terminated
+from tests.conftest import refused_as_locked
 
 BATCH_SIZE = 5  # of 24 images: the last of an epoch's 5 batches is filled up
 EPOCHS = 2
@@ -201,15 +201,5 @@ def test_a_terminated_run_is_resumed_by_the_same_command(
 
 
 def test_a_second_process_is_refused(image_folder, tmp_path):
-    staged = tmp_path / "run-1" / UNFINISHED
-    staged.mkdir(parents=True)
-    descriptor = os.open(staged, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        with pytest.raises(InputError) as error:
-            train(options(image_folder, tmp_path))
-    finally:
-        os.close(descriptor)
-    assert str(error.value) == (
-        f"{tmp_path}/run-1: another process is training there; wait for it, or give another --name"
-    )
+    with refused_as_locked(tmp_path / "run-1"):
+        train(options(image_folder, tmp_path))
