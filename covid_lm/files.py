@@ -25,7 +25,7 @@ from covid_lm.errors import UnusableFile, reason
 # Largest files that are read, in bytes: an image or a list; a config; weights or a checkpoint.
 FILE_BYTES, CONFIG_BYTES, WEIGHT_BYTES = 2**28, 2**24, 2**35
 _SPARSE_FROM = 2**20  # bytes; below, holes save no memory
-_KINDS = {
+KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
@@ -50,7 +50,7 @@ def check_file(path: str, limit: int = FILE_BYTES) -> None:
     status = os.stat(path)
     kind = stat.S_IFMT(status.st_mode)
     if kind != stat.S_IFREG:
-        raise UnusableFile(path, f"not a regular file ({_KINDS.get(kind, 'of another kind')})")
+        raise UnusableFile(path, f"not a regular file ({KINDS.get(kind, 'of another kind')})")
     _check_size(path, status.st_size, limit)
     # File systems that compress, or that don't count blocks, have files without holes.
     if status.st_size > max(_SPARSE_FROM, 2 * 512 * status.st_blocks) and _has_hole(path):

@@ -3,7 +3,6 @@
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Sequence
 
 import numpy as np
 import threadpoolctl
@@ -16,7 +15,7 @@ from covid_lm.audit.duplicates import DuplicatePair, find_duplicates, independen
 from covid_lm.audit.features.observations import Observation, Unreadable, observe_all
 from covid_lm.audit.findings import Finding, ProbeRow, probe_finding, ranked
 from covid_lm.audit.probes import PERMUTATIONS, Labels, run_probe
-from covid_lm.data.records import ImageDataset, ImageRecord
+from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import SplitSummary, class_groups, split_summaries
 from covid_lm.errors import InputError
 
@@ -93,7 +92,7 @@ def audit_dataset(
     files = [seen[i] for i in probed]
     rows, findings = _probe(files, groups[probed], classes, seed, permutations, progress)
     summaries = split_summaries([o.record for o in seen], len(classes))
-    own_test = has_own_test_split(dataset.name, dataset.records)
+    own_test = "test" not in dataset.drawn
     structure = structure_findings(seen, unreadable, pairs, summaries, classes, own_test)
     return AuditReport(
         dataset=dataset.name,
@@ -106,12 +105,6 @@ def audit_dataset(
         not_probed=not_probed,
         findings=tuple(ranked([*structure, *findings])),
     )
-
-
-def has_own_test_split(dataset_name: str, records: Sequence[ImageRecord]) -> bool:
-    """True if the test split comes with the data, False if it was drawn from a folder at random."""
-    paths = (r.path.replace("\\", "/").split("/") for r in records if r.split == "test")
-    return any(dataset_name != "folder" or "test" in parts for parts in paths)
 
 
 def _choose_probed(

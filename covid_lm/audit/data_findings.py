@@ -55,8 +55,7 @@ def structure_findings(
                 title="no test split",
                 severity="low",
                 leakage_class="L1.1",
-                summary="The data set has no test split. For this audit one was drawn at random, "
-                "without knowledge of patients.",
+                summary="The data set has no test split. For this audit one was drawn at random.",
                 advice="Set aside a test split by patient or source before you choose a model.",
             )
         )

@@ -1,11 +1,17 @@
 """Records of labelled images, whose bytes are read on demand."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from covid_lm.errors import InputError, named_apart, reason, visible
 
 SPLITS = ("train", "val", "test")
+# Names of splits, in lower case, in folders and tables.
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +26,7 @@ class ImageRecord:
             `load_dataset` it is visible text, another one for each image.
         read: returns the bytes of the encoded image.
         patient: identifier shared by the images of a patient; None if unknown.
+        factors: other facts by name, such as the scanner or the patient's sex.
     """
 
     filename: str
@@ -28,16 +35,26 @@ class ImageRecord:
     path: str
     read: Callable[[], bytes] = dataclasses.field(repr=False)
     patient: str | None = None
+    factors: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageDataset:
-    """A named set of records; `classes[label]` is the name of a label, `root` their location."""
+    """A named set of records.
+
+    Attributes:
+        classes: `classes[label]` is the name of a label.
+        root: the records' location.
+        notes: lines for the user on how it was read.
+        drawn: the splits that were drawn, since the data has none.
+    """
 
     name: str
     classes: tuple[str, ...]
     records: tuple[ImageRecord, ...]
     root: str = ""
+    notes: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
 
     def split(self, *splits: str) -> tuple[ImageRecord, ...]:
         """Returns the records of the given splits, in the data set's order."""
@@ -48,9 +65,14 @@ class ImageDataset:
         return record.path.removeprefix(self.root).lstrip("/!")
 
     def check(self) -> "ImageDataset":
-        """Returns the data set; raises InputError if a class has no training images."""
+        """Returns the data set; raises InputError if a class has no training images.
+
+        A data set without any training images can be evaluated and audited.
+        """
         if not self.records:
             raise InputError(f"{self.name}: no images found")
+        if not self.split("train"):
+            return self
         for label, name in enumerate(self.classes):
             if not any(r.label == label and r.split == "train" for r in self.records):
                 raise InputError(f"{self.name}: class {name!r} has no training images")
@@ -78,7 +100,9 @@ def with_visible_names(dataset: ImageDataset, root: str) -> ImageDataset:
         for record in dataset.records
     )
     classes = named_apart(dataset.classes)
-    return ImageDataset(dataset.name, tuple(classes.values()), records, shown_root)
+    return dataclasses.replace(
+        dataset, classes=tuple(classes.values()), records=records, root=shown_root
+    )
 
 
 def read_image(record: ImageRecord) -> bytes:

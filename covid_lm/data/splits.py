@@ -11,6 +11,21 @@ from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
 from covid_lm.errors import InputError
 
 MAX_CLASSES = 12  # listed by `split_lines`
+SHARES = {"test": 0.2, "val": 0.15}  # of the training images, drawn in this order
+
+
+def draw_missing_splits(
+    records: tuple[ImageRecord, ...], seed: int
+) -> tuple[tuple[ImageRecord, ...], tuple[str, ...]]:
+    """Draws a test split and a validation split where there is none; returns their names, too.
+
+    Nothing is drawn from records without a training split.
+    """
+    present = {record.split for record in records}
+    drawn = tuple(split for split in SHARES if split not in present and "train" in present)
+    for split in drawn:
+        records = draw_split(records, split, SHARES[split], seed)
+    return records, drawn
 
 
 def draw_split(
@@ -18,18 +33,54 @@ def draw_split(
 ) -> tuple[ImageRecord, ...]:
     """Moves a share of each class's training records, at least one but not all, to `split`.
 
-    The draw depends on the seed and on the records' paths and labels. The order of the records is
-    kept and has no effect.
+    Where patients are known, all records of a patient are moved, or none. The draw depends on the
+    seed and on the records' paths, labels and patients. The order of the records is kept and has no
+    effect.
+
+    Raises:
+        InputError: a class with images of a single patient.
     """
-    generator = random.Random(seed)
-    moved: set[str] = set()
-    for _, paths in _paths_by_label(record for record in records if record.split == "train"):
-        count = min(max(round(share * len(paths)), 1), len(paths) - 1)
-        moved.update(generator.sample(paths, count))
+    training = [record for record in records if record.split == "train"]
+    if any(record.patient is not None for record in training):
+        moved = _paths_of_patients(training, split, share, seed)
+    else:
+        moved = _paths_of_images(training, share, seed)
     return tuple(
         dataclasses.replace(record, split=split) if record.path in moved else record
         for record in records
     )
+
+
+def _paths_of_images(training: Sequence[ImageRecord], share: float, seed: int) -> set[str]:
+    generator = random.Random(seed)
+    moved: set[str] = set()
+    for _, paths in _paths_by_label(training):
+        count = min(max(round(share * len(paths)), 1), len(paths) - 1)
+        moved.update(generator.sample(paths, count))
+    return moved
+
+
+def _paths_of_patients(
+    training: Sequence[ImageRecord], split: str, share: float, seed: int
+) -> set[str]:
+    """Paths of the first fold, of those of the wanted size, that has and leaves every class."""
+    ordered = sorted(training, key=lambda record: record.path)
+    names, labels = np.unique([record.label for record in ordered], return_inverse=True)
+    groups = patient_groups([record.patient for record in ordered])
+    fewest = min(class_groups(labels, groups, len(names)))
+    if fewest < 2:
+        raise InputError(
+            f"no {split} split can be drawn: all images of a class are of one patient; add "
+            "patients, or give the splits"
+        )
+    folds = held_out_folds(ordered, min(round(1 / share), fewest), int(names[-1]) + 1, seed)
+    rest = [np.delete(labels, fold) for fold in folds]
+    complete = [
+        fold
+        for fold, others in zip(folds, rest, strict=True)
+        if len(names) == len(np.unique(labels[fold])) == len(np.unique(others))
+    ]
+    return {ordered[row].path for row in (complete or folds)[0]}
 
 
 def limit_images(dataset: ImageDataset, max_images: int | None) -> ImageDataset:
@@ -70,6 +121,22 @@ def patient_groups(patients: Sequence[str | None]) -> np.ndarray:
         for place, patient in enumerate(patients)
     ]
     return np.unique(names, return_inverse=True)[1]
+
+
+def numbered_patients(
+    records: Sequence[ImageRecord], patients: Sequence[str | None]
+) -> tuple[ImageRecord, ...]:
+    """The records with patients as numbers, so that no name or identifier is ever written.
+
+    Numbers are in the order of the names, and of equal length.
+    """
+    names = sorted({patient for patient in patients if patient is not None})
+    width = len(str(len(names)))
+    numbers = {name: f"{number:0{width}}" for number, name in enumerate(names, 1)}
+    return tuple(
+        dataclasses.replace(record, patient=None if patient is None else numbers[patient])
+        for record, patient in zip(records, patients, strict=True)
+    )
 
 
 def class_groups(labels: np.ndarray, groups: np.ndarray, num_classes: int) -> list[int]:
@@ -145,6 +212,7 @@ def split_lines(summaries: Sequence[SplitSummary], classes: Sequence[str]) -> li
 
 
 def describe_splits(dataset: ImageDataset) -> str:
-    """Returns the data set's name, followed by its `split_lines`."""
+    """Returns the data set's name, followed by its `split_lines` and its notes."""
     summaries = split_summaries(dataset.records, len(dataset.classes))
-    return "\n  ".join([f"{dataset.name}:", *split_lines(summaries, dataset.classes)])
+    lines = [*split_lines(summaries, dataset.classes), *dataset.notes]
+    return "\n  ".join([f"{dataset.name}:", *lines])

@@ -2,38 +2,19 @@
 
 import tensorflow as tf
 
+from covid_lm.image_kinds import HTML, MAGIC, NOT_AN_IMAGE, START_BYTES, SVG
+
 EMPTY = "empty"
-NOT_AN_IMAGE = "not an image"
 NOT_SUPPORTED = "format not supported: "
 TOO_MANY_PIXELS = "too many pixels: "
 DAMAGED = "truncated or damaged"
 
-# Formats that are recognized to be named: offset and magic bytes, then the name.
-_MAGIC = {
-    (0, b"II*\0"): "TIFF",
-    (0, b"MM\0*"): "TIFF",
-    (0, b"II+\0"): "TIFF",
-    (0, b"MM\0+"): "TIFF",
-    (128, b"DICM"): "DICOM",
-    **dict.fromkeys([(4, b"ftyp" + brand) for brand in (b"avif", b"avis")], "AVIF"),
-    **dict.fromkeys(
-        [(4, b"ftyp" + b) for b in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1")],
-        "HEIC",
-    ),
-    (0, b"\0\0\0\x0cjP  \r\n\x87\n"): "JPEG 2000",
-    (0, b"\xff\x4f\xff\x51"): "JPEG 2000",
-    (0, b"\0\0\0\x0cJXL \r\n\x87\n"): "JPEG XL",
-    (0, b"\xff\x0a"): "JPEG XL",
-    (0, b"%PDF-"): "PDF",
-    (0, b"version https://git-lfs"): "Git LFS pointer",
-}
 # Texts; a byte order mark, an XML declaration, comments and a document type may come first.
 _MARKUP_START = r"(?is)(\x{FEFF}|\s|<\?\C*\?>|<!--\C*-->|<!doctype[^>]*>)*"
 _MARKUP = {
-    r"<svg[\s>]\C*": "SVG",
-    r"(<!doctype html|<(html|head|body)[\s>])\C*": "HTML",
+    r"<svg[\s>]\C*": SVG,
+    r"(<!doctype html|<(html|head|body)[\s>])\C*": HTML,
 }
-_START_BYTES = 512
 
 
 def invalid_reasons(
@@ -59,16 +40,14 @@ def invalid_reasons(
 
 def unknown_reasons(image_bytes: tf.Tensor) -> tf.Tensor:
     """Words the reasons of files of no supported format: string [batch] to string [batch]."""
-    start = tf.strings.substr(image_bytes, 0, _START_BYTES)
-    padded = tf.strings.join([start, b"\0" * _START_BYTES])[:, None]
-    offsets = tf.constant([[offset for offset, _ in _MAGIC]])
-    lengths = tf.constant([[len(magic) for _, magic in _MAGIC]])
+    start = tf.strings.substr(image_bytes, 0, START_BYTES)
+    padded = tf.strings.join([start, b"\0" * START_BYTES])[:, None]
+    offsets = tf.constant([[offset for offset, _ in MAGIC]])
+    lengths = tf.constant([[len(magic) for _, magic in MAGIC]])
     rows = tf.zeros_like(tf.strings.length(padded))
-    found = tf.strings.substr(
-        padded + tf.fill([1, len(_MAGIC)], ""), rows + offsets, rows + lengths
-    )
-    is_format = found == [[magic for _, magic in _MAGIC]]  # [batch, magics]
-    names = tf.gather([*_MAGIC.values(), ""], _first(is_format))
+    found = tf.strings.substr(padded + tf.fill([1, len(MAGIC)], ""), rows + offsets, rows + lengths)
+    is_format = found == [[magic for _, magic in MAGIC]]  # [batch, magics]
+    names = tf.gather([*MAGIC.values(), ""], _first(is_format))
     is_markup = [tf.strings.regex_full_match(start, _MARKUP_START + text) for text in _MARKUP]
     texts = tf.gather([*_MARKUP.values(), ""], _first(tf.stack(is_markup, axis=1)))
     names += texts  # no text starts with magic bytes

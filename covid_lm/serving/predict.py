@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from covid_lm.data.image_files import find_images, skipped_line
 from covid_lm.errors import InputError, RunError, named_apart, reason, visible
 from covid_lm.files import WEIGHT_BYTES, check_file, files_below, is_remote, read_bytes
 
@@ -34,11 +35,22 @@ class Prediction:
 
 
 def image_files(paths: Sequence[str]) -> list[str]:
-    """The files and all files below the folders, each once; InputError if a path does not exist."""
+    """The files, and the images below the folders, each once.
+
+    Files below a folder that are no images are counted in one line on standard error.
+
+    Raises:
+        InputError: a path does not exist, there is no image, or a link leads out of a folder.
+    """
     found: dict[str, None] = {}
     for path in paths:
         if os.path.isdir(path):
-            found.update(dict.fromkeys(files_below(path)))
+            files = find_images(path)
+            wanted = set(files.predictable)
+            found.update(dict.fromkeys(sorted(wanted)))
+            others = [(name, kind) for name, kind in files.others if name not in wanted]
+            if others:
+                print(skipped_line(others, path), file=sys.stderr)
         elif os.path.lexists(path):
             found[path] = None
         else:

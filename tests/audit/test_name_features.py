@@ -2,7 +2,6 @@
 
 import pytest
 
-from covid_lm.audit.data_audit import has_own_test_split
 from covid_lm.audit.data_findings import balance_p_value
 from covid_lm.audit.features import names as name_features
 from covid_lm.data.splits import split_summaries
@@ -96,12 +95,3 @@ def test_split_summaries_and_balance():
     # 50 (|20 x 0 - 20 x 10| - 25)^2 / (40 x 10 x 30 x 20) = 6.38, by Yates' formula
     assert balance_p_value(summaries) == pytest.approx(0.01154, abs=1e-5)
     assert balance_p_value(summaries[:1]) == 1
-
-
-def test_has_own_test_split():
-    given = [record("a", split="test", path="d/test/cat/a")]
-    carved = [record("a", split="test", path="d/cat/a")]
-    assert has_own_test_split("folder", given)
-    assert not has_own_test_split("folder", carved)
-    assert has_own_test_split("phantom", carved)
-    assert not has_own_test_split("phantom", [])
