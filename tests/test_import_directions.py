@@ -13,8 +13,8 @@ ORDER = (
     ("models",),
     ("pipeline",),
     ("evaluation", "serving", "training"),
-    ("audit", "benchmark", "cross_validate", "export", "pretrain", "report", "results"),
-    ("evaluate", "train"),
+    ("audit", "benchmark", "cross_validate", "export", "objectives", "report", "results"),
+    ("evaluate", "pretrain", "train"),
     ("tools",),
 )
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}
@@ -71,7 +71,7 @@ def test_the_plan_stays_small():
     ]
     assert len(ORDER) <= 9
     assert len(loose) + 1 <= 13
-    assert len(modules) <= 170
+    assert len(modules) <= 180
 
 
 def test_modules_and_functions_are_short():

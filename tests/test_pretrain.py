@@ -19,12 +19,13 @@ from covid_lm.data.folder import folder
 from covid_lm.errors import InputError
 from covid_lm.files import list_names, read_bytes
 from covid_lm.models.preprocessor import Preprocessor
+from covid_lm.objectives import words as word_objective
+from covid_lm.objectives.words import build_masking, epoch_table
 from covid_lm.pipeline.decoded import decode_records
-from covid_lm.pretrain import build_masking, decode_images, pretrain
+from covid_lm.pretrain import decode_images, pretrain
 from covid_lm.protocols import LAYOUTS
 from covid_lm.training.build import build_classifier
 from covid_lm.training.options import TrainingOptions
-from covid_lm.training.pretraining_log import epoch_table
 from covid_lm.training.pretraining_options import PretrainingOptions
 from covid_lm.training.run_directory import UNFINISHED
 from covid_lm.training.termination import Terminated
@@ -104,7 +105,7 @@ def interrupted(image_folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         replace_on_copy(patch)
         with patch.context() as inner:
-            inner.setattr(pretraining, "epoch_table", send_sigterm)
+            inner.setattr(word_objective, "epoch_table", send_sigterm)
             with pytest.raises(Terminated) as error:
                 pretrain(chosen)
         assert list_names("ram://pretrained/run-1") == [UNFINISHED]

@@ -8,8 +8,9 @@ from covid_lm.backbones.weights.read import read_config, vocabulary_file
 from covid_lm.layers.token_masking import UNUSED
 from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.models.preprocessor import Preprocessor
+from covid_lm.objectives.words import build_masking
 from covid_lm.pipeline.masked import MaskedTokens
-from covid_lm.pretrain import build_masking, decode_images, pretrain
+from covid_lm.pretrain import decode_images, pretrain
 from covid_lm.protocols import LAYOUTS
 from covid_lm.training.pretraining_options import PretrainingOptions
 

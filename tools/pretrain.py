@@ -1,4 +1,6 @@
-"""Pre-trains a backbone on images without their labels, with BERT's masked-token objective.
+"""Pre-trains a backbone on images without their labels.
+
+--objective is BERT's masked tokens, the values of masked patches, or the features of a teacher.
 
 The result, saved_models/NAME/weights, is a directory for train.py's --weights, and one that
 Hugging Face transformers loads. Give --dataset several times to use several data sets, and

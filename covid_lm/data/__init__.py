@@ -13,13 +13,14 @@ EMBEDDED: dict[str, dict[str, Any]] = {
     "phantom_named": {"leak": "name_class"},
 }
 DATASETS = (*EMBEDDED, "covid_ct", "cifar10", "cifar100", "cifar100_coarse", "folder")
+UNLABELLED = "images"  # a folder or zip of images without classes, for pre-training only
 
 
 def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
     """Loads a data set; the same arguments give the same records and splits.
 
     Args:
-        name: one of `DATASETS`.
+        name: one of `DATASETS`, or UNLABELLED.
         data_dir: location of the data set; not needed for `EMBEDDED` ones.
 
     Raises:
@@ -28,6 +29,7 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
     from covid_lm.data.cifar import cifar
     from covid_lm.data.covid_ct import covid_ct
     from covid_lm.data.folder import folder
+    from covid_lm.data.unlabelled import unlabelled_images
 
     if name in EMBEDDED:
         from covid_lm.data.phantom.dataset import phantom  # scipy is slow to import
@@ -36,11 +38,11 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
         root = dataset.records[0].path.removesuffix(dataset.records[0].filename)
         return dataclasses.replace(dataset, name=name, root=root)
     location = require_data_dir(name, data_dir)
-    if name not in DATASETS:
+    if name not in (*DATASETS, UNLABELLED):
         raise InputError(f"--dataset={name}: choose one of {', '.join(DATASETS)}")
     if name.startswith("cifar"):
         return with_visible_names(cifar(name, location), location)
-    readers = {"covid_ct": covid_ct, "folder": folder}
+    readers = {"covid_ct": covid_ct, "folder": folder, UNLABELLED: unlabelled_images}
     return with_visible_names(readers[name](location), location)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from covid_lm.layers.patch_masking import PatchMasking
 from covid_lm.layers.token_masking import UNUSED, TokenMasking
+from covid_lm.pipeline.augmented import AugmentedRecords
 from covid_lm.pipeline.tokenized import mapped_batches, steps_per_epoch
 
 
@@ -73,3 +75,32 @@ class MaskedTokens:
             return inputs, targets, tf.math.divide_no_nan(used, tf.reduce_mean(used))
 
         return tf.function(mask, autograph=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedPatches:
+    """A split's images, augmented, tokenized and masked in every epoch, as a `BatchSource`.
+
+    Attributes:
+        images: whose tokens are patches.
+        masking: hides patches.
+    """
+
+    images: AugmentedRecords
+    masking: PatchMasking
+
+    def steps(self, batch_size: int) -> int:
+        """Number of batches in an epoch."""
+        return self.images.steps(batch_size)
+
+    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
+        """Batches of what `PatchMasking` returns; the masks follow from seed, epoch and step."""
+        generator = np.random.default_rng([seed, epoch, 2])
+        seeds = generator.integers(2**31, size=(self.steps(batch_size), 2), dtype=np.int32)
+        batches = tf.data.Dataset.zip(
+            self.images.epoch(batch_size, seed, epoch, first_step),
+            tf.data.Dataset.from_tensor_slices(seeds[first_step:]),
+        )
+        return batches.map(
+            lambda batch, mask_seed: self.masking(batch[0], mask_seed), tf.data.AUTOTUNE
+        ).prefetch(tf.data.AUTOTUNE)

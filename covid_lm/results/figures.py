@@ -7,7 +7,7 @@ from matplotlib import color_sequences
 from matplotlib.figure import Figure
 
 from covid_lm.files import atomic_write
-from covid_lm.results.tables import pretraining_title, run_title
+from covid_lm.results.tables import predicts_words, pretraining_title, run_title
 
 # Published test accuracies of the paper, drawn as lines in figure 2.
 PAPER_ACCURACIES = {"covid_ct": 0.9951, "cifar10": 0.9960, "cifar100": 0.9910}
@@ -46,6 +46,7 @@ def pretraining_figure(records: Sequence[dict], path: str) -> None:
     Args:
         path: file to write; its suffix chooses the format.
     """
+    records = [record for record in records if predicts_words(record)]
     layouts = sorted({record["layout"] for record in records})
     figure = Figure(figsize=(5.2 * len(layouts), 3.8), layout="constrained")
     panels = figure.subplots(1, len(layouts), squeeze=False, sharey=True)[0]

@@ -119,8 +119,8 @@ def pretraining_record(model_dir: str) -> dict:
 def weights_origin(directory: str | None) -> str:
     """The origin of a run's initial weights: "random", "pretrained", "shipped" or another word.
 
-    "masked-token" if `tools/pretrain.py` made them; the name of the data set if
-    `tools/export.py --encoder` took them from a run into that run's folder.
+    "masked-token", "masked-byte" or "teacher" if `tools/pretrain.py` made them; the name of the
+    data set if `tools/export.py --encoder` took them from a run into that run's folder.
     """
     if directory in (None, SHIPPED):
         return directory or "random"
@@ -130,7 +130,8 @@ def weights_origin(directory: str | None) -> str:
     except OSError:
         return "pretrained"
     if "pretraining" in config:
-        return "masked-token"
+        objective = config["pretraining"].get("objective", "words")
+        return {"words": "masked-token", "bytes": "masked-byte"}.get(objective, objective)
     return config.get("run", {}).get("dataset", "pretrained")
 
 

@@ -40,15 +40,19 @@ def all_tables(directory: str, reference: str | None = None) -> dict[str, str]:
         chosen = [record for record in records if record["dataset"] == dataset]
         tables[dataset] = markdown_table(runs_table(chosen))
         tables[f"{dataset} commands"] = commands_list(chosen, run_title)
-    for folder, order, table, title in (
-        ("cross_validation", _best_loss, cross_validation_table, recipe_title),
-        ("pretraining", pretraining_title, pretraining_table, pretraining_title),
+    for key, folder, order, table, title in (
+        ("cross_validation", "cross_validation", _best_loss, cross_validation_table, recipe_title),
+        ("pretraining", "pretraining", pretraining_title, pretraining_table, pretraining_title),
+        ("objectives", "pretraining", pretraining_title, objectives_table, pretraining_title),
     ):
         path = os.path.join(directory, folder)
         if os.path.isdir(path):
             chosen = sorted(read_records(path, ("command", "epochs")), key=order)
-            tables[folder] = markdown_table(table(chosen))
-            tables[f"{folder} commands"] = commands_list(chosen, title)
+            if folder == "pretraining":
+                chosen = [r for r in chosen if predicts_words(r) == (key == "pretraining")]
+            if chosen:
+                tables[key] = markdown_table(table(chosen))
+                tables[f"{key} commands"] = commands_list(chosen, title)
     return tables
 
 
@@ -189,6 +193,29 @@ def pretraining_table(records: Sequence[dict]) -> pd.DataFrame:
     header = ("model", "layout", "images", "epochs", "min", "loss, first and last epoch")
     last_columns = ("perplexity", "accuracy", "loss of the unigram", "commit")
     return pd.DataFrame(rows, columns=[*header, *last_columns])
+
+
+def objectives_table(records: Sequence[dict]) -> pd.DataFrame:
+    """One row per pre-training run of another objective than words: its errors and r2."""
+    rows = []
+    for record in records:
+        epochs, last = record["epochs"], record["epochs"][-1]
+        minutes = f"{sum(epoch['seconds'] for epoch in epochs) / 60:.0f}"
+        model, _, layout = pretraining_title(record).rpartition(", ")
+        val = last.get("val", {})
+        figures = (last["train"]["error"], val.get("error"), val.get("r2"))
+        cells = ("" if figure is None else f"{figure:.3f}" for figure in figures)
+        images = f"{record['images']['train']:,}"
+        run = (model, layout, record["objective"], images, len(epochs), minutes)
+        rows.append((*run, *cells, commit(record)))
+    header = ("model", "layout", "objective", "images", "epochs", "min")
+    last_columns = ("training error", "validation error", "r2", "commit")
+    return pd.DataFrame(rows, columns=[*header, *last_columns])
+
+
+def predicts_words(record: dict) -> bool:
+    """True for a pre-training record of the masked-token objective, the only one in old records."""
+    return record.get("objective", "words") == "words"
 
 
 def pretraining_title(record: dict) -> str:

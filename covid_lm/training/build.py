@@ -22,20 +22,35 @@ def build_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Clas
     Raises:
         InputError: unknown backbone, or weights that are not that backbone's.
     """
-    shared: dict[str, Any] = {
-        "classes": classes,
-        "backbone_name": options.backbone,
-        "dtype": options.dtype,
-        "weights": options.weights,
-    }
     if options.backbone in CONVOLUTIONAL_NETWORKS:
-        config = PixelClassifierConfig(image_size=options.image_size or 224, **shared)
+        config = PixelClassifierConfig(
+            classes,
+            options.backbone,
+            options.image_size or 224,
+            dtype=options.dtype,
+            weights=options.weights,
+        )
         return PixelClassifier(config, weights=options.weights)
+    return build_token_classifier(options, classes)
+
+
+def build_token_classifier(
+    options: RunOptions, classes: tuple[str, ...] = ("unlabelled",)
+) -> TokenClassifier:
+    """As `build_classifier`, for a BERT; without labels, only its encoder is of use."""
     backbone, vocabulary = choose_backbone(options)
-    pooling = options.pooling or ("cls" if backbone.patches is None else "mean")
-    shared |= {"protocol": options.protocol, "layout": options.layout, "pooling": pooling}
-    shared |= layout_trim(options.layout, options.protocol)
-    classifier = TokenClassifier(TokenClassifierConfig(backbone=backbone, **shared), vocabulary)
+    config = TokenClassifierConfig(
+        classes,
+        options.backbone,
+        backbone,
+        options.protocol,
+        options.layout,
+        pooling=options.pooling or ("cls" if backbone.patches is None else "mean"),
+        dtype=options.dtype,
+        weights=options.weights,
+        **layout_trim(options.layout, options.protocol),
+    )
+    classifier = TokenClassifier(config, vocabulary)
     weights = weights_directory(options.weights, options.layout)
     if weights is not None:
         load_weights(weights, classifier.backbone)

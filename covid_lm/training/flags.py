@@ -134,6 +134,10 @@ class FlagOptions:
         """The value of an option whose flag isn't given."""
         return field.default
 
+    def must_match(self, field: dataclasses.Field) -> bool:
+        """True if a resumed run must repeat the option."""
+        return field.metadata["must_match"]
+
     def check_resumable(self, stored: Mapping, place: str, resolved: Mapping | None = None) -> None:
         """Checks that a stored run can be resumed with these options.
 
@@ -147,7 +151,7 @@ class FlagOptions:
             InputError: values that must match differ; the message names the flags, or says that the
                 data changed.
         """
-        fields = {field.name: field for field in self.options() if field.metadata["must_match"]}
+        fields = {field.name: field for field in self.options() if self.must_match(field)}
         current = {name: getattr(self, name) for name in fields}
         stored, options, data = without_removed_options({**stored}, place), [], []
         for name, value in {**current, **(resolved or {})}.items():

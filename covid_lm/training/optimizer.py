@@ -70,15 +70,9 @@ class SummedAdamW(keras.optimizers.AdamW):
         super().build(variables)
 
     def update_step(self, gradient, variable, learning_rate):
-        """Decays one variable, then updates it with the sum of its gradient's slices."""
-        if self._use_weight_decay(variable):
-            rate, decay = (ops.cast(x, variable.dtype) for x in (learning_rate, self.weight_decay))
-            self.assign_sub(variable, ops.convert_to_tensor(variable) * decay * rate)
+        """Updates one variable with the sum of its gradient's slices."""
         dense = ops.add(gradient, ops.zeros(variable.shape, variable.dtype))
         super().update_step(dense, variable, learning_rate)
-
-    def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
-        """Leaves the decay to `update_step`: here, Keras traces the schedule for each variable."""
 
     def finalize_variable_values(self, var_list: list[keras.Variable]) -> None:
         """Does nothing: `fit` calls it after each epoch, and the next one needs the weights."""

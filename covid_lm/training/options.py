@@ -65,15 +65,17 @@ _WEIGHTS = (
     "layout and backbone, if any."
 )
 _PROTOCOL = "How the file name enters in training and test; `fixed` and `absent` don't let it in."
-_AUGMENT = (
+AUGMENT_HELP = (
     "Random changes of training images, new in every epoch: light, strong, heavy: crop, flip, "
     "contrast, brightness; crop: shift by up to an eighth, flip; rand: also RandAugment; erase: "
     "also random erasing."
 )
 _MIX = "Mixes training images and their labels; both: one of the two for each batch."
 _TPU = "Cloud TPU: name, `local` on a TPU VM, or grpc://HOST:PORT; else all GPUs, or the CPU."
-_SCHEDULE = "Learning rate: constant, or warm-up over a tenth of the --epochs, then cosine decay."
-_DECAY = "Weight decay of AdamW; not of biases, normalization, positions and segments."
+SCHEDULE_HELP = (
+    "Learning rate: constant, or warm-up over a tenth of the --epochs, then cosine decay."
+)
+DECAY_HELP = "Weight decay of AdamW; not of biases, normalization, positions and segments."
 _EMA = "Momentum of a moving average of the weights, which is evaluated and kept; 0: none."
 _EARLY_STOPPING = (
     "Split that stops the training. `test` replicates the paper and spoils the test split; `test` "
@@ -207,11 +209,11 @@ class TrainingOptions(RunOptions):
     image_size: int | None = option(
         None, "Pixels of a convolutional network's side; default: 224.", IMAGE_SIDE
     )
-    schedule: str = option("constant", _SCHEDULE, SCHEDULES)
-    weight_decay: float = option(1e-8, _DECAY, AT_LEAST_0)
+    schedule: str = option("constant", SCHEDULE_HELP, SCHEDULES)
+    weight_decay: float = option(1e-8, DECAY_HELP, AT_LEAST_0)
     ema: float = option(0.0, _EMA, BELOW_1)
     label_smoothing: float = option(0.0, "Share of a target spread over all classes.", BELOW_1)
-    augment: str = option("none", _AUGMENT, ("none", *AUGMENTATIONS))
+    augment: str = option("none", AUGMENT_HELP, ("none", *AUGMENTATIONS))
     mix: str = option("none", _MIX, MIXES)
     early_stopping: str = option("val", _EARLY_STOPPING, ("val", "test", "none"), in_folds=False)
     tensorboard: bool = option(False, "Write logs to NAME/run/tensorboard, too.", **PLACE)

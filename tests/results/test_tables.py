@@ -166,8 +166,17 @@ def test_pretraining_next_to_the_unigram(tmp_path):
         "- 2x128, from random weights, gray22 (2026-11-23, 2 cores of a processor, commit "
         "0123456): `python tools/pretrain.py --epochs=2`"
     )
+    other = {**record, "objective": "teacher", "layout": "patches64x8"}
+    other["epochs"] = [{"seconds": 90, "train": {"error": 0.7}, "val": {"error": 0.8, "r2": 0.2}}]
+    (tmp_path / "pretraining" / "other.json").write_text(json.dumps(other))
+    both = written_tables(tmp_path, run_record("a"))
+    assert both["pretraining"] == tables["pretraining"]
+    assert both["objectives"].splitlines()[2:] == [
+        "| 2x128, from random weights | patches64x8 | teacher | 2,000 | 1 | 2 | 0.700 | 0.800 | "
+        "0.200 | 0123456 |"
+    ]
     path = tmp_path / "curves.svg"
-    pretraining_figure([record], str(path))
+    pretraining_figure([record, other], str(path))
     assert "<!-- unigram, its images -->" in path.read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="Format 'none' is not supported"):
         pretraining_figure([record], str(tmp_path / "curves.none"))

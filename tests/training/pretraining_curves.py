@@ -21,6 +21,7 @@ from covid_lm import pretrain
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.layers.token_masking import TokenMasking
 from covid_lm.models.masked_lm import MaskedLanguageModel
+from covid_lm.objectives import words
 from covid_lm.pipeline.masked import MaskedTokens
 from covid_lm.training import loop
 from covid_lm.training.pretraining_options import PretrainingOptions
@@ -65,15 +66,14 @@ def trained(strategy: tf.distribute.Strategy, dropout: float, stops: tuple[int, 
             keras.utils.set_random_seed(0)
             config = BackboneConfig(1, 32, 2, 64, 5 + WORDS, LENGTH, dropout=dropout)
             model = MaskedLanguageModel(config, (), masking.word_ids, LENGTH, NUM_MASKED)
-            sequences = {
+            options = dataclasses.replace(options, epochs=epochs)
+            objective = words.WordObjective(options)
+            objective.language_model, objective.trivial = model, trivial
+            objective.masked = {
                 "train": MaskedTokens(tokens(SEQUENCES), masking),
                 "val": MaskedTokens(tokens(7), masking),
             }
-            options = dataclasses.replace(options, epochs=epochs)
-            termination = Termination()
-            history = pretrain.fit(
-                model, sequences, trivial, BATCH_SIZE, options, run_dir, termination
-            )
+            history = pretrain.fit(objective, BATCH_SIZE, options, run_dir, Termination())
     return {"losses": list(LOSSES), "epochs": [{**line, "seconds": 0} for line in history]}
 
 
@@ -82,7 +82,7 @@ def main() -> None:
     devices = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(cpu, devices)
     loop.StopOnNonFiniteLoss = Recorder
-    pretrain.epoch_table = lambda *_: ""
+    words.epoch_table = lambda *_: ""
     one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     runs = {
         "one": (one, 0.0, (EPOCHS,)),
