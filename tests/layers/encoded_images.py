@@ -147,6 +147,7 @@ def _huge_images(files: dict[str, bytes], jpeg: bytes, lossless: bytes) -> dict[
         "png huge": png_file(50_000, 50_000, 8, 2, zlib.compress(bytes(1000))),
         "png one huge row": png_file(1, 60_000_000, 8, 0, zlib.compress(bytes(1000))),
         "png unsigned overflow": png_file(2**31 - 1, 2**31 - 1, 8, 2, b""),
+        "png huge text chunk": files["PNG"][:33] + struct.pack(">I", 2**31 - 1) + b"tEXt",
         "jpeg huge": patch(jpeg, jpeg.index(b"\xff\xc0") + 5, struct.pack(">HH", 65_500, 65_500)),
         "gif huge": patch(files["GIF"], 6, struct.pack("<HH", 65_535, 65_535)),
         "gif huge frame": patch(files["GIF"], frame + 5, struct.pack("<HH", 65_535, 65_535)),
