@@ -16,16 +16,13 @@ from covid_lm.backbones.attention import (
     mask_bias,
 )
 from covid_lm.backbones.configs import BackboneConfig, PatchConfig
+from covid_lm.backbones.elementwise import (
+    gelu,
+    gelu_in_training,
+    normalize,
+    normalize_in_training,
+)
 from covid_lm.backbones.patch_embedding import PatchEmbedding
-
-
-def gelu(x):
-    """Computes the exact GELU, x * P(X <= x) for a standard normal X (Hendrycks & Gimpel 2016).
-
-    Uses erf, because TensorFlow can't fuse Keras' form with erfc with the matmul before it.
-    """
-    return (ops.erf(x * 0.5**0.5) + 1) * 0.5 * x
-
 
 ACTIVATIONS = {
     "gelu": gelu,
@@ -190,14 +187,20 @@ class BertEncoder(keras.layers.Layer):
         y = self._drop(project(layer._self_attention_layer.output_dense, context), training)
         y = self._skip(y, layer, rows, training)
         # With the residual as second operand, product, bias and sum are one oneDNN call.
-        x = self._normalize(layer._self_attention_layer_norm, y + x)
-        y = ACTIVATIONS[self.activation](project(layer._feedforward_intermediate_dense, x))
+        x = self._normalize(layer._self_attention_layer_norm, y + x, training)
+        y = self._activate(project(layer._feedforward_intermediate_dense, x), training)
         y = self._drop(project(layer._feedforward_output_dense, y), training)
         y = self._skip(y, layer, rows, training)
-        return self._normalize(layer._feedforward_layer_norm, y + x)
+        return self._normalize(layer._feedforward_layer_norm, y + x, training)
 
-    def _normalize(self, norm, x):
-        return normalize(x, norm.gamma, norm.beta, self.layer_norm_epsilon)
+    def _normalize(self, norm, x, training=False):
+        compute = normalize_in_training if training else normalize
+        return compute(x, norm.gamma, norm.beta, self.layer_norm_epsilon)
+
+    def _activate(self, x, training):
+        if training and self.activation == "gelu":
+            return gelu_in_training(x)
+        return ACTIVATIONS[self.activation](x)
 
     def _drop(self, x, training):
         if not training or not self.dropout:
@@ -246,17 +249,6 @@ class InFloat32(keras.layers.Layer):
 
     def call(self, *inputs):
         return self.function(*inputs)
-
-
-def normalize(x, gamma, beta, epsilon):
-    """Normalizes the last axis with float32 statistics; returns x's dtype."""
-    dtype = x.dtype
-    x = ops.cast(x, "float32")
-    centered = x - ops.mean(x, axis=-1, keepdims=True)
-    variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
-    x = centered * ops.rsqrt(variance + epsilon)
-    x = ops.add(x * ops.cast(gamma, "float32"), ops.cast(beta, "float32"))
-    return ops.cast(x, dtype)
 
 
 def project(dense, x):

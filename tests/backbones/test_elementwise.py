@@ -1,0 +1,72 @@
+"""Explicit gradients of normalization and GELU against those of automatic differentiation."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from covid_lm.backbones.elementwise import (
+    gelu,
+    gelu_in_training,
+    normalize,
+    normalize_in_training,
+)
+
+EPSILON = 1e-12
+GENERATOR = np.random.default_rng(0)
+X = (GENERATOR.normal(size=(40, 24)) * 2 + 0.5).astype(np.float32)
+UPSTREAM = GENERATOR.normal(size=(40, 24)).astype(np.float32)
+GAMMA, BETA = GENERATOR.normal(size=(2, 24)).astype(np.float32)
+
+
+def with_gradients(function, dtype: str, *inputs: np.ndarray) -> list[np.ndarray]:
+    """The result and the gradients of all inputs, as within a training step."""
+    tensors = [tf.cast(value, dtype) for value in inputs]
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            y = function(*tensors)
+        return [y, *tape.gradient(y, tensors, tf.cast(UPSTREAM, dtype))]
+
+    values = step()
+    assert {value.dtype for value in values} == {tf.as_dtype(dtype)}
+    return [value.numpy().astype(np.float64) for value in values]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 2e-2)])
+def test_gelu(dtype, tolerance):
+    """The bfloat16 result is close to that of float32, to 8 bits."""
+    x = np.concatenate([X, np.linspace(-12, 12, 960, dtype=np.float32).reshape(40, 24)])[:40]
+    x = np.asarray(tf.cast(tf.cast(x, dtype), tf.float32))
+    expected = with_gradients(gelu, "float32", x)
+    for found, value in zip(with_gradients(gelu_in_training, dtype, x), expected, strict=True):
+        np.testing.assert_allclose(found, value, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 2e-2)])
+def test_normalization(dtype, tolerance):
+    inputs = [np.asarray(tf.cast(tf.cast(x, dtype), tf.float32)) for x in (X, GAMMA, BETA)]
+    expected = with_gradients(lambda *x: normalize(*x, EPSILON), "float32", *inputs)
+    found = with_gradients(lambda *x: normalize_in_training(*x, EPSILON), dtype, *inputs)
+    for ours, value in zip(found, expected, strict=True):
+        scale = np.abs(value).max()
+        np.testing.assert_allclose(ours / scale, value / scale, atol=tolerance)
+
+
+def test_against_the_layers_of_keras():
+    layer = keras.layers.LayerNormalization(epsilon=EPSILON)
+    layer.build(X.shape)
+    layer.set_weights([GAMMA, BETA])
+    found = normalize_in_training(tf.constant(X), layer.gamma, layer.beta, EPSILON)
+    np.testing.assert_allclose(found, layer(X), atol=2e-6)
+    exact = keras.activations.gelu(X, approximate=False)
+    np.testing.assert_allclose(gelu_in_training(tf.constant(X)), exact, atol=1e-6)
+
+
+def test_saturated_values_have_finite_gradients():
+    extreme = np.full((40, 24), 1e4, np.float32) * np.sign(X)
+    y, gradient = with_gradients(gelu_in_training, "float32", extreme)
+    np.testing.assert_allclose(y, np.where(X > 0, 1e4, 0), atol=2e-3)
+    np.testing.assert_allclose(gradient, np.where(X > 0, UPSTREAM, 0), atol=1e-6)
