@@ -12,8 +12,10 @@ complete, and of a copied directory the file that readers look for is uploaded l
 import contextlib
 import errno
 import functools
+import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -24,7 +26,6 @@ from covid_lm.errors import UnusableFile, reason
 
 # Largest files that are read, in bytes: an image or a list; a config; weights or a checkpoint.
 FILE_BYTES, CONFIG_BYTES, WEIGHT_BYTES = 2**28, 2**24, 2**35
-_SPARSE_FROM = 2**20  # bytes; below, holes save no memory
 KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -52,8 +53,8 @@ def check_file(path: str, limit: int = FILE_BYTES) -> None:
     if kind != stat.S_IFREG:
         raise UnusableFile(path, f"not a regular file ({KINDS.get(kind, 'of another kind')})")
     _check_size(path, status.st_size, limit)
-    # File systems that compress, or that don't count blocks, have files without holes.
-    if status.st_size > max(_SPARSE_FROM, 2 * 512 * status.st_blocks) and _has_hole(path):
+    # Where a file system compresses, or counts no blocks, a file has no hole.
+    if status.st_size > max(2**20, 2 * 512 * status.st_blocks) and _has_hole(path):
         raise UnusableFile(path, f"sparse: holds fewer than half of its {status.st_size} bytes")
 
 
@@ -118,6 +119,26 @@ def parse_json(content: bytes, path: str) -> dict:
             path, f"damaged, not a JSON object ({type(values).__name__}); restore it"
         )
     return values
+
+
+def append_digest(path: str) -> None:
+    """Ends a file with the SHA-256 digest of its content; readers of zip and HDF5 ignore it."""
+    with open(path, "r+b") as file:
+        file.write(hashlib.file_digest(file, "sha256").hexdigest().encode())
+
+
+def check_digest(path: str, required: bool = True) -> None:
+    """Raises UnusableFile for a file whose end is another digest or, if `required`, none."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        remaining = os.fstat(file.fileno()).st_size - 2 * digest.digest_size
+        while content := file.read(max(0, min(remaining, 2**20))):
+            digest.update(content)
+            remaining -= len(content)
+        found = file.read()
+    differs = found != digest.hexdigest().encode()
+    if differs and (required or re.fullmatch(rb"[0-9a-f]{64}", found)):
+        raise UnusableFile(path, "its SHA-256 digest is missing or differs")
 
 
 @contextlib.contextmanager

@@ -78,10 +78,12 @@ def test_a_linked_folder_is_a_file_that_cannot_be_read(tmp_path):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
     (tmp_path / "images" / "more").symlink_to(tmp_path / "outside")
-    paths = image_files([str(tmp_path / "images")])
+    paths = files.files_below(str(tmp_path / "images"))
     assert paths == [f"{tmp_path}/images/a.png", f"{tmp_path}/images/more"]
     problem = "not a regular file (a directory, or a link to one)"
     assert list(in_batches(paths[1:], lambda batch: [], 4)) == [Prediction(paths[1], error=problem)]
+    with pytest.raises(UnusableFile, match=r"images/more: a link out of \S+images; put the file"):
+        image_files([str(tmp_path / "images")])
 
 
 def test_the_limit_is_the_callers(tmp_path):

@@ -8,7 +8,9 @@ from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
 from covid_lm.backbones.weights.hdf5 import load_hdf5_weights
 from covid_lm.errors import InputError, UnusableFile, reason
 from covid_lm.files import (
+    append_digest,
     atomic_write,
+    check_digest,
     is_remote,
     local_copy,
     make_directories,
@@ -29,6 +31,7 @@ def save_weights(classifier: Classifier, directory: str) -> None:
     make_directories(os.path.dirname(path))
     with atomic_write(path, suffix=".weights.h5") as staged:
         classifier.logits.save_weights(staged)
+        append_digest(staged)
 
 
 def save_config(classifier: Classifier, directory: str, run: dict) -> None:
@@ -66,6 +69,7 @@ def load_classifier(directory: str) -> Classifier:
     path = os.path.join(directory, WEIGHTS_FILE)
     try:
         with local_copy(path) as copy:
+            check_digest(copy, required=False)  # older runs have none
             load_hdf5_weights(classifier.logits, copy)
     except UnusableFile as error:
         raise InputError(f"{path}: {error.strerror}") from None

@@ -8,7 +8,6 @@ its headers. The order of the data follows from the seed and the epoch, so it is
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -17,9 +16,11 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from covid_lm.errors import InputError, RunError, UnusableFile, reason
+from covid_lm.errors import InputError, RunError, reason
 from covid_lm.files import (
+    append_digest,
     atomic_write,
+    check_digest,
     list_names,
     local_copy,
     make_directories,
@@ -31,7 +32,6 @@ from covid_lm.training.run_directory import checkpoint_files
 KEPT = 2  # checkpoints
 PATIENCE = 3  # epochs without a lower validation loss
 PROGRESS = "progress.json"
-DIGEST_BYTES = 64  # of SHA-256 in hexadecimal digits
 
 
 @dataclasses.dataclass
@@ -123,9 +123,7 @@ class Checkpoints:
             with atomic_write(path) as staged:
                 with open(staged, "wb") as file:
                     np.savez(file, allow_pickle=False, **arrays)
-                with open(staged, "r+b") as file:
-                    digest = hashlib.file_digest(file, "sha256")
-                    file.write(digest.hexdigest().encode())
+                append_digest(staged)
         except OSError as error:
             raise RunError(
                 f"{path}: can't be written ({error.strerror}); make room and repeat the command: "
@@ -224,21 +222,9 @@ def resume(
 def read_checkpoint(path: str) -> dict[str, np.ndarray]:
     """The arrays of one checkpoint by name; raises UnusableFile or OSError if it is damaged."""
     with local_copy(path) as copy:
-        _check_digest(copy)
+        check_digest(copy)
         with np.load(copy, allow_pickle=False) as stored:  # a zip may have text at its end
             return {name: stored[name] for name in stored.files}
-
-
-def _check_digest(path: str) -> None:
-    """Raises UnusableFile unless the file ends with the digest of all that precedes it."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        remaining = os.fstat(file.fileno()).st_size - DIGEST_BYTES
-        while content := file.read(max(0, min(remaining, 2**20))):
-            digest.update(content)
-            remaining -= len(content)
-        if file.read() != digest.hexdigest().encode():
-            raise UnusableFile(path, "its SHA-256 digest is missing or differs")
 
 
 def _numbered(group: str, values: list) -> dict:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 
 import h5py
 import numpy as np
@@ -122,6 +123,22 @@ def test_a_damaged_config_is_one_line(classifier, tmp_path, config):
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(InputError, match=r"^\S+config.json: damaged[^\n]+$"):
         load_classifier(directory)
+
+
+def test_no_damaged_weights_are_loaded(classifier, tmp_path):
+    path = pathlib.Path(save(classifier, tmp_path)) / "checkpoints" / "best.weights.h5"
+    content = path.read_bytes()
+    for position in (0, 2000, len(content) // 2, len(content) - 1, len(content) - 70):
+        damaged = bytearray(content)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(InputError) as error:
+            load_classifier(str(tmp_path))
+        assert str(error.value) == f"{path}: its SHA-256 digest is missing or differs"
+    path.write_bytes(content[:-64])  # as older versions wrote it
+    loaded = load_classifier(str(tmp_path)).logits.get_weights()
+    for ours, theirs in zip(loaded, classifier.logits.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_other_configs_are_refused(classifier, tmp_path):
