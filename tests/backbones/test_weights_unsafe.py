@@ -9,14 +9,8 @@ import pytest
 
 from covid_lm.backbones.weights.read import load_weights
 from covid_lm.errors import InputError
-from tests.backbones import generated_checkpoints as generated
 from tests.backbones.conftest import ARRAYS, the_line, write
 from tests.backbones.test_weights_refusals import own_name
-
-
-@pytest.fixture(params=generated.WRITERS)
-def file_format(request):
-    return request.param
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
