@@ -48,7 +48,12 @@ class PathParser(flags.ArgumentParser):
         return os.path.expanduser(argument)
 
     def check(self, flag: str, path: str) -> None:
-        """Raises InputError for an absent input, or an output that can't be written."""
+        """Raises InputError for an absent input, or an output that can't be written.
+
+        Runs, exports and outputs need paths in UTF-8, since TensorFlow opens no others.
+        """
+        if self.kind != "input" and any("\ud800" <= character <= "\udfff" for character in path):
+            raise InputError(f"--{flag}={path}: not UTF-8; give another path")
         if self.kind.startswith("output"):
             check_output(flag, path, self.kind == "output folder")
         elif path in self.names or is_remote(path):
