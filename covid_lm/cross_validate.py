@@ -4,17 +4,22 @@ It serves to choose a recipe, and its number of epochs, without using the test s
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
+from sklearn.metrics import log_loss
 
 from covid_lm.command_line import check_output
 from covid_lm.data import load_dataset
+from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.splits import describe_splits, held_out_folds, limit_images
 from covid_lm.environment import origin
-from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures
+from covid_lm.evaluation.baselines import feature_probabilities
+from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures, repeated_figures
 from covid_lm.files import write_json
-from covid_lm.models.classifier import predict_tokens
+from covid_lm.models.classifier import predict_in_batches, predict_tokens
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
@@ -31,6 +36,8 @@ def cross_validate(
     num_folds: int = 5,
     max_folds: int | None = None,
     output: str | None = None,
+    repeats: int = 1,
+    frozen: bool = False,
 ) -> dict:
     """Trains a model for every fold and evaluates it on the fold after each epoch.
 
@@ -39,10 +46,14 @@ def cross_validate(
         num_folds: number of parts that the patients are divided into.
         max_folds: number of folds to run, the first ones; all unless given.
         output: file for the returned dict, as JSON, rewritten after every fold.
+        repeats: number of divisions into folds, drawn with the seeds `options.seed`, +1, ...
+        frozen: to fit a logistic regression on the embeddings of the initial model instead of
+            training it.
 
     Returns:
         `dataset`, the keys of `origin` and `fold_figures`, `run` (the options), `classes`,
-        `images`, `patients` (known ones), `folds`, `folds_done`.
+        `images`, `patients` (known ones), `folds`, `folds_done`. With several repeats, the keys of
+        `repeated_figures` instead of `fold_figures`.
 
     Raises:
         InputError: unusable options or data.
@@ -51,37 +62,81 @@ def cross_validate(
     check_output("output", output)
     dataset = limit_images(load_dataset(options.dataset, options.data_dir), options.max_images)
     print(describe_splits(dataset))
+    run_fold, records = _folds(options, dataset, frozen)
+    done = 0
+    finished: list[dict] = []
+    common = {
+        "dataset": dataset.name,
+        **origin(_command(options, num_folds, max_folds, repeats, frozen)),
+        "run": dataclasses.asdict(options),
+        "classes": list(dataset.classes),
+        "images": len(records),
+        "patients": len({r.patient for r in records if r.patient is not None}),
+        "folds": num_folds * repeats,
+    }
+    for repeat in range(repeats):
+        seed = options.seed + repeat
+        splits = held_out_folds(records, num_folds, len(dataset.classes), seed)[:max_folds]
+        results: list[FoldResult] = []
+        for number, held_out in enumerate(splits, 1):
+            title = f"repeat {repeat + 1} of {repeats}, " if repeats > 1 else ""
+            print(f"{title}fold {number} of {num_folds}: {len(held_out)} images held out")
+            results.append(run_fold(held_out))
+            done += 1
+            figures = [*finished, fold_figures(results, records, dataset.classes)]
+            shown = figures[0] if repeats == 1 else repeated_figures(figures)
+            report = {**common, "folds_done": done, **shown}
+            if output is not None:
+                write_json(output, report)
+        finished = figures
+    return report
+
+
+def _command(
+    options: TrainingOptions, num_folds: int, max_folds: int | None, repeats: int, frozen: bool
+) -> str:
+    flags = f"{options.flags('early_stopping')} --folds={num_folds}"
+    flags += f" --max_folds={max_folds}" if max_folds is not None else ""
+    flags += f" --repeats={repeats}" if repeats > 1 else ""
+    return f"python tools/cross_validate.py{flags}{' --frozen' * frozen}"
+
+
+def _folds(
+    options: TrainingOptions, dataset: ImageDataset, frozen: bool
+) -> tuple[Callable[[np.ndarray], FoldResult], tuple[ImageRecord, ...]]:
+    """A function from the held-out rows of a fold to its result, and the images' records."""
+    classes = dataset.classes
     records = dataset.split("train", "val")
-    classifier = build_classifier(options, dataset.classes)
+    classifier = build_classifier(options, classes)
     decode, larger = classifier.preprocessor().decode, training_decode(classifier, options)
     images = decode_records(records, decode, options.skip_invalid)
     print_skipped(images.skipped)
+    if frozen:
+        tokens = images.tokenize(classifier.preprocessor()).tokens
+        embeddings = predict_in_batches(classifier.embedding, tokens, 32).astype(np.float32)
+        run = functools.partial(_frozen_fold, embeddings, images.records, len(classes))
+        return run, images.records
     augmented = images
     if larger != decode:
         augmented = decode_records(records, larger, options.skip_invalid)
-    records = images.records
-    splits = held_out_folds(records, num_folds, len(dataset.classes), options.seed)
-    command = f"python tools/cross_validate.py{options.flags('early_stopping')} --folds={num_folds}"
-    if max_folds is not None:
-        command += f" --max_folds={max_folds}"
-    results = []
-    for number, held_out in enumerate(splits[:max_folds], 1):
-        print(f"fold {number} of {num_folds}: {len(held_out)} images held out", flush=True)
-        results.append(_run_fold(options, dataset.classes, images, augmented, held_out))
-        report = {
-            "dataset": dataset.name,
-            **origin(command),
-            "run": dataclasses.asdict(options),
-            "classes": list(dataset.classes),
-            "images": len(records),
-            "patients": len({r.patient for r in records if r.patient is not None}),
-            "folds": num_folds,
-            "folds_done": number,
-            **fold_figures(results, records, dataset.classes),
-        }
-        if output is not None:
-            write_json(output, report)
-    return report
+    return functools.partial(_run_fold, options, classes, images, augmented), images.records
+
+
+def _frozen_fold(
+    embeddings: np.ndarray,
+    records: Sequence[ImageRecord],
+    num_classes: int,
+    held_out: np.ndarray,
+) -> FoldResult:
+    """Fits a logistic regression on the embeddings of the images that aren't `held_out`."""
+    rest = np.setdiff1d(np.arange(len(records)), held_out)
+    labels = np.array([records[row].label for row in rest])
+    patients = [records[row].patient for row in rest]
+    both = np.concatenate([embeddings[held_out], embeddings[rest]])
+    both = feature_probabilities(embeddings[rest], labels, both, num_classes, patients)
+    probabilities, fitted = np.split(both, [len(held_out)])
+    loss = log_loss(labels, fitted, labels=range(num_classes))
+    return FoldResult(held_out, probabilities[np.newaxis].astype(np.float32), [float(loss)])
 
 
 def _run_fold(

@@ -6,6 +6,10 @@ import json
 import keras
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from covid_lm import cross_validate as cross_validation
 from covid_lm.cross_validate import cross_validate
@@ -13,8 +17,11 @@ from covid_lm.data.folder import folder
 from covid_lm.data.splits import held_out_folds
 from covid_lm.errors import InputError
 from covid_lm.evaluation.fold_metrics import FoldResult
+from covid_lm.evaluation.summary import fold_table
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.pipeline.decoded import decode_records
+from covid_lm.results.run_records import cross_validation_record
+from covid_lm.results.tables import cross_validation_table
 from covid_lm.training.build import build_classifier
 from covid_lm.training.fine_tuning import fit_classifier
 from covid_lm.training.inputs import training_decode
@@ -104,6 +111,61 @@ def test_the_first_folds_only(image_folder, monkeypatch):
     assert (report["folds"], report["folds_done"]) == (3, 1)
     assert report["epochs"][0]["n"] == len(report["out_of_fold"]) < 32
     assert report["command"].endswith(" --folds=3 --max_folds=1")
+
+
+def test_repeats_have_folds_of_their_own(image_folder, monkeypatch):
+    divisions = []
+
+    def run_fold(options, classes, images, augmented, held_out):
+        divisions.append(tuple(held_out))
+        share = len(divisions) / 10
+        return FoldResult(held_out, np.full((1, len(held_out), 2), [share, 1 - share]), [0.7])
+
+    monkeypatch.setattr(cross_validation, "_run_fold", run_fold)
+    chosen = options(image_folder, epochs=1, augment="none")
+    report = cross_validate(chosen, num_folds=2, repeats=3)
+    records = folder(image_folder).split("train", "val")
+    expected = [held_out_folds(records, 2, 2, seed) for seed in range(3)]
+    assert divisions == [tuple(held_out) for folds in expected for held_out in folds]
+    assert (report["folds"], report["folds_done"], len(report["repeats"])) == (6, 6, 3)
+    assert report["command"].endswith(" --folds=2 --repeats=3")
+    losses = [part["epochs"][0]["log_loss"] for part in report["repeats"]]
+    (row,) = report["epochs"]
+    assert row["log_loss"] == pytest.approx(np.mean(losses))
+    assert (row["n"], row["ci95"], row["ci95_method"]) == (32, None, "mean of 3 repeats")
+    areas = [part["epochs"][0]["auc"] for part in report["repeats"]]
+    assert (row["auc"], row["auc_sd"]) == pytest.approx((np.mean(areas), np.std(areas)))
+    record = cross_validation_record(report)
+    assert "(sd 0." in fold_table(report)
+    assert cross_validation_table([record])["accuracy [95%]"].item() == f"{row['accuracy']:.3f}"
+
+
+def test_frozen_embeddings_of_the_initial_model(image_folder, monkeypatch):
+    """Equal to scikit-learn's own regression on the embeddings, and no training takes place."""
+    monkeypatch.setattr(cross_validation, "run_epochs", lambda *_: pytest.fail("trained"))
+    chosen, dataset = options(image_folder, augment="none"), folder(image_folder)
+    keras.utils.set_random_seed(0)
+    report = cross_validate(chosen, num_folds=2, frozen=True)
+    assert report["command"].endswith(" --folds=2 --frozen")
+    keras.utils.set_random_seed(0)
+    classifier = build_classifier(chosen, dataset.classes)
+    records = dataset.split("train", "val")
+    labels = np.array([record.label for record in records])
+    tokens = decode_records(records, classifier.preprocessor().decode).tokenize(
+        classifier.preprocessor()
+    )
+    embeddings = classifier.embedding.predict(tokens.tokens, verbose=0)
+    held_out = held_out_folds(records, 2, 2, chosen.seed)[0]
+    rest = np.setdiff1d(np.arange(32), held_out)
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
+        {"logisticregression__C": 10.0 ** np.arange(-5, 1)},
+        cv=list(folds.split(rest, labels[rest], np.arange(len(rest)))),
+    )
+    search.fit(embeddings[rest], labels[rest])
+    found = [row["probabilities"][0] for row in report["out_of_fold"] if row["fold"] == 1]
+    np.testing.assert_allclose(found, search.predict_proba(embeddings[held_out]), atol=2e-4)
 
 
 def test_an_output_without_a_folder(image_folder):

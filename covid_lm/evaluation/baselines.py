@@ -68,14 +68,52 @@ def baseline_probabilities(
         model = _pipeline(varying, "passthrough", forest)
     else:
         model = _pipeline(varying, StandardScaler(), LogisticRegression(max_iter=2000))
-        folds = penalty_folds(train.labels, patient_groups(patients), seed)
-        if folds:
-            penalties = {"logisticregression__C": INVERSE_PENALTIES}
-            model = GridSearchCV(model, penalties, cv=folds, error_score="raise")
+        model = _with_penalty(model, train.labels, patients, seed)
     model.fit(columns, train.labels)
     probabilities = np.zeros((len(test.labels), num_classes))
     probabilities[:, model.classes_] = model.predict_proba(test_columns)
     return probabilities
+
+
+def feature_probabilities(
+    features: np.ndarray,
+    labels: np.ndarray,
+    test_features: np.ndarray,
+    num_classes: int,
+    patients: Sequence[str | None],
+    seed: int = 0,
+) -> np.ndarray:
+    """Fit a logistic regression on standardized features, and predict others.
+
+    The penalty is chosen as for `baseline_probabilities`.
+
+    Args:
+        features, test_features: float [n, width] and [m, width].
+        labels: int [n], of two classes at least.
+        num_classes: of the data set.
+        patients: of the first images, None where unknown.
+        seed: of the folds.
+
+    Returns:
+        Probabilities, float [m, num_classes]; 0 for a class without a label.
+    """
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    model = _with_penalty(model, labels, patients, seed)
+    model.fit(features.astype(np.float64), labels)
+    probabilities = np.zeros((len(test_features), num_classes))
+    probabilities[:, model.classes_] = model.predict_proba(test_features.astype(np.float64))
+    return probabilities
+
+
+def _with_penalty(
+    model: Pipeline, labels: np.ndarray, patients: Sequence[str | None], seed: int
+) -> Pipeline | GridSearchCV:
+    """The model with a search for its penalty by accuracy, if `penalty_folds` are possible."""
+    folds = penalty_folds(labels, patient_groups(patients), seed)
+    if not folds:
+        return model
+    penalties = {"logisticregression__C": INVERSE_PENALTIES}
+    return GridSearchCV(model, penalties, cv=folds, error_score="raise")
 
 
 def _numbers_and_words(token_ids: np.ndarray, vocabulary: Sequence[str]) -> np.ndarray:

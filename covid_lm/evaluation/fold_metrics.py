@@ -67,6 +67,32 @@ def fold_figures(
     }
 
 
+def repeated_figures(figures: Sequence[dict]) -> dict:
+    """Means over several divisions into folds.
+
+    Args:
+        figures: of each division, from `fold_figures`.
+
+    Returns:
+        `epochs`: for each epoch the mean figures, without intervals, and the standard deviations
+        `accuracy_sd` and `auc_sd` between divisions (0 for one); `repeats`: `figures` themselves.
+    """
+    method = f"mean of {len(figures)} repeats"
+    epochs = []
+    for rows in zip(*(part["epochs"] for part in figures), strict=True):
+        row = {"epoch": rows[0]["epoch"], "n": rows[0]["n"]}
+        for key in ("correct", "accuracy", "balanced_accuracy", "auc", "brier", "log_loss"):
+            values = [part[key] for part in rows]
+            absent = any(value is None for value in values)
+            row[key] = None if absent else float(np.mean(values))
+            if key in ("accuracy", "auc"):
+                row[f"{key}_sd"] = None if absent else float(np.std(values))
+                row[f"{key}_ci95".removeprefix("accuracy_")] = None
+                row[f"{key}_ci95_method".removeprefix("accuracy_")] = method
+        epochs.append(row)
+    return {"epochs": epochs, "repeats": list(figures)}
+
+
 def _by_epoch(
     result: FoldResult, records: Sequence[ImageRecord], classes: Sequence[str]
 ) -> list[dict]:

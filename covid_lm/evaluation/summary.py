@@ -63,8 +63,9 @@ def fold_table(report: dict) -> str:
     table = pd.DataFrame(
         {
             "epoch": row["epoch"],
-            "accuracy [95% CI]": interval_text(row["accuracy"], row["ci95"]),
-            "AUC [95% CI]": interval_text(row["auc"], row["auc_ci95"]),
+            "accuracy [95% CI]": interval_text(row["accuracy"], row["ci95"])
+            + _deviation(row, "accuracy_sd"),
+            "AUC [95% CI]": interval_text(row["auc"], row["auc_ci95"]) + _deviation(row, "auc_sd"),
             "log loss": f"{row['log_loss']:.4f}",
         }
         for row in epochs
@@ -75,6 +76,11 @@ def fold_table(report: dict) -> str:
         f"{epochs[0]['n']} images held out, {report['patients']} patients known\n"
         f"{text_table(table)}\n95% CI: {methods}"
     )
+
+
+def _deviation(row: dict, key: str) -> str:
+    """The standard deviation between repeats, if there are any."""
+    return f" (sd {row[key]:.3f})" if row.get(key) is not None else ""
 
 
 def summary(metrics: dict) -> str:

@@ -167,7 +167,10 @@ def _best_loss(record: dict) -> float:
 def recipe_title(record: dict) -> str:
     """Layout, weights and training options of a cross-validation, from its command's flags."""
     flags = dict(re.findall(r"--(\w+)=(\S+)", record["command"]))
-    title = f"{flags['backbone']} {flags.get('layout', 'paper')}, {record['weights']} weights"
+    size = flags.get("layout") or flags.get("image_size", "paper")
+    title = f"{flags.get('backbone', 'tiny')} {size}, {record['weights']} weights"
+    if "--frozen" in record["command"].split():
+        return f"{title}, frozen, logistic regression"
     if flags.get("augment", "none") != "none":
         title += f", {flags['augment']} augmentation"
     for flag in ("label_smoothing", "weight_decay"):
