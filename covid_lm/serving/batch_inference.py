@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
 from covid_lm.errors import InputError, RunError, one_line, reason
-from covid_lm.files import is_remote, read_bytes
+from covid_lm.files import check_file, is_remote
 from covid_lm.serving.predict import (
     BATCH_BYTES,
     ExportedModel,
@@ -131,8 +131,7 @@ def _read_item(path: bytes) -> Any:
 
 
 def _read(path: str) -> bytes:
-    if not is_remote(path):
-        return read_bytes(path)
+    check_file(path)
     # With Beam's default, x.png.gz would be unpacked; the model judges files as they are.
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
         return file.read()

@@ -157,6 +157,7 @@ def test_shards_of_another_count_are_not_mixed_in(version_dirs, pattern, tmp_pat
 def test_files_that_cant_be_read_have_rows(version_dirs, mixed_files, tmp_path, monkeypatch):
     for name in ("gone.png", "locked.png", "odd.png", "packed.png.gz"):
         shutil.copy(mixed_files[0], tmp_path / name)
+    os.mkfifo(tmp_path / "pipe.png")
     errors = {
         "gone.png": FileNotFoundError(2, "No such file or directory"),
         "locked.png": PermissionError(13, "Permission denied"),
@@ -177,6 +178,7 @@ def test_files_that_cant_be_read_have_rows(version_dirs, mixed_files, tmp_path, 
         "gone.png": "No such file or directory",
         "locked.png": "Permission denied",
         "odd.png": "403 forbidden",
+        "pipe.png": "not a regular file (a FIFO)",
         # Not unpacked: an image with an odd name.
         "packed.png.gz": None,
     }
