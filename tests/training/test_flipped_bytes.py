@@ -16,6 +16,7 @@ import pytest
 from covid_lm import pretrain as pretraining
 from covid_lm import train as training
 from covid_lm.errors import InputError
+from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.training import fine_tuning
 from covid_lm.training.checkpoints import checkpoint_files, resume
 from covid_lm.training.run_directory import UNFINISHED, resumed_config, staged_run
@@ -51,7 +52,7 @@ class Unfinished:
                 self.section, self.results = "pretraining", pretrained_weights
                 self.options = pretraining_options(image_folder, directory)
                 self.complete = pretraining.pretrain
-                patch.setattr(pretraining.MaskedLanguageModel, "save", interrupt)
+                patch.setattr(MaskedLanguageModel, "save", interrupt)
             self.complete(self.options)
         self.model = opened.call_args.args[1]
         self.model_dir = directory / "run-1"
