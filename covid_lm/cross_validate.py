@@ -60,7 +60,8 @@ def cross_validate(
         RunError: the loss became non-finite.
     """
     check_output("output", output)
-    dataset = limit_images(load_dataset(options.dataset, options.data_dir), options.max_images)
+    dataset = load_dataset(options.dataset, options.data_dir, options.reading)
+    dataset = limit_images(dataset, options.max_images)
     print(describe_splits(dataset))
     run_fold, records = _folds(options, dataset, frozen)
     done = 0

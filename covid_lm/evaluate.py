@@ -4,6 +4,7 @@ import os
 
 from covid_lm.command_line import check_output
 from covid_lm.data import load_dataset
+from covid_lm.data.reading import Reading
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import describe_splits
 from covid_lm.errors import InputError
@@ -24,6 +25,8 @@ from covid_lm.serving.saved_model import export_difference
 from covid_lm.serving.versions import resolve_model
 from covid_lm.training.run_directory import read_run
 
+ALL = "all"  # splits
+
 
 def evaluate_run(
     model: str,
@@ -35,11 +38,14 @@ def evaluate_run(
     baselines: bool = False,
     compare: str | None = None,
     record: str | None = None,
+    reading: Reading | None = None,
 ) -> dict:
     """Evaluate a run's live model under every protocol, and compare its export with it.
 
     Args:
         model: `saved_models/NAME[/VERSION]`.
+        dataset_name, data_dir, reading: see `load_dataset`.
+        split: "train", "val", "test", or "all" of them.
         output: file for the returned metrics, as JSON; the report goes to `report_path`.
         baselines: add `baseline_rows` (key `floors`).
         compare: another model to compare with, both under their own protocol, by McNemar's test
@@ -55,15 +61,18 @@ def evaluate_run(
     """
     check_output("output", output)
     check_output("record", record)
-    dataset = load_dataset(dataset_name, data_dir)
+    dataset = load_dataset(dataset_name, data_dir, reading)
     print(describe_splits(dataset))
     model_dir, version_dir, classifier = _load_model(model, dataset, "model")
+    if baselines and not dataset.split("train"):
+        raise InputError(f"--baselines: {dataset.name} has no training images to fit them on")
     if baselines and not isinstance(classifier, TokenClassifier):
         raise InputError(f"--baselines: {model} reads no tokens to fit them on")
     other = None if compare is None else _load_model(compare, dataset, "compare")[2]
-    if not dataset.split(split):
-        raise InputError(f"--split={split}: {dataset_name} has no such images")
-    evaluation = evaluate_protocols(classifier, dataset.split(split), skip_invalid)
+    records = dataset.records if split == ALL else dataset.split(split)
+    if not records:
+        raise InputError(f"--split={split}: {dataset.name} has no such images")
+    evaluation = evaluate_protocols(classifier, records, skip_invalid)
     difference = export_difference(version_dir, evaluation.records, evaluation.own_probabilities)
     report = {
         "version": version_dir,

@@ -95,7 +95,7 @@ def decode_images(
     Raises:
         InputError: no training images, or one that can't be decoded.
     """
-    datasets = [load_dataset(name, directory) for name, directory in options.sources]
+    datasets = [load_dataset(*source, options.reading) for source in options.sources]
     print("\n".join(map(describe_splits, datasets)))
     held_out = held_out_digests(datasets)
     images = {}

@@ -8,9 +8,10 @@ import time
 import keras
 import tensorflow as tf
 
-from covid_lm.data import load_dataset
+from covid_lm.data import WITH_FILES, load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import describe_splits, limit_images
+from covid_lm.data.table import write_splits
 from covid_lm.evaluation.protocol_metrics import (
     Evaluation,
     evaluate_protocols,
@@ -110,7 +111,8 @@ def _prepare(
     options: TrainingOptions,
 ) -> tuple[ImageDataset, Classifier, dict[str, DecodedRecords]]:
     """The data set, the untrained classifier, and the decoded images of each split."""
-    dataset = limit_images(load_dataset(options.dataset, options.data_dir), options.max_images)
+    dataset = load_dataset(options.dataset, options.data_dir, options.reading)
+    dataset = limit_images(dataset, options.max_images)
     keras.utils.set_random_seed(options.seed)
     classifier = build_classifier(options, dataset.classes)
     return dataset, classifier, decode_splits(classifier, dataset, options)
@@ -148,6 +150,8 @@ def _finish(
     """
     write_json(os.path.join(run_dir, "metrics.json"), metrics)
     write_predictions(os.path.join(run_dir, "predictions.csv"), evaluation, dataset)
+    if dataset.name in WITH_FILES:
+        write_splits(os.path.join(run_dir, "splits.csv"), dataset)
     write_samples(evaluation.records, run_dir)
     run = read_run(run_dir)
     card = model_card(classifier, dataset.records, metrics, run["config"]["run"])

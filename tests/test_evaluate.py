@@ -9,12 +9,15 @@ import shutil
 import numpy as np
 import pytest
 
+from covid_lm.data import load_dataset
 from covid_lm.data.folder import folder
+from covid_lm.data.reading import Reading
 from covid_lm.data.records import ImageRecord
 from covid_lm.errors import InputError
 from covid_lm.evaluate import evaluate_run, report_path
 from covid_lm.evaluation import baselines, protocol_metrics
 from covid_lm.evaluation.protocol_metrics import evaluate_protocols
+from covid_lm.evaluation.summary import summary
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.saving import load_classifier
 from covid_lm.pipeline import decoded as pipeline
@@ -97,6 +100,39 @@ def test_evaluation_of_the_finished_run_repeats_its_figures(report, finished_run
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     page = pathlib.Path(report_path(str(folder / "metrics.json")))
     assert "<title>1x64 on folder, test split</title>" in page.read_text()
+
+
+def test_an_external_data_set_has_no_training_images(runs, image_folder, tmp_path):
+    shutil.copytree(os.path.join(image_folder, "test"), tmp_path / "data" / "Test")
+    output = str(tmp_path / "all.json")
+    reading = Reading(patient_pattern=r"(\d)\.")
+    metrics = evaluate_run(
+        runs[0], "folder", str(tmp_path / "data"), "all", output=output, reading=reading
+    )
+    assert (metrics["protocols"]["paper"]["n"], metrics["name_alone"]) == (10, None)
+    assert summary(metrics).splitlines()[2] == "folder, all splits"
+    assert (
+        "<title>1x64 on folder, all splits</title>" in pathlib.Path(report_path(output)).read_text()
+    )
+    with pytest.raises(InputError, match="--split=val: folder has no such images"):
+        evaluate_run(runs[0], "folder", str(tmp_path / "data"), "val")
+    with pytest.raises(InputError, match="--baselines: folder has no training images to fit them"):
+        evaluate_run(runs[0], "folder", str(tmp_path / "data"), baselines=True)
+
+
+def test_all_splits_of_a_data_set_are_evaluated_together(runs, image_folder):
+    metrics = evaluate_run(runs[1], "folder", image_folder, "all")
+    assert (metrics["protocols"]["fixed"]["n"], metrics["split"]) == (42, "all")
+
+
+def test_the_splits_of_a_run_are_a_table_of_the_same_records(finished_run, image_folder):
+    table = os.path.join(finished_run.model_dir, "run", "splits.csv")
+    dataset = load_dataset("table", table, Reading(image_root=image_folder))
+    expected = folder(image_folder)
+    assert dataset.classes == expected.classes
+    assert [(r.path, r.label, r.split) for r in dataset.records] == [
+        (r.path, r.label, r.split) for r in expected.records
+    ]
 
 
 def test_baselines_learn_two_easy_classes_from_the_tokens(report):

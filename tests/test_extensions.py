@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY, encode, random_picture
+from tests.conftest import REPOSITORY, random_picture
 
 DIFFS = sorted((REPOSITORY / "tests" / "extensions").glob("*.diff"))
 USE = """
@@ -24,8 +25,8 @@ from covid_lm.data import load_dataset
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.protocols import LAYOUTS
 
-dataset = load_dataset("labelled_table", sys.argv[1])
-print(dataset.classes, [(r.filename, r.label, r.split, r.patient) for r in dataset.records])
+dataset = load_dataset("image_arrays", sys.argv[1])
+print(dataset.classes, [(r.filename, r.label, r.split) for r in dataset.records])
 print(build_backbone(backbone_config("bert-mini")).count_params())
 preprocessor = Preprocessor(built_in_vocabulary(), policy="absent", **LAYOUTS["gray20"])
 tokens = preprocessor(np.array([r.read() for r in dataset.records]))
@@ -55,14 +56,14 @@ def test_there_are_four_diffs():
 
 
 def test_the_diffs_work(extended, tmp_path):
-    (tmp_path / "labels.csv").write_text(
-        "file,label,split,patient\na1.png,sick,train,p1\nb22.png,well,train,\nc.png,sick,test,p2\n"
-    )
-    for number, name in enumerate(("a1.png", "b22.png", "c.png")):
-        (tmp_path / name).write_bytes(encode(random_picture(24, 28, seed=number)))
+    pictures = np.stack([random_picture(24, 28, seed=number) for number in range(5)])
+    parts = {"train": slice(0, 2), "val": slice(2, 3), "test": slice(3, 5)}
+    arrays = {f"{split}_images": pictures[rows] for split, rows in parts.items()}
+    arrays |= {f"{split}_labels": np.arange(5)[rows] % 2 for split, rows in parts.items()}
+    np.savez(tmp_path / "some.npz", **arrays)
     environment = {**os.environ, "PYTHONPATH": str(extended), "TF_CPP_MIN_LOG_LEVEL": "3"}
     process = subprocess.run(
-        [sys.executable, "-c", USE, str(tmp_path)],
+        [sys.executable, "-c", USE, str(tmp_path / "some.npz")],
         capture_output=True,
         text=True,
         check=False,
@@ -72,13 +73,13 @@ def test_the_diffs_work(extended, tmp_path):
     assert process.returncode == 0, process.stderr
     lines = process.stdout.strip().splitlines()
     assert lines[0] == (
-        "('sick', 'well') [('a1.png', 0, 'train', 'p1'), ('b22.png', 1, 'train', None), "
-        "('c.png', 0, 'test', 'p2')]"
+        "('0', '1') [('train_0.png', 0, 'train'), ('train_1.png', 1, 'train'), "
+        "('val_0.png', 0, 'val'), ('test_0.png', 1, 'test'), ('test_1.png', 0, 'test')]"
     )
     # Embeddings, four layers and the pooler of 256 wide.
     layer = 4 * (256**2 + 256) + 2 * 256 * 1024 + 1024 + 256 + 4 * 256
     rows = 30_522 + 512 + 2
     assert int(lines[1]) == rows * 256 + 2 * 256 + 4 * layer + 256**2 + 256
     # [CLS], 20 x 20 values, [SEP], no name, [SEP].
-    assert lines[2] == "[403, 403, 403] [True, True, True]"
-    assert lines[3] == "{'digits in the name': array([1., 2., 0.])}"
+    assert lines[2] == f"{[403] * 5} {[True] * 5}"
+    assert lines[3] == "{'digits in the name': array([1., 1., 1., 1., 1.])}"

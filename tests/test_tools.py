@@ -96,6 +96,11 @@ ERRORS = [
     ("evaluate --model=tools", "--model=tools: no exported version in it"),
     ("evaluate --model=tools --output=tools", "--output=tools: is a folder; give the name of a"),
     ("audit --dataset=folder", "--dataset=folder: needs --data_dir"),
+    ("audit --columns=label=x", "--columns: only with --dataset=table"),
+    ("train --dataset=table --data_dir=tools --columns=x", "--columns=x: give ROLE=COLUMN,ROLE=C"),
+    ("pretrain --image_root=tools", "--image_root: only with --dataset=table"),
+    ("cross_validate --patient_pattern=(.)", "--patient_pattern: only with --dataset=folder"),
+    ("evaluate --model=tools --baselines --split=all", "--baselines: fitted on training images"),
     ("audit --output=setup.cfg/x", "--output=setup.cfg/x: "),
     ("benchmark --backbones=nope", "--backbone=nope: no such backbone"),
     ("benchmark --resume", "--resume needs --json=FILE"),
@@ -169,7 +174,15 @@ def test_a_reader_that_closes_the_output_is_no_error():
 def test_every_path_is_a_path_flag(tool):
     """Flags of plain text are those listed here, so that a new path can't be forgotten."""
     texts = {"backbone", "name", "tpu", "tpu_zone", "gcp_project", "coordinator"}
-    texts |= {"server", "model_name", "runner", "beam_options", "reference"}
+    texts |= {
+        "columns",
+        "patient_pattern",
+        "server",
+        "model_name",
+        "runner",
+        "beam_options",
+        "reference",
+    }
     _, values = load_tool(str(REPOSITORY / "tools" / f"{tool}.py"))
     plain = {name for name in values if type(values[name].parser) is flags.ArgumentParser}
     assert plain <= texts

@@ -3,20 +3,19 @@
 from absl import flags
 
 from covid_lm.command_line import define_path, run_tool
-from covid_lm.data import DATASETS, require_data_dir
 from covid_lm.environment import import_tensorflow
+from covid_lm.training.data_options import DataOptions
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.")
-define_path("data_dir", "Directory of the data set, unless embedded.")
+DataOptions.define_flags()
 define_path("model", "saved_models/NAME: check this model, too.", "input folder")
 define_path("output", "Folder for audit.json and audit.html; default: none.", "output folder")
 flags.DEFINE_enum("fail_on", "never", ("never", "high"), "high: exit 3 on a high finding.")
 flags.DEFINE_integer("seed", 0, "Seed of folds, permutations and bootstraps.", lower_bound=0)
 
 
-def options() -> None:
-    require_data_dir(FLAGS.dataset, FLAGS.data_dir)
+def options() -> DataOptions:
+    return DataOptions.from_flags(FLAGS)
 
 
 def main(argv: list[str]) -> int:
@@ -24,9 +23,8 @@ def main(argv: list[str]) -> int:
         import_tensorflow()
     from covid_lm.audit.command import run_audit
 
-    return run_audit(
-        FLAGS.dataset, FLAGS.data_dir, FLAGS.model, FLAGS.output, FLAGS.fail_on, FLAGS.seed
-    )
+    data, chosen = options(), (FLAGS.model, FLAGS.output, FLAGS.fail_on, FLAGS.seed)
+    return run_audit(data.dataset, data.data_dir, *chosen, data.reading)
 
 
 if __name__ == "__main__":

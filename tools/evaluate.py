@@ -3,15 +3,15 @@
 from absl import flags
 
 from covid_lm.command_line import define_path, print_written, run_tool
-from covid_lm.data import DATASETS, check_dataset, require_data_dir
+from covid_lm.data import check_dataset
 from covid_lm.environment import import_tensorflow
 from covid_lm.errors import InputError
+from covid_lm.training.data_options import DataOptions
 
 FLAGS = flags.FLAGS
 define_path("model", "saved_models/NAME[/VERSION]; default: the newest version.", "input folder")
-flags.DEFINE_enum("dataset", "phantom", DATASETS, "Data set.")
-define_path("data_dir", "Directory of the data set, unless embedded.")
-flags.DEFINE_enum("split", "test", ("train", "val", "test"), "Split to evaluate.")
+DataOptions.define_flags()
+flags.DEFINE_enum("split", "test", ("train", "val", "test", "all"), "Split to evaluate, or all.")
 define_path("output", "File for the metrics, as JSON; the report goes to .html.", "output file")
 flags.DEFINE_bool("baselines", False, "Fit baselines, too: regression and forest on the tokens.")
 define_path("compare", "Another model, by McNemar's test on the same images.", kind="input folder")
@@ -19,31 +19,35 @@ define_path("record", "File for the run's record, for results.py.", "output file
 flags.DEFINE_bool("skip_invalid", False, "Leave out images that can't be decoded; count them.")
 
 
-def options() -> None:
+def options() -> DataOptions:
     if FLAGS.model is None:
         raise InputError("--model=saved_models/NAME is needed")
-    require_data_dir(FLAGS.dataset, FLAGS.data_dir)
+    if FLAGS.baselines and FLAGS.split == "all":
+        raise InputError("--baselines: fitted on training images, so not with --split=all")
+    return DataOptions.from_flags(FLAGS)
 
 
 def main(argv: list[str]) -> None:
     from covid_lm.serving.versions import resolve_model
 
     resolve_model(FLAGS.model)
-    check_dataset(FLAGS.dataset, FLAGS.data_dir)
+    data = options()
+    check_dataset(data.dataset, data.data_dir, data.reading)
     import_tensorflow()
     from covid_lm.evaluate import evaluate_run, report_path
     from covid_lm.evaluation.summary import summary
 
     report = evaluate_run(
         FLAGS.model,
-        FLAGS.dataset,
-        FLAGS.data_dir,
+        data.dataset,
+        data.data_dir,
         FLAGS.split,
         FLAGS.skip_invalid,
         FLAGS.output,
         FLAGS.baselines,
         FLAGS.compare,
         FLAGS.record,
+        data.reading,
     )
     print(f"{summary(report)}\n\n{report['version']}; weights: {report['weights']}")
     print(f"export against live model: max difference {report['export_difference']:.1e}")

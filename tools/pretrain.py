@@ -26,7 +26,7 @@ def options() -> PretrainingOptions:
 def main(argv: list[str]) -> None:
     chosen = options()
     for name, directory in chosen.sources:
-        check_dataset(name, directory)
+        check_dataset(name, directory, chosen.reading)
     import_tensorflow()
     from covid_lm.pretrain import pretrain
 
@@ -35,7 +35,12 @@ def main(argv: list[str]) -> None:
     dataset, data_dir = chosen.sources[0]
     same = {name: getattr(chosen, name) for name in ("backbone", "layout", "protocol")}
     command = tool_command(
-        "train", dataset=dataset, data_dir=data_dir, **same, weights=result.weights_dir
+        "train",
+        dataset=dataset,
+        data_dir=data_dir,
+        **same,
+        **chosen.reading_flags,
+        weights=result.weights_dir,
     )
     print(f"next:\n  {command}")
 

@@ -24,7 +24,7 @@ def options() -> TrainingOptions:
 
 def main(argv: list[str]) -> None:
     chosen = options()
-    check_dataset(chosen.dataset, chosen.data_dir)
+    check_dataset(chosen.dataset, chosen.data_dir, chosen.reading)
     import_tensorflow()
     from covid_lm.evaluation.summary import summary
     from covid_lm.train import train, train_worker
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
         f"(max difference {result.export_difference:.1e}); {result.seconds:.0f} s in all"
     )
     model, samples = result.model_dir, os.path.join(result.model_dir, "run", "samples")
-    data = {"dataset": chosen.dataset, "data_dir": chosen.data_dir}
+    data = {"dataset": chosen.dataset, "data_dir": chosen.data_dir, **chosen.reading_flags}
     print(f"next:\n  {tool_command('evaluate', model=model, **data)}")
     print(f"  {tool_command('predict', samples, model=model)}")
 

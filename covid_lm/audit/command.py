@@ -6,6 +6,7 @@ import sys
 from covid_lm.audit.audit_report import html_report, json_report, text_summary
 from covid_lm.audit.data_audit import audit_dataset
 from covid_lm.data import load_dataset
+from covid_lm.data.reading import Reading
 from covid_lm.files import make_directories, write_json, write_text
 
 HIGH_FINDING = 3
@@ -18,11 +19,12 @@ def run_audit(
     output: str | None = None,
     fail_on: str = "never",
     seed: int = 0,
+    reading: Reading | None = None,
 ) -> int:
     """Audits a data set, and optionally a model.
 
     Args:
-        dataset_name, data_dir: see `load_dataset`.
+        dataset_name, data_dir, reading: see `load_dataset`.
         model: `saved_models/NAME`, a model to check as well.
         output: folder for `audit.json` and `audit.html`, created if missing.
         fail_on: "never" or "high".
@@ -34,7 +36,8 @@ def run_audit(
     Raises:
         InputError: the data or the model can't be used.
     """
-    dataset = load_dataset(dataset_name, data_dir)
+    dataset = load_dataset(dataset_name, data_dir, reading)
+    print("".join(f"{note}\n" for note in dataset.notes), end="")
     progress = sys.stderr.isatty()
     report = audit_dataset(dataset, seed, progress=progress)
     if model is not None:

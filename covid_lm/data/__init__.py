@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from covid_lm.data.reading import Reading
 from covid_lm.data.records import ImageDataset, with_visible_names
 from covid_lm.errors import InputError
 
@@ -12,20 +13,31 @@ EMBEDDED: dict[str, dict[str, Any]] = {
     "phantom4000": {"num_images": 4000},
     "phantom_named": {"leak": "name_class"},
 }
-DATASETS = (*EMBEDDED, "covid_ct", "cifar10", "cifar100", "cifar100_coarse", "folder")
+WITH_FILES = ("folder", "table")  # whose images are files of their own
+DATASETS = (*EMBEDDED, "covid_ct", "cifar10", "cifar100", "cifar100_coarse", *WITH_FILES)
 UNLABELLED = "images"  # a folder or zip of images without classes, for pre-training only
 
 
-def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
+def load_dataset(
+    name: str, data_dir: str | None = None, reading: Reading | None = None
+) -> ImageDataset:
     """Loads a data set; the same arguments give the same records and splits.
 
     Args:
         name: one of `DATASETS`, or UNLABELLED.
         data_dir: location of the data set; not needed for `EMBEDDED` ones.
+        reading: options for it; the defaults unless given.
 
     Raises:
         InputError: unknown name, no `data_dir`, or an unusable data set.
     """
+    dataset = _load(name, data_dir, reading or Reading())
+    if reading is not None and reading.training and not dataset.split("train"):
+        raise InputError(f"{name}: no training images; it can be evaluated and audited only")
+    return dataset
+
+
+def _load(name: str, data_dir: str | None, reading: Reading) -> ImageDataset:
     from covid_lm.data.cifar import cifar
     from covid_lm.data.covid_ct import covid_ct
     from covid_lm.data.folder import folder
@@ -42,7 +54,15 @@ def load_dataset(name: str, data_dir: str | None = None) -> ImageDataset:
         raise InputError(f"--dataset={name}: choose one of {', '.join(DATASETS)}")
     if name.startswith("cifar"):
         return with_visible_names(cifar(name, location), location)
-    readers = {"covid_ct": covid_ct, "folder": folder, UNLABELLED: unlabelled_images}
+    if name == "folder":
+        dataset = folder(location, reading.patient_pattern, reading.accepts_overlap)
+        return with_visible_names(dataset, location)
+    if name == "table":
+        from covid_lm.data.table import read_table  # pandas is slow to import
+
+        dataset = read_table(location, reading.columns, reading.image_root, reading.accepts_overlap)
+        return with_visible_names(dataset, dataset.root)
+    readers = {"covid_ct": covid_ct, UNLABELLED: unlabelled_images}
     return with_visible_names(readers[name](location), location)
 
 
@@ -53,7 +73,7 @@ def require_data_dir(name: str, data_dir: str | None) -> str:
     return data_dir or ""
 
 
-def check_dataset(name: str, data_dir: str | None) -> None:
+def check_dataset(name: str, data_dir: str | None, reading: Reading | None = None) -> None:
     """Checks what can be checked quickly: directory, lists and file names of a data set.
 
     Raises:
@@ -65,4 +85,4 @@ def check_dataset(name: str, data_dir: str | None) -> None:
 
         find_source(name, location)
     elif name not in EMBEDDED:
-        load_dataset(name, location)
+        load_dataset(name, location, reading)

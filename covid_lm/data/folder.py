@@ -7,14 +7,19 @@ from collections.abc import Sequence
 
 from covid_lm.data.image_files import FoundFiles, find_images, skipped_line
 from covid_lm.data.records import SPLIT_NAMES, SPLITS, ImageDataset, ImageRecord
-from covid_lm.data.splits import draw_missing_splits, numbered_patients
+from covid_lm.data.splits import draw_missing_splits, numbered_patients, refuse_patient_overlap
 from covid_lm.errors import InputError, visible
 from covid_lm.files import is_directory, read_bytes
 
 OUTSIDE = "image outside the class folders"
 
 
-def folder(data_dir: str, patient_pattern: str | None = None, seed: int = 0) -> ImageDataset:
+def folder(
+    data_dir: str,
+    patient_pattern: str | None = None,
+    allow_patient_overlap: bool = True,
+    seed: int = 0,
+) -> ImageDataset:
     """Reads `DIR/<class>/<image>` or `DIR/<split>/<class>/<image>`.
 
     Splits may have any of the names in `SPLIT_NAMES`, in any case. If DIR holds a single folder
@@ -24,6 +29,7 @@ def folder(data_dir: str, patient_pattern: str | None = None, seed: int = 0) -> 
     Args:
         patient_pattern: regular expression, searched in the path below DIR; its first group is the
             patient.
+        allow_patient_overlap: accept a patient with images in several splits.
 
     Raises:
         InputError: no such directory, fewer than two classes, a class without images, a link out of
@@ -53,6 +59,8 @@ def folder(data_dir: str, patient_pattern: str | None = None, seed: int = 0) -> 
         unknown = [record.path for record in records if record.patient is None]
         if unknown:
             notes.append(f"no patient in {len(unknown)} path(s), such as {unknown[0]}")
+    places = [record.path.removeprefix(os.path.join(data_dir, "")) for record in records]
+    notes += refuse_patient_overlap(records, data_dir, places, allow_patient_overlap)
     records, drawn = draw_missing_splits(records, seed)
     shown = tuple(visible(note) for note in notes if note)
     return ImageDataset("folder", tuple(classes), records, notes=shown, drawn=drawn).check()

@@ -139,6 +139,35 @@ def numbered_patients(
     )
 
 
+def refuse_patient_overlap(
+    records: Sequence[ImageRecord], name: str, places: Sequence[str], allowed: bool
+) -> list[str]:
+    """A line that counts the patients with images in several splits; none without such patients.
+
+    Args:
+        name: of the data, for the message.
+        places: where each record is, for the message.
+
+    Raises:
+        InputError: there is such a patient, and it isn't allowed.
+    """
+    splits: dict[str, set[str]] = collections.defaultdict(set)
+    for record in records:
+        splits[record.patient or ""].add(record.split)
+    shared = [patient for patient, found in splits.items() if patient and len(found) > 1]
+    if not shared:
+        return []
+    if not allowed:
+        own = [row for row, record in enumerate(records) if record.patient == shared[0]]
+        other = next(row for row in own if records[row].split != records[own[0]].split)
+        pair = " and ".join(f"{places[row]} ({records[row].split})" for row in (own[0], other))
+        raise InputError(
+            f"{name}: {pair} are of one patient ({len(shared)} patient(s) are in several "
+            "splits); split by patient, or give --allow_patient_overlap"
+        )
+    return [f"{len(shared)} patient(s) in several splits"]
+
+
 def class_groups(labels: np.ndarray, groups: np.ndarray, num_classes: int) -> list[int]:
     """Counts the groups that have images of each class; `labels` and `groups` are int [n]."""
     return [len(np.unique(groups[labels == label])) for label in range(num_classes)]

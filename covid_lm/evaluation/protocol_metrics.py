@@ -138,11 +138,15 @@ def split_metrics(
 
     Returns:
         `dataset`, `split`, `classes`, `weights`, `protocols` (the rows), `name_alone` (metrics of
-        `name_length_baseline`, fitted on the training split) and `headline`.
+        `name_length_baseline`, fitted on the training split; None without one, and for all splits
+        together) and `headline`.
     """
-    classes = dataset.classes
-    by_name = name_length_baseline(dataset.split("train"), evaluation.records, len(classes))
-    name_row = record_metrics(by_name, evaluation.records, classes)
+    classes, training = dataset.classes, dataset.split("train")
+    name_row = None
+    # It is fitted on images that aren't evaluated, unless the training split itself is.
+    if training and split != "all":
+        by_name = name_length_baseline(training, evaluation.records, len(classes))
+        name_row = record_metrics(by_name, evaluation.records, classes)
     return {
         "dataset": dataset.name,
         "split": split,

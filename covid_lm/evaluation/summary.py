@@ -85,8 +85,11 @@ def _deviation(row: dict, key: str) -> str:
 
 def summary(metrics: dict) -> str:
     """Format the content of `metrics.json`: headline, rows, baselines, comparison."""
-    lines = [metrics["headline"], "", f"{metrics['dataset']}, {metrics['split']} split"]
-    baselines = {"name length": {**metrics["name_alone"], "test_policy": "name"}}
+    split = "all splits" if metrics["split"] == "all" else f"{metrics['split']} split"
+    lines = [metrics["headline"], "", f"{metrics['dataset']}, {split}"]
+    baselines = {}
+    if metrics["name_alone"] is not None:
+        baselines["name length"] = {**metrics["name_alone"], "test_policy": "name"}
     lines.append(metrics_table(metrics["protocols"] | baselines | metrics.get("floors", {})))
     if "comparison" in metrics:
         test = metrics["comparison"]

@@ -62,11 +62,12 @@ def report_html(
     classes, protocols = classifier.config.classes, metrics["protocols"]
     own, row = next(iter(predictions.values())), next(iter(protocols.values()))
     dataset, split = metrics.get("dataset", "unknown data"), metrics.get("split", "unknown")
+    place = "all splits" if split == "all" else f"{split} split"
     monitored = _MONITORED.get(metrics.get("early_stopping", "none"), "monitored")
     bins = row.get("reliability")
     return render(
         "report.html",
-        title=f"{run.get('backbone', 'unknown model')} on {dataset}, {split} split",
+        title=f"{run.get('backbone', 'unknown model')} on {dataset}, {place}",
         classes=classes,
         figure=figure_text,
         estimate=estimate_text,

@@ -67,7 +67,7 @@ def run_record(run: dict, metrics: dict, evaluation: "Evaluation") -> dict:
         "split": metrics["split"],
         "classes": metrics["classes"],
         **rows,
-        "name_alone": _rounded(metrics["name_alone"]),
+        "name_alone": _rounded(metrics["name_alone"] or {}),
         "hits": "".join("1" if hit else "0" for hit in hits(evaluation)),
     }
 

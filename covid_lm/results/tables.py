@@ -87,7 +87,8 @@ def runs_table(records: Sequence[dict]) -> pd.DataFrame:
             rows.append(cells)
     floors: dict = next((record["floors"] for record in records if "floors" in record), {})
     baselines = [(name.replace("_", " "), "the same tokens", row) for name, row in floors.items()]
-    baselines.append(("depth-3 tree", "the name's length", records[0]["name_alone"]))
+    if records[0]["name_alone"]:
+        baselines.append(("depth-3 tree", "the name's length", records[0]["name_alone"]))
     rows += [(name, test, "", 0, *_figures(row), "", "") for name, test, row in baselines]
     header = ("model", "protocol, test", "images x epochs", "seed", "correct", "accuracy [95%]")
     return pd.DataFrame(rows, columns=[*header, "balanced", "AUC [95%]", "min", "commit"])

@@ -29,6 +29,7 @@ from covid_lm.protocols import (
     SCHEDULES,
     layout_arguments,
 )
+from covid_lm.training.data_options import ReadingOptions
 from covid_lm.training.flags import (
     ABOVE_0,
     AT_LEAST_0,
@@ -37,7 +38,6 @@ from covid_lm.training.flags import (
     INPUT,
     OUTPUT_FOLDER,
     Bound,
-    FlagOptions,
     option,
 )
 
@@ -84,7 +84,7 @@ _EARLY_STOPPING = (
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOptions(FlagOptions):
+class RunOptions(ReadingOptions):
     """Options that training and pre-training share."""
 
     TOOL: ClassVar[str]
@@ -204,7 +204,7 @@ class TrainingOptions(RunOptions):
     )
     dataset: str = option("phantom", "Data set.", DATASETS)
     data_dir: str | None = option(
-        None, "Directory of the data set, unless embedded.", INPUT, must_match=False, shown="DIR"
+        None, "Location of the data set, unless embedded.", INPUT, must_match=False, shown="DIR"
     )
     image_size: int | None = option(
         None, "Pixels of a convolutional network's side; default: 224.", IMAGE_SIDE
@@ -280,6 +280,10 @@ class TrainingOptions(RunOptions):
     def command(self) -> str:
         backend = "" if self.backend == "tensorflow" else f"KERAS_BACKEND={self.backend} "
         return backend + super().command + (" --process_id=I" if self.num_processes > 1 else "")
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        return (self.dataset,)
 
     @property
     def sources(self) -> list[tuple[str, str | None]]:

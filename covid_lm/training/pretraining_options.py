@@ -40,7 +40,7 @@ _CACHE = (
     "Folder in which the teacher's crops and features are kept, for other runs too; default: in "
     "NAME/, until the run is finished."
 )
-_DATA_DIRS = "Directory of each --dataset that isn't embedded, in the same order; repeatable."
+_DATA_DIRS = "Location of each --dataset that isn't embedded, in the same order; repeatable."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +131,10 @@ class PretrainingOptions(RunOptions):
         """See `FlagOptions`; the learning rates of a schedule depend on the epochs."""
         scheduled = field.name == "epochs" and self.schedule != "constant"
         return scheduled or super().must_match(field)
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        return self.datasets
 
     @property
     def sources(self) -> list[tuple[str, str | None]]:

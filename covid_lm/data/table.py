@@ -1,0 +1,311 @@
+"""Tables of images: a row per image with its label and, if known, split, patient and other facts.
+
+A table is a file (.csv, .tsv, .parquet) or a pandas DataFrame. `splits.csv` of a finished run is
+a table, too.
+"""
+
+import csv
+import functools
+import io
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from covid_lm.data.reading import ROLES
+from covid_lm.data.records import SPLIT_NAMES, ImageDataset, ImageRecord
+from covid_lm.data.splits import draw_missing_splits, numbered_patients, refuse_patient_overlap
+from covid_lm.errors import InputError, reason, visible
+from covid_lm.files import (
+    KINDS,
+    atomic_write,
+    files_below,
+    is_directory,
+    is_remote,
+    read_bytes,
+    refuse_link_out,
+)
+
+# Names of columns, in lower case without spaces, dots, hyphens and underscores; the first that the
+# table has is taken.
+ALIASES = {
+    "path": (
+        *("path", "image", "file", "filename", "imagepath", "filepath"),
+        *("imagefile", "imagename"),
+    ),
+    "label": ("label", "class", "target", "diagnosis", "finding"),
+    "split": ("split", "fold", "set", "subset"),
+    "patient": (
+        *("patient", "patientid", "subject", "subjectid", "case", "caseid"),
+        *("group", "groupid"),
+    ),
+}
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".parquet": ""}
+FIRST_ROW = 2  # of a file, as spreadsheets count
+
+
+def read_table(
+    path: str,
+    columns: Mapping[str, str] | None = None,
+    image_root: str | None = None,
+    allow_patient_overlap: bool = True,
+) -> ImageDataset:
+    """Reads a table from a file; see `table_dataset`.
+
+    Args:
+        image_root: folder that the paths are relative to; the table's own by default.
+    """
+    root = image_root or os.path.dirname(path) or "."
+    return table_dataset(
+        _read_frame(path), root, columns, allow_patient_overlap, path, first_row=FIRST_ROW
+    )
+
+
+def table_dataset(
+    frame: pd.DataFrame,
+    image_root: str = ".",
+    columns: Mapping[str, str] | None = None,
+    allow_patient_overlap: bool = True,
+    name: str = "table",
+    first_row: int = 0,
+    seed: int = 0,
+) -> ImageDataset:
+    """Makes a data set of a table's rows, in their order.
+
+    Columns that have no role are the records' `factors`. Patients become numbers. Missing splits
+    are drawn by `draw_missing_splits`.
+
+    Args:
+        frame: columns of any type; a missing value is an empty text.
+        image_root: folder that the paths are relative to, and that holds all images.
+        columns: role (see `ROLES`) to column; "" for none. By default columns are found by
+            `ALIASES`.
+        allow_patient_overlap: accept a patient with images in several splits.
+        name: of the table, for messages.
+        first_row: number of the first row, for messages.
+
+    Raises:
+        InputError: an unknown column, a row that can't be used (named by its number), or labels
+            that are no classes.
+    """
+    texts = pd.DataFrame({str(c): _texts(frame[c]) for c in frame.columns}, dtype=object)
+    texts.index = pd.RangeIndex(first_row, first_row + len(texts))
+    texts = texts[(texts != "").any(axis=1)]
+    found = _find_columns(name, list(texts.columns), columns or {})
+    roles = {role: texts[column].tolist() for role, column in found.items()}
+    rows = [f"row {number}" for number in texts.index]
+    labels, classes = _labels(name, found["label"], roles["label"], rows)
+    splits = _splits(name, found.get("split"), roles.get("split"), rows)
+    paths = _paths(name, roles["path"], image_root, rows)
+    others = [column for column in texts.columns if column not in found.values()]
+    factors = texts[others].rename(columns=_factor_name).map(visible).to_dict("records")
+    records = tuple(
+        ImageRecord(
+            filename=os.path.basename(path),
+            label=label,
+            split=split,
+            path=path,
+            read=functools.partial(read_bytes, path),
+            factors={str(key): value for key, value in facts.items()},
+        )
+        for path, label, split, facts in zip(paths, labels, splits, factors, strict=True)
+    )
+    patients = roles.get("patient", [""] * len(records))
+    records = numbered_patients(records, [patient or None for patient in patients])
+    notes = ["columns: " + ", ".join(f"{role}={column}" for role, column in found.items())]
+    notes += refuse_patient_overlap(records, name, rows, allow_patient_overlap)
+    records, drawn = draw_missing_splits(records, seed)
+    shown = tuple(map(visible, notes))
+    return ImageDataset("table", classes, records, image_root, shown, drawn).check()
+
+
+def write_splits(path: str, dataset: ImageDataset) -> None:
+    """Writes a data set as a table, with paths below its location as `--image_root`."""
+    names = list(dict.fromkeys(name for record in dataset.records for name in record.factors))
+    with atomic_write(path) as staged, open(staged, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*ROLES, *names])
+        for record in dataset.records:
+            label, patient = dataset.classes[record.label], record.patient or ""
+            factors = [record.factors.get(name, "") for name in names]
+            writer.writerow([dataset.path_below(record), label, record.split, patient, *factors])
+
+
+def _read_frame(path: str) -> pd.DataFrame:
+    extension = os.path.splitext(path)[1].lower()
+    if is_directory(path) or extension not in SEPARATORS:
+        raise InputError(
+            f"--data_dir={path}: not a table; give a file that ends in {', '.join(SEPARATORS)}"
+        )
+    content = read_bytes(path)
+    try:
+        if extension == ".parquet":
+            return pd.read_parquet(io.BytesIO(content))
+        text = content.decode("utf-8-sig")
+        header = text.partition("\n")[0]
+        separator = SEPARATORS[extension]
+        if separator == "," and header.count(";") > header.count(","):
+            separator = ";"  # as spreadsheets write where the comma is the decimal point
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+        return _frame(list(lines))
+    except ImportError:
+        raise InputError(f"{path}: needs pip install pyarrow; or give a .csv file") from None
+    except (ValueError, OSError, csv.Error) as error:
+        raise InputError(f"{path}: can't be read as a table ({reason(error)})") from None
+
+
+def _frame(lines: Sequence[list[str]]) -> pd.DataFrame:
+    if not lines:
+        raise ValueError("empty")
+    header = [name.strip() for name in lines[0]]
+    for number, line in enumerate(lines, 1):
+        if len(line) > len(header) and any(line[len(header) :]):
+            raise ValueError(f"row {number} has {len(line)} cells, the header {len(header)}")
+    twice = [name for place, name in enumerate(header) if name in header[:place]]
+    if twice:
+        raise ValueError(f"two columns {twice[0]!r}")
+    cells = [(line + [""] * len(header))[: len(header)] for line in lines[1:]]
+    return pd.DataFrame(cells, columns=header, dtype=object)
+
+
+def _texts(column: pd.Series) -> list[str]:
+    """The values as text: a missing one is empty, and a whole number has no decimal point."""
+    values = column.astype(object).where(column.notna(), "")
+    if pd.api.types.is_float_dtype(column):
+        values = values.map(lambda v: int(v) if v != "" and float(v).is_integer() else v)
+    return [str(value).strip() for value in values]
+
+
+def _find_columns(name: str, present: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """The column of each role that the table has."""
+    found = {}
+    plain = {_plain(column): column for column in reversed(present)}
+    for role in ROLES:
+        if role in given:
+            if given[role] not in present and given[role]:
+                raise InputError(
+                    f"--columns={role}={given[role]}: {name} has no such column, but "
+                    f"{', '.join(present)}"
+                )
+            column = given[role]
+        else:
+            taken = {*given.values()}
+            names = (plain[alias] for alias in ALIASES[role] if alias in plain)
+            column = next((column for column in names if column not in taken), "")
+        if column:
+            found[role] = column
+        elif role in ROLES[:2]:
+            raise InputError(
+                f"{name}: no column is the {role} among {', '.join(present)}; give "
+                f"--columns={role}=NAME"
+            )
+    return found
+
+
+def _plain(column: str) -> str:
+    return "".join(c for c in column.lower() if c not in " _-.")
+
+
+def _factor_name(column: str) -> str:
+    return f"{column} (factor)" if column in ROLES else visible(column)
+
+
+def _refuse(name: str, rows: Sequence[str], problems: Iterator[tuple[int, str]]) -> None:
+    """Raises InputError for the first of the rows with a problem, and counts the others."""
+    found = list(problems)
+    if found:
+        more = f" ({len(found)} such rows)" if len(found) > 1 else ""
+        raise InputError(f"{name}: {rows[found[0][0]]}: {found[0][1]}{more}")
+
+
+def _labels(
+    name: str, column: str, labels: Sequence[str], rows: Sequence[str]
+) -> tuple[list[int], tuple[str, ...]]:
+    """Each row's label as a number, and the classes."""
+    empty = f"no label in column {column!r}; add it or remove the row"
+    _refuse(name, rows, ((row, empty) for row, label in enumerate(labels) if not label))
+    distinct = {*labels}
+    if len(distinct) == len(labels) > 2:
+        raise InputError(
+            f"{name}: column {column!r} has another value in each of {len(labels)} rows, so it is "
+            "no label; choose one with --columns=label=NAME"
+        )
+    if len(distinct) < 2:
+        raise InputError(f"{name}: column {column!r} has {len(distinct)} class(es); two are needed")
+    numeric = all(label.isdecimal() for label in distinct)
+    classes = sorted(distinct, key=lambda label: (int(label) if numeric else 0, label))
+    numbers = {label: number for number, label in enumerate(classes)}
+    return [numbers[label] for label in labels], tuple(classes)
+
+
+def _splits(
+    name: str, column: str | None, values: Sequence[str] | None, rows: Sequence[str]
+) -> list[str]:
+    if values is None:
+        return ["train"] * len(rows)
+    splits = [SPLIT_NAMES.get(value.lower(), "") for value in values]
+    hint = "is none of train, val, test; --columns=split= draws the splits"
+    problems = (
+        (row, f"{values[row]!r} in column {column!r} {hint}")
+        for row, split in enumerate(splits)
+        if not split
+    )
+    _refuse(name, rows, problems)
+    return splits
+
+
+def _paths(name: str, texts: Sequence[str], root: str, rows: Sequence[str]) -> list[str]:
+    """The path of each row's image, which exists below `root` and is in no other row."""
+    _refuse(name, rows, ((row, "no path") for row, text in enumerate(texts) if not text))
+    present = {*files_below(root)} if is_remote(root) else None
+    check = _path_check(root, present)
+    paths = [_below(text, root) for text in texts]
+    for row, path in enumerate(paths):
+        if "\\" in path and check(path):
+            paths[row] = _below(texts[row].replace("\\", "/"), root)
+    _refuse(name, rows, ((row, p) for row, path in enumerate(paths) if (p := check(path))))
+    first: dict[str, int] = {}
+    for row, path in enumerate(paths):
+        first.setdefault(path, row)
+    problems = (
+        (row, f"{texts[row]}: in {rows[first[path]]}, too; keep one of them")
+        for row, path in enumerate(paths)
+        if first[path] != row
+    )
+    _refuse(name, rows, problems)
+    return paths
+
+
+def _below(text: str, root: str) -> str:
+    absolute = os.path.isabs(text)
+    relative = os.path.relpath(text, root) if absolute else os.path.normpath(text)
+    return os.path.join(root, relative)
+
+
+def _path_check(root: str, present: set[str] | None) -> Callable[[str], str]:
+    """Function from a path to the problem with it, "" for none."""
+    checked: set[str] = set()
+    inside = os.path.join(root, "")
+
+    def check(path: str) -> str:
+        relative = path.removeprefix(inside)
+        if relative == ".." or relative.startswith("../"):
+            return f"{relative}: leads out of {root}; give --image_root"
+        if present is not None:
+            return "" if path in present else f"{relative}: no such file below {root}"
+        try:
+            folder = os.path.dirname(path)
+            status = os.lstat(path)
+            if folder not in checked or stat.S_ISLNK(status.st_mode):
+                refuse_link_out(path, root)
+                checked.add(folder)
+                status = os.stat(path)
+        except InputError:
+            return f"{relative}: a link out of {root}; put the file itself there"
+        except (OSError, ValueError):
+            return f"{relative}: no such file below {root}; correct it, or give --image_root"
+        kind = KINDS.get(stat.S_IFMT(status.st_mode))
+        return f"{relative}: not a regular file ({kind})" if kind else ""
+
+    return check

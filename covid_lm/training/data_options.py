@@ -1,0 +1,85 @@
+"""Options of reading data sets, which all tools that read one share."""
+
+import dataclasses
+from typing import Any
+
+from covid_lm.command_line import PathParser
+from covid_lm.data import DATASETS, require_data_dir
+from covid_lm.data.reading import Reading, parse_columns
+from covid_lm.training.flags import INPUT, FlagOptions, option
+
+_COLUMNS = (
+    "Columns of a table that are not found by their names, as 'path=Image Index,label=Finding'; "
+    "also split and patient; `split=` for none."
+)
+_PATIENT = "Regular expression on the paths of a folder; its first group is the patient."
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadingOptions(FlagOptions):
+    """Options of the readers of data sets."""
+
+    columns: str | None = option(None, _COLUMNS)
+    image_root: str | None = option(
+        None,
+        "Folder of a table's images; default: the table's own.",
+        PathParser("input folder"),
+        must_match=False,
+        shown="IMAGES",
+    )
+    patient_pattern: str | None = option(None, _PATIENT)
+    allow_patient_overlap: bool = option(
+        False, "Train although patients have images in several splits.", must_match=False
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.reading.check(*self.dataset_names)
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """Names of the data sets."""
+        raise NotImplementedError
+
+    @property
+    def reading(self) -> Reading:
+        """The options for `load_dataset`; raises InputError for unusable ones."""
+        columns = {} if self.columns is None else parse_columns(self.columns)
+        return Reading(
+            columns,
+            self.image_root,
+            self.patient_pattern,
+            self.for_training,
+            self.allow_patient_overlap,
+        )
+
+    @property
+    def for_training(self) -> bool:
+        """True if a model is trained on the data."""
+        return True
+
+    @property
+    def reading_flags(self) -> dict[str, Any]:
+        """The flags that are given, by name, for the command of another tool."""
+        fields = dataclasses.fields(ReadingOptions)
+        return {field.name: getattr(self, field.name) or None for field in fields}
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions(ReadingOptions):
+    """Options of a data set that is evaluated or audited."""
+
+    dataset: str = option("phantom", "Data set.", DATASETS)
+    data_dir: str | None = option(None, "Location of the data set, unless embedded.", INPUT)
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_data_dir(self.dataset, self.data_dir)
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        return (self.dataset,)
+
+    @property
+    def for_training(self) -> bool:
+        return False
