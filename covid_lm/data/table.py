@@ -8,23 +8,19 @@ import csv
 import functools
 import io
 import os
-import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from covid_lm.data.reading import ROLES
 from covid_lm.data.records import SPLIT_NAMES, ImageDataset, ImageRecord
 from covid_lm.data.splits import draw_missing_splits, numbered_patients, refuse_patient_overlap
+from covid_lm.data.table_rows import image_paths, refuse_rows
 from covid_lm.errors import InputError, reason, visible
 from covid_lm.files import (
-    KINDS,
     atomic_write,
-    files_below,
     is_directory,
-    is_remote,
     read_bytes,
-    refuse_link_out,
 )
 
 # Names of columns, in lower case without spaces, dots, hyphens and underscores; the first that the
@@ -97,7 +93,7 @@ def table_dataset(
     rows = [f"row {number}" for number in texts.index]
     labels, classes = _labels(name, found["label"], roles["label"], rows)
     splits = _splits(name, found.get("split"), roles.get("split"), rows)
-    paths = _paths(name, roles["path"], image_root, rows)
+    paths = image_paths(name, roles["path"], image_root, rows)
     others = [column for column in texts.columns if column not in found.values()]
     factors = texts[others].rename(columns=_factor_name).map(visible).to_dict("records")
     records = tuple(
@@ -211,20 +207,12 @@ def _factor_name(column: str) -> str:
     return f"{column} (factor)" if column in ROLES else visible(column)
 
 
-def _refuse(name: str, rows: Sequence[str], problems: Iterator[tuple[int, str]]) -> None:
-    """Raises InputError for the first of the rows with a problem, and counts the others."""
-    found = list(problems)
-    if found:
-        more = f" ({len(found)} such rows)" if len(found) > 1 else ""
-        raise InputError(f"{name}: {rows[found[0][0]]}: {found[0][1]}{more}")
-
-
 def _labels(
     name: str, column: str, labels: Sequence[str], rows: Sequence[str]
 ) -> tuple[list[int], tuple[str, ...]]:
     """Each row's label as a number, and the classes."""
     empty = f"no label in column {column!r}; add it or remove the row"
-    _refuse(name, rows, ((row, empty) for row, label in enumerate(labels) if not label))
+    refuse_rows(name, rows, ((row, empty) for row, label in enumerate(labels) if not label))
     distinct = {*labels}
     if len(distinct) == len(labels) > 2:
         raise InputError(
@@ -251,61 +239,5 @@ def _splits(
         for row, split in enumerate(splits)
         if not split
     )
-    _refuse(name, rows, problems)
+    refuse_rows(name, rows, problems)
     return splits
-
-
-def _paths(name: str, texts: Sequence[str], root: str, rows: Sequence[str]) -> list[str]:
-    """The path of each row's image, which exists below `root` and is in no other row."""
-    _refuse(name, rows, ((row, "no path") for row, text in enumerate(texts) if not text))
-    present = {*files_below(root)} if is_remote(root) else None
-    check = _path_check(root, present)
-    paths = [_below(text, root) for text in texts]
-    for row, path in enumerate(paths):
-        if "\\" in path and check(path):
-            paths[row] = _below(texts[row].replace("\\", "/"), root)
-    _refuse(name, rows, ((row, p) for row, path in enumerate(paths) if (p := check(path))))
-    first: dict[str, int] = {}
-    for row, path in enumerate(paths):
-        first.setdefault(path, row)
-    problems = (
-        (row, f"{texts[row]}: in {rows[first[path]]}, too; keep one of them")
-        for row, path in enumerate(paths)
-        if first[path] != row
-    )
-    _refuse(name, rows, problems)
-    return paths
-
-
-def _below(text: str, root: str) -> str:
-    absolute = os.path.isabs(text)
-    relative = os.path.relpath(text, root) if absolute else os.path.normpath(text)
-    return os.path.join(root, relative)
-
-
-def _path_check(root: str, present: set[str] | None) -> Callable[[str], str]:
-    """Function from a path to the problem with it, "" for none."""
-    checked: set[str] = set()
-    inside = os.path.join(root, "")
-
-    def check(path: str) -> str:
-        relative = path.removeprefix(inside)
-        if relative == ".." or relative.startswith("../"):
-            return f"{relative}: leads out of {root}; give --image_root"
-        if present is not None:
-            return "" if path in present else f"{relative}: no such file below {root}"
-        try:
-            folder = os.path.dirname(path)
-            status = os.lstat(path)
-            if folder not in checked or stat.S_ISLNK(status.st_mode):
-                refuse_link_out(path, root)
-                checked.add(folder)
-                status = os.stat(path)
-        except InputError:
-            return f"{relative}: a link out of {root}; put the file itself there"
-        except (OSError, ValueError):
-            return f"{relative}: no such file below {root}; correct it, or give --image_root"
-        kind = KINDS.get(stat.S_IFMT(status.st_mode))
-        return f"{relative}: not a regular file ({kind})" if kind else ""
-
-    return check

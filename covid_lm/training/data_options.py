@@ -38,8 +38,9 @@ class ReadingOptions(FlagOptions):
 
     @property
     def dataset_names(self) -> tuple[str, ...]:
-        """Names of the data sets."""
-        raise NotImplementedError
+        """Names of the data sets: a subclass has the field `dataset` or `datasets`."""
+        options = vars(self)
+        return options["datasets"] if "datasets" in options else (options["dataset"],)
 
     @property
     def reading(self) -> Reading:
@@ -75,10 +76,6 @@ class DataOptions(ReadingOptions):
     def __post_init__(self):
         super().__post_init__()
         require_data_dir(self.dataset, self.data_dir)
-
-    @property
-    def dataset_names(self) -> tuple[str, ...]:
-        return (self.dataset,)
 
     @property
     def for_training(self) -> bool:

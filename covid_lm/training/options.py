@@ -156,6 +156,7 @@ class RunOptions(ReadingOptions):
         return f"python tools/{self.TOOL}{self.flags()}"
 
     def default(self, field: dataclasses.Field) -> Any:
+        """See `FlagOptions`; some depend on other options."""
         return self._default(field.name) if field.default is None else super().default(field)
 
     def _default(self, name: str) -> Any:
@@ -280,10 +281,6 @@ class TrainingOptions(RunOptions):
     def command(self) -> str:
         backend = "" if self.backend == "tensorflow" else f"KERAS_BACKEND={self.backend} "
         return backend + super().command + (" --process_id=I" if self.num_processes > 1 else "")
-
-    @property
-    def dataset_names(self) -> tuple[str, ...]:
-        return (self.dataset,)
 
     @property
     def sources(self) -> list[tuple[str, str | None]]:

@@ -133,10 +133,6 @@ class PretrainingOptions(RunOptions):
         return scheduled or super().must_match(field)
 
     @property
-    def dataset_names(self) -> tuple[str, ...]:
-        return self.datasets
-
-    @property
     def sources(self) -> list[tuple[str, str | None]]:
         directories = iter(self.data_dirs)
         return [(name, None if name in EMBEDDED else next(directories)) for name in self.datasets]
