@@ -5,7 +5,7 @@ import os
 from covid_lm.command_line import check_output
 from covid_lm.data import load_dataset
 from covid_lm.data.reading import Reading
-from covid_lm.data.records import ImageDataset
+from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.splits import describe_splits
 from covid_lm.errors import InputError
 from covid_lm.evaluation.protocol_metrics import (
@@ -69,9 +69,7 @@ def evaluate_run(
     if baselines and not isinstance(classifier, TokenClassifier):
         raise InputError(f"--baselines: {model} reads no tokens to fit them on")
     other = None if compare is None else _load_model(compare, dataset, "compare")[2]
-    records = dataset.records if split == ALL else dataset.split(split)
-    if not records:
-        raise InputError(f"--split={split}: {dataset.name} has no such images")
+    records = _split_records(dataset, split)
     evaluation = evaluate_protocols(classifier, records, skip_invalid)
     difference = export_difference(version_dir, evaluation.records, evaluation.own_probabilities)
     report = {
@@ -90,6 +88,13 @@ def evaluate_run(
         write_json(output, report)
         write_run_report(report_path(output), classifier, evaluation, report, run)
     return report
+
+
+def _split_records(dataset: ImageDataset, split: str) -> tuple[ImageRecord, ...]:
+    records = dataset.records if split == ALL else dataset.split(split)
+    if not records:
+        raise InputError(f"--split={split}: {dataset.name} has no such images")
+    return records
 
 
 def report_path(output: str) -> str:
