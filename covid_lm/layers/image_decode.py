@@ -15,8 +15,10 @@ _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 # Limit the time that crafted JPEG files take: each scan costs time for every pixel.
 _JPEG_MAX_SCANS, _JPEG_MAX_SCANNED_PIXELS = 100, 2**30
 _JPEG_END = b"\xff\xd9"
-# Two continuations of cut JPEG data that decode to different pixels.
-_JPEG_FILLS = (b"\0" * 64, b"\xaa" * 64)
+# Continuations of cut JPEG data that decode to different pixels; libjpeg's own is zeros.
+_JPEG_FILLS = tuple(
+    bytes((29 * k * k + 83 * k + seed) % 251 for k in range(96)) for seed in (7, 170)
+)
 
 _BYTES = [bytes([value]) for value in range(256)]
 
@@ -96,12 +98,20 @@ def _decode_jpeg_scans(image_bytes: tf.Tensor, parts: tf.Tensor, size: tf.Tensor
         # A last 0xFF is the first half of a marker, or of a byte of data that is then missing.
         last = tf.cast(data[-1] == 0xFF, tf.int32)
         cut = tf.strings.substr(accepted, 0, tf.strings.length(accepted) - last)
-        # If data is missing, the pixels depend on what is in its place.
-        first, second = (
-            _decode_jpeg(tf.strings.join([cut, fill, _JPEG_END])) for fill in _JPEG_FILLS
-        )
-        complete = _all_coefficients(data, scans, parts[1]) & tf.reduce_all(first == second)
-        return tf.cond(complete, lambda: first, lambda: _decode_jpeg(tf.constant(b"")))
+        # If data is missing, the pixels depend on what is in its place. It can begin with the next
+        # restart marker.
+        restarts = tf.where(is_marker & (data[1:] // 8 == 0xD0 // 8))[:, 0]
+        number = tf.reduce_sum(tf.cast(restarts > scans[-1], tf.int32)) % 8
+        restart = tf.gather([bytes([0xFF, 0xD0 + k]) for k in range(8)], number)
+        pixels = _decode_jpeg(cut + _JPEG_END)
+        complete = _all_coefficients(data, scans, parts[1])
+        for fill in _JPEG_FILLS:
+            with tf.control_dependencies(
+                [pixels, complete]
+            ):  # one after the other, for less memory
+                other = _decode_jpeg(tf.strings.join([cut, fill, restart, fill, _JPEG_END]))
+                complete &= tf.reduce_all(pixels == other)
+        return tf.cond(complete, lambda: pixels, lambda: _decode_jpeg(tf.constant(b"")))
 
     return tf.cond(has_end, lambda: _decode_jpeg(accepted), without_end)
 

@@ -39,7 +39,7 @@ DECODER_BYTES = 2**28
 # Bytes per pixel that decoding holds at most, measured, the RGB result included. A JPEG of several
 # scans is held as coefficients, too, two bytes for each component.
 _BYTES_PER_PIXEL = {PNG: 3, JPEG: 3, GIF: 10, BMP: 14, WEBP: 14, UNKNOWN: 1}
-_BMP_BYTES_PER_PIXEL = {24: 3, 32: 7}
+_BMP_BYTES_PER_PIXEL = {16: 26, 24: 3, 32: 7}
 _JPEG_SCANS_BYTES, _JPEG_COEFFICIENT_BYTES = 6, 2
 
 # Most that a byte of data decodes to: bits of a PNG (deflate's limit), pixels of a JPEG (a block's
