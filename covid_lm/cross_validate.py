@@ -81,7 +81,7 @@ def cross_validate(
         results: list[FoldResult] = []
         for number, held_out in enumerate(splits, 1):
             title = f"repeat {repeat + 1} of {repeats}, " if repeats > 1 else ""
-            print(f"{title}fold {number} of {num_folds}: {len(held_out)} images held out")
+            print(f"{title}fold {number} of {num_folds}: {len(held_out)} held out", flush=True)
             results.append(run_fold(held_out))
             done += 1
             figures = [*finished, fold_figures(results, records, dataset.classes)]
