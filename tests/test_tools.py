@@ -173,7 +173,7 @@ def test_a_reader_that_closes_the_output_is_no_error():
 @pytest.mark.parametrize("tool", TOOLS)
 def test_every_path_is_a_path_flag(tool):
     """Flags of plain text are those listed here, so that a new path can't be forgotten."""
-    texts = {"backbone", "name", "tpu", "tpu_zone", "gcp_project", "coordinator"}
+    texts = {"backbone", "layout", "name", "tpu", "tpu_zone", "gcp_project", "coordinator"}
     texts |= {
         "columns",
         "patient_pattern",
