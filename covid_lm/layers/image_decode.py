@@ -117,7 +117,7 @@ def _decode_jpeg_scans(image_bytes: tf.Tensor, parts: tf.Tensor, size: tf.Tensor
 
 
 def _all_coefficients(data: tf.Tensor, scans: tf.Tensor, components: tf.Tensor) -> tf.Tensor:
-    """Whether the scans at these positions give every coefficient to its last bit, scalar bool."""
+    """True if the scans at these positions give every coefficient to its last bit, scalar bool."""
     count = tf.cast(tf.gather(data, scans + 4), tf.int64)
     fields = tf.gather(data, (scans + 5 + 2 * count)[:, None] + tf.range(3, dtype=tf.int64))
     first, last, bits = tf.unstack(tf.cast(fields, tf.int64), axis=1)

@@ -114,7 +114,7 @@ def bmp_height(headers: tf.Tensor) -> tf.Tensor:
 
 
 def bmp_is_read(headers: tf.Tensor) -> tf.Tensor:
-    """Whether BMP headers, int64 [batch, 72], are of an encoding that is read: bool [batch]."""
+    """True for BMP headers, int64 [batch, 72], of an encoding that is read: bool [batch]."""
     bits, compression = little_endian(headers, 28, 2), little_endian(headers, 30, 4)
     masks = tf.stack([little_endian(headers, offset, 4) for offset in (54, 58, 62)], axis=1)
     plain = (compression == _BMP_UNCOMPRESSED) & is_one_of(bits, (1, 4, 8, 16, 24, 32))
@@ -147,7 +147,7 @@ def _starts_with(headers: tf.Tensor, offset: int, expected: bytes) -> tf.Tensor:
 
 
 def is_one_of(values: tf.Tensor, accepted: Sequence[int]) -> tf.Tensor:
-    """Whether integers, [batch], are among `accepted`: bool [batch]."""
+    """True for integers, [batch], that are among `accepted`: bool [batch]."""
     return tf.reduce_any(values[:, None] == list(accepted), axis=1)
 
 

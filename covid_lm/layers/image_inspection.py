@@ -58,7 +58,7 @@ _JPEG_NAMES = {
 
 
 class Inspection(NamedTuple):
-    """What the files of a batch claim.
+    """Claims of the files of a batch.
 
     Attributes:
         headers: first bytes, int64 [batch, 72].
