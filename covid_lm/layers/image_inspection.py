@@ -41,6 +41,7 @@ DECODER_BYTES = 2**28
 _BYTES_PER_PIXEL = {PNG: 3, JPEG: 3, GIF: 10, BMP: 14, WEBP: 14, UNKNOWN: 1}
 _BMP_BYTES_PER_PIXEL = {16: 26, 24: 3, 32: 7}
 _JPEG_SCANS_BYTES, _JPEG_COEFFICIENT_BYTES = 6, 2
+_JPEG_CUT_BYTES = 4  # more without an end marker, where results are compared
 
 # Most that a byte of data decodes to: bits of a PNG (deflate's limit), pixels of a JPEG (a block's
 # 64 pixels take at least one bit).
@@ -107,8 +108,9 @@ def inspect_images(image_bytes: tf.Tensor, max_pixels: int) -> Inspection:
         jpeg.scan_components == jpeg.components
     )
     last_two = tf.strings.substr(image_bytes, tf.maximum(length - 2, 0), zero + 2)
-    common = (formats == PNG) | ((formats == JPEG) & sequential & (last_two == b"\xff\xd9"))
-    per_pixel = _bytes_per_pixel(headers, formats, jpeg, common)
+    has_end = last_two == b"\xff\xd9"
+    common = (formats == PNG) | ((formats == JPEG) & sequential & has_end)
+    per_pixel = _bytes_per_pixel(headers, formats, jpeg, sequential, has_end)
     limits = tf.minimum(tf.constant(max_pixels, tf.int64), DECODER_BYTES // per_pixel)
     readable = tf.stack(
         [
@@ -173,7 +175,11 @@ def _parts(formats: tf.Tensor, png: PngChunks, jpeg: JpegFrame, webp: WebpFrame)
 
 
 def _bytes_per_pixel(
-    headers: tf.Tensor, formats: tf.Tensor, jpeg: JpegFrame, common: tf.Tensor
+    headers: tf.Tensor,
+    formats: tf.Tensor,
+    jpeg: JpegFrame,
+    sequential: tf.Tensor,
+    has_end: tf.Tensor,
 ) -> tf.Tensor:
     of_format = [_BYTES_PER_PIXEL[image_format] for image_format in range(len(_BYTES_PER_PIXEL))]
     per_pixel = tf.gather(tf.constant(of_format, tf.int64), formats)
@@ -182,7 +188,8 @@ def _bytes_per_pixel(
         is_kind = (formats == BMP) & (bits == bmp_bits)
         per_pixel = tf.where(is_kind, tf.constant(number, tf.int64), per_pixel)
     scans = _JPEG_SCANS_BYTES + _JPEG_COEFFICIENT_BYTES * jpeg.components
-    return tf.where((formats == JPEG) & ~common, scans, per_pixel)
+    scans += tf.where(has_end, tf.constant(0, tf.int64), _JPEG_CUT_BYTES)
+    return tf.where((formats == JPEG) & ~(sequential & has_end), scans, per_pixel)
 
 
 def _png_readable(headers: tf.Tensor, sizes: tf.Tensor, png: PngChunks) -> tf.Tensor:
