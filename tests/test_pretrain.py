@@ -222,7 +222,7 @@ def test_no_test_image_is_among_the_sequences(image_folder, tmp_path, capsys):
 def test_every_file_is_read_once(image_folder, monkeypatch):
     reads: collections.Counter = collections.Counter()
 
-    def counted(name, directory):
+    def counted(name, directory, reading):
         dataset = folder(directory)
 
         def read(record):

@@ -65,7 +65,7 @@ def test_a_server_answers_as_the_export_does(served, version_dirs, mixed_files, 
 def test_batches_are_limited_in_count_and_in_bytes(server, model, tmp_path, monkeypatch):
     monkeypatch.setattr(predict, "BATCH_BYTES", 100)
     for name, size in (("a", 10), ("b", 10), ("c", 500), ("d", 80), ("e", 30), ("f", 1)):
-        (tmp_path / name).write_bytes(b"x" * size)
+        (tmp_path / f"{name}.png").write_bytes(b"x" * size)
     paths = image_files([str(tmp_path)])
     predictions = list(predict_on_server(server, paths, NAME, batch_size=2))
     assert [p.path for p in predictions] == paths
