@@ -195,8 +195,8 @@ def test_corrupt_images_of_all_splits_are_counted(corrupt_folder, tmp_path):
         train(options(corrupt_folder, tmp_path / "out"))
     assert str(error.value) == f"{first}; repair or remove it, or pass --skip_invalid"
     for name, content in (
-        ("val/dark/x", b""),
-        ("val/dark/y", b""),
+        ("val/dark/x.png", b""),
+        ("val/dark/y.png", b""),
         ("train/dark/z", b"\xff\xd8\xff "),
     ):
         (pathlib.Path(corrupt_folder) / name).write_bytes(content)
