@@ -149,12 +149,13 @@ class BertEncoder(keras.layers.Layer):
         if self.backbone.patch_embedding is None:
             tokens = ops.take(self.backbone.token_embedding.embeddings, tokens, axis=0)
         segments = ops.take(self.backbone.segment_embedding.embeddings, segment_ids, axis=0)
-        return self._add_positions(tokens + segments)
+        return self._add_positions(tokens + ops.cast(segments, tokens.dtype))
 
     def _add_positions(self, x):
         """Adds positions and normalizes: [batch, length, hidden] to [batch * length, hidden]."""
         positions = ops.convert_to_tensor(self.backbone.position_embedding.position_embeddings)
-        x = ops.reshape(x + positions[: x.shape[1]], (-1, self.backbone.hidden_dim))
+        positions = ops.cast(positions[: x.shape[1]], x.dtype)
+        x = ops.reshape(x + positions, (-1, self.backbone.hidden_dim))
         return self._normalize(self.backbone.embeddings_layer_norm, x)
 
     def _heads(self, layer, names, x, length):

@@ -110,6 +110,16 @@ def test_positions_for_the_name_depend_on_the_protocol(protocol, tail):
     assert layout_trim("gray22", protocol) == {"head": 256, "tail": 256}
 
 
+def test_the_export_in_bfloat16_is_near_the_live_model(classifier, tmp_path):
+    write_saved_model(classifier, str(tmp_path / "1"), {}, "bfloat16")
+    loaded = tf.saved_model.load(str(tmp_path / "1"))
+    image_bytes, filenames = images(3)
+    inputs = classifier.preprocessor()(image_bytes, filenames)
+    served = loaded.signatures["serving_default"](image_bytes=image_bytes, filename=filenames)
+    expected = classifier.core(classifier.core_inputs(inputs))
+    np.testing.assert_allclose(served["probabilities"], expected, atol=0.03)
+
+
 @pytest.mark.parametrize("stem", ["patch", "conv"])
 def test_the_export_gives_the_live_probabilities_and_tokens(stem, tmp_path):
     classifier = patch_classifier(stem)
