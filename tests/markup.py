@@ -1,6 +1,7 @@
 """A name full of markup, and the content of a page, whose structure no name may change."""
 
 import html.parser
+import re
 
 import markdown_it
 
@@ -37,6 +38,10 @@ class Content(html.parser.HTMLParser):
 
 
 def rendered(markdown: str) -> str:
-    """HTML of a Markdown file, by CommonMark with the tables and the strikethrough of GitHub."""
+    """HTML of a Markdown file, by CommonMark with the tables and the strikethrough of GitHub.
+
+    Metadata at its start is not part of the page.
+    """
+    markdown = re.sub(r"\A---\n.*?\n---\n", "", markdown, flags=re.DOTALL)
     renderer = markdown_it.MarkdownIt("commonmark", {"html": True})
     return renderer.enable(["table", "strikethrough"]).render(markdown)

@@ -91,7 +91,8 @@ class _BoundedReads:
 
 
 class _Local(_BoundedReads, io.FileIO):  # type: ignore[misc]
-    pass
+    def __del__(self) -> None:
+        self.close()  # open as long as a record can be read; otherwise Python warns
 
 
 class _Remote(_BoundedReads, io.BytesIO):  # type: ignore[misc]
