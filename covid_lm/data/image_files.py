@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from covid_lm.errors import InputError, visible
 from covid_lm.files import KINDS, files_below, is_remote, refuse_link_out
-from covid_lm.image_kinds import NAMED_KINDS, NOT_AN_IMAGE, START_BYTES, kind_of
+from covid_lm.layers.image_kinds import NAMED_KINDS, NOT_AN_IMAGE, START_BYTES, kind_of
 
 MAX_FOLDERS = 1_000_000
 # Extensions of files that count as images, although damaged, if their bytes are of no known kind.

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from covid_lm.image_kinds import HTML, MAGIC, NOT_AN_IMAGE, START_BYTES, SVG
+from covid_lm.layers.image_kinds import MAGIC, MARKUP, NOT_AN_IMAGE, START_BYTES
 
 EMPTY = "empty"
 NOT_SUPPORTED = "format not supported: "
@@ -11,10 +11,6 @@ DAMAGED = "truncated or damaged"
 
 # Texts; a byte order mark, an XML declaration, comments and a document type may come first.
 _MARKUP_START = r"(?is)(\x{FEFF}|\s|<\?\C*\?>|<!--\C*-->|<!doctype[^>]*>)*"
-_MARKUP = {
-    r"<svg[\s>]\C*": SVG,
-    r"(<!doctype html|<(html|head|body)[\s>])\C*": HTML,
-}
 
 
 def invalid_reasons(
@@ -48,8 +44,10 @@ def unknown_reasons(image_bytes: tf.Tensor) -> tf.Tensor:
     found = tf.strings.substr(padded + tf.fill([1, len(MAGIC)], ""), rows + offsets, rows + lengths)
     is_format = found == [[magic for _, magic in MAGIC]]  # [batch, magics]
     names = tf.gather([*MAGIC.values(), ""], _first(is_format))
-    is_markup = [tf.strings.regex_full_match(start, _MARKUP_START + text) for text in _MARKUP]
-    texts = tf.gather([*_MARKUP.values(), ""], _first(tf.stack(is_markup, axis=1)))
+    is_markup = [
+        tf.strings.regex_full_match(start, rf"{_MARKUP_START}{tag}\C*") for tag in MARKUP.values()
+    ]
+    texts = tf.gather([*MARKUP, ""], _first(tf.stack(is_markup, axis=1)))
     names += texts  # no text starts with magic bytes
     return tf.where(names == "", NOT_AN_IMAGE, NOT_SUPPORTED + names)
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 from covid_lm.data import image_files
 from covid_lm.data.image_files import find_images, skipped_line
 from covid_lm.errors import InputError, UnusableFile
-from covid_lm.image_kinds import NOT_AN_IMAGE, kind_of
 from covid_lm.layers.image_input import ImageInput
+from covid_lm.layers.image_kinds import NOT_AN_IMAGE, kind_of
 from tests.conftest import encode, random_picture
 
 PICTURE = random_picture(9, 8)

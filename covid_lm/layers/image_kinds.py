@@ -1,4 +1,7 @@
-"""Kinds of files by their first bytes: the formats that are read, and others by their names."""
+"""Kinds of files by their first bytes: the formats that are read, and others by their names.
+
+Imports no TensorFlow.
+"""
 
 import re
 
@@ -32,10 +35,9 @@ _READ = re.compile(
 )
 _BEFORE_MARKUP = re.compile(rb"(?s)\xef\xbb\xbf|\s+|<\?.*?\?>|<!--.*?-->")
 _DOCTYPE = re.compile(rb"(?i)<!doctype(?!\s+html)[^>]*>")
-_MARKUP = {
-    SVG: re.compile(rb"(?i)<svg[\s>]"),
-    HTML: re.compile(rb"(?i)<!doctype html|<(html|head|body)[\s>]"),
-}
+# Texts by their first tag, for Python's and for TensorFlow's regular expressions.
+MARKUP = {SVG: r"<svg[\s>]", HTML: r"(<!doctype html|<(html|head|body)[\s>])"}
+_MARKUP = {name: re.compile(b"(?i)" + tag.encode()) for name, tag in MARKUP.items()}
 
 
 def kind_of(start: bytes) -> str:
