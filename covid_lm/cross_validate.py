@@ -20,12 +20,13 @@ from covid_lm.evaluation.baselines import feature_probabilities
 from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures, repeated_figures
 from covid_lm.files import write_json
 from covid_lm.models.classifier import predict_in_batches, predict_tokens
+from covid_lm.pipeline.augmented import training_decode
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
 from covid_lm.training.checkpoints import Progress
 from covid_lm.training.fine_tuning import print_epoch
-from covid_lm.training.inputs import print_skipped, training_decode, training_set
+from covid_lm.training.inputs import print_skipped, training_set
 from covid_lm.training.loop import run_epochs
 from covid_lm.training.optimizer import compile_for_training
 from covid_lm.training.options import TrainingOptions
@@ -109,11 +110,12 @@ def _folds(
     classes = dataset.classes
     records = dataset.split("train", "val")
     classifier = build_classifier(options, classes)
-    decode, larger = classifier.preprocessor().decode, training_decode(classifier, options)
+    preprocessor = classifier.preprocessor()
+    decode, larger = preprocessor.decode, training_decode(options.augment, preprocessor)
     images = decode_records(records, decode, options.skip_invalid)
     print_skipped(images.skipped)
     if frozen:
-        tokens = images.tokenize(classifier.preprocessor()).tokens
+        tokens = images.tokenize(preprocessor).tokens
         embeddings = predict_in_batches(classifier.embedding, tokens, 32).astype(np.float32)
         run = functools.partial(_frozen_fold, embeddings, images.records, len(classes))
         return run, images.records

@@ -2,11 +2,10 @@
 
 import os
 
-from covid_lm.backbones.weights.write import save_checkpoint
 from covid_lm.errors import InputError, RunError
 from covid_lm.files import read_bytes
 from covid_lm.models.classifier import predict_tokens
-from covid_lm.models.saving import load_classifier
+from covid_lm.models.saving import load_classifier, save_encoder
 from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.pipeline.decoded import decode_records
 from covid_lm.serving.saved_model import export_classifier
@@ -57,13 +56,6 @@ def write_encoder(model_dir: str, directory: str) -> None:
     if os.path.exists(directory) and not os.path.exists(os.path.join(directory, "vocab.txt")):
         raise InputError(f"--encoder={directory}: holds other files; give another directory")
     try:
-        save_checkpoint(
-            directory,
-            classifier.backbone,
-            classifier.config.backbone,
-            classifier.vocabulary,
-            masked_lm_head=None,
-            pooler=False,
-        )
+        save_encoder(classifier, directory)
     except OSError as error:
         raise RunError(f"--encoder={directory}: {error.strerror}") from error

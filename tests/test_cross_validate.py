@@ -19,12 +19,12 @@ from covid_lm.errors import InputError
 from covid_lm.evaluation.fold_metrics import FoldResult
 from covid_lm.evaluation.summary import fold_table
 from covid_lm.models.classifier import predict_tokens
+from covid_lm.pipeline.augmented import training_decode
 from covid_lm.pipeline.decoded import decode_records
 from covid_lm.results.run_records import cross_validation_record
 from covid_lm.results.tables import cross_validation_table
 from covid_lm.training.build import build_classifier
 from covid_lm.training.fine_tuning import fit_classifier
-from covid_lm.training.inputs import training_decode
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.termination import Termination
 
@@ -91,7 +91,9 @@ def test_a_fold_is_a_fit_on_the_other_images(finished, image_folder, tmp_path):
     others = [record for place, record in enumerate(records) if place not in held_out]
     keras.utils.set_random_seed(chosen.seed)
     classifier = build_classifier(chosen, dataset.classes)
-    images = {"train": decode_records(others, training_decode(classifier, chosen))}
+    images = {
+        "train": decode_records(others, training_decode(chosen.augment, classifier.preprocessor()))
+    }
     with Termination() as termination:
         fit_classifier(classifier, images, 6, chosen, str(tmp_path), termination)
     preprocessor = classifier.preprocessor()

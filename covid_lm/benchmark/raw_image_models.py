@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from covid_lm.backbones.configs import backbone_config
 from covid_lm.backbones.vocabulary import built_in_vocabulary
-from covid_lm.backbones.weights.write import save_checkpoint
+from covid_lm.models.saving import save_encoder
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 from covid_lm.serving.saved_model import write_saved_model
 from covid_lm.serving.signatures import signatures
@@ -36,8 +36,7 @@ def write_models(directory: str, backbone: str, dtype: str) -> None:
     classifier = TokenClassifier(config, vocabulary)
     write_saved_model(classifier, os.path.join(directory, "export"), {}, dtype)
     _write_map_fn_variant(classifier, os.path.join(directory, "map_fn"), dtype)
-    checkpoint = os.path.join(directory, "hugging_face")
-    save_checkpoint(checkpoint, classifier.backbone, size, vocabulary, None, pooler=False)
+    save_encoder(classifier, os.path.join(directory, "hugging_face"))
     kernel, bias = classifier.logits.get_layer("feature_extraction").dense.get_weights()
     np.savez(os.path.join(directory, "dense.npz"), kernel=kernel, bias=bias)
 

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from covid_lm.layers.symbols import MASK, NAME_OFFSET
+from covid_lm.layers.token_encoder import symbol_token_ids
 from covid_lm.layers.token_masking import GENERATOR, masked_count
 
 
@@ -26,10 +28,10 @@ class PatchMasking(keras.layers.Layer):
         self.vocabulary = tuple(vocabulary)
         self.rate = rate
         self.num_masked = masked_count(num_patches, rate)
-        self.mask_id = self.vocabulary.index("[MASK]")
+        symbol_ids = symbol_token_ids(vocabulary)
+        self.mask_id = int(symbol_ids[MASK])
         self._values = np.zeros(len(self.vocabulary), np.float32)
-        for value in range(256):
-            self._values[self.vocabulary.index(str(value))] = value / 255
+        self._values[symbol_ids[:NAME_OFFSET]] = np.arange(NAME_OFFSET) / 255
 
     def call(
         self, tokens: dict[str, tf.Tensor], seed: tf.Tensor

@@ -6,6 +6,7 @@ import os
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
 from covid_lm.backbones.weights.hdf5 import load_hdf5_weights
+from covid_lm.backbones.weights.write import save_checkpoint
 from covid_lm.errors import InputError, UnusableFile, reason
 from covid_lm.files import (
     append_digest,
@@ -32,6 +33,18 @@ def save_weights(classifier: Classifier, directory: str) -> None:
     with atomic_write(path, suffix=".weights.h5") as staged:
         classifier.logits.save_weights(staged)
         append_digest(staged)
+
+
+def save_encoder(classifier: TokenClassifier, directory: str) -> None:
+    """Writes the encoder, without the head, as a directory for `--weights`; see `save_checkpoint`.
+
+    Raises:
+        OSError: the directory can't be written.
+    """
+    config = classifier.config.backbone
+    save_checkpoint(
+        directory, classifier.backbone, config, classifier.vocabulary, None, pooler=False
+    )
 
 
 def save_config(classifier: Classifier, directory: str, run: dict) -> None:

@@ -7,15 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from covid_lm.backbones.masked_lm_encoder import MaskedLmEncoder
-from covid_lm.backbones.weights.write import save_checkpoint
-from covid_lm.layers.augmentation import Augmentation
 from covid_lm.layers.patch_masking import PatchMasking
 from covid_lm.models.classifier import predict_in_batches
-from covid_lm.objectives.objective import Objective, output_head, split_line, split_text
-from covid_lm.pipeline.augmented import AugmentedRecords, working_image_input
+from covid_lm.models.saving import save_encoder
+from covid_lm.objectives.objective import Objective, output_head, split_line
+from covid_lm.pipeline.augmented import AugmentedRecords, named_augmentation, training_decode
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.pipeline.masked import MaskedPatches
-from covid_lm.protocols import AUGMENTATIONS
 from covid_lm.training.build import build_token_classifier
 from covid_lm.training.pretraining_options import PretrainingOptions
 
@@ -51,14 +49,12 @@ class ByteObjective(Objective):
 
     def prepare(self, images: dict[str, DecodedRecords]) -> None:
         """See `Objective`."""
-        training, augmentation = images["train"], None
-        image_input = self.preprocessor.image_input
-        arguments = AUGMENTATIONS.get(self.options.augment)
-        if arguments is not None:
-            augmentation = Augmentation(image_input.image_size, **arguments)
-            if "smallest_crop" in arguments:
-                training = decode_records(training.records, working_image_input(image_input))
-        source = AugmentedRecords(training, self.preprocessor, augmentation)
+        training, preprocessor = images["train"], self.preprocessor
+        decode = training_decode(self.options.augment, preprocessor)
+        if decode != preprocessor.decode:
+            training = decode_records(training.records, decode)
+        augmentation = named_augmentation(self.options.augment, preprocessor.image_input)
+        source = AugmentedRecords(training, preprocessor, augmentation)
         self.training = MaskedPatches(source, self.masking)
         self.validation = self._validation(images["val"]) if "val" in images else None
 
@@ -118,11 +114,6 @@ class ByteObjective(Objective):
         """See `Objective`."""
         return split_line({**metrics, "error": metrics["loss"]}, "error")
 
-    def epoch_text(self, line: dict) -> str:
-        """See `Objective`."""
-        return split_text(line, self.options.epochs)
-
     def save(self, directory: str) -> None:
         """See `Objective`."""
-        config, student = self.student.config.backbone, self.student
-        save_checkpoint(directory, student.backbone, config, student.vocabulary, None, pooler=False)
+        save_encoder(self.student, directory)

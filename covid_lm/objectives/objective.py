@@ -71,8 +71,8 @@ class Objective:
         raise NotImplementedError
 
     def epoch_text(self, line: dict) -> str:
-        """An `epoch_line` as text."""
-        raise NotImplementedError
+        """An `epoch_line` as text, by default that of a `split_line`."""
+        return split_text(line, self.options.epochs)
 
     def save(self, directory: str) -> None:
         """Writes a directory for `--weights`, atomically."""

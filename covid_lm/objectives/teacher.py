@@ -11,11 +11,11 @@ from covid_lm.backbones.configs import TEACHER
 from covid_lm.backbones.convolutional import pooled_features
 from covid_lm.backbones.efficientnet_lite import FEATURES
 from covid_lm.backbones.teacher import teacher_weights
-from covid_lm.backbones.weights.write import save_checkpoint
 from covid_lm.files import remove_tree
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.classifier import predict_in_batches
-from covid_lm.objectives.objective import Objective, output_head, split_line, split_text
+from covid_lm.models.saving import save_encoder
+from covid_lm.objectives.objective import Objective, output_head, split_line
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.pipeline.teacher_targets import CropPlan, TeacherTargets, cached_targets
 from covid_lm.protocols import AUGMENTATIONS
@@ -51,7 +51,7 @@ class TeacherObjective(Objective):
         options, training = self.options, images["train"]
         image_input = self.preprocessor.image_input
         self.teacher_size = options.teacher_size or max(SMALLEST, *image_input.image_size)
-        augmentation = {} if options.augment == "none" else AUGMENTATIONS[options.augment]
+        augmentation = AUGMENTATIONS.get(options.augment, {})
         plan = CropPlan(
             training.records,
             image_input,
@@ -104,14 +104,9 @@ class TeacherObjective(Objective):
         loss = metrics["loss"]
         return split_line({**metrics, "error": loss, "r2": 1 - loss}, "error", "r2")
 
-    def epoch_text(self, line: dict) -> str:
-        """See `Objective`."""
-        return split_text(line, self.options.epochs)
-
     def save(self, directory: str) -> None:
         """See `Objective`."""
-        config, student = self.student.config.backbone, self.student
-        save_checkpoint(directory, student.backbone, config, student.vocabulary, None, pooler=False)
+        save_encoder(self.student, directory)
 
     def clean_up(self) -> None:
         """See `Objective`."""

@@ -12,8 +12,9 @@ from covid_lm.layers.image_input import ImageInput
 from covid_lm.layers.random_operations import ImageMixing
 from covid_lm.models.pixel_classifier import PixelPreprocessor
 from covid_lm.models.preprocessor import Preprocessor
-from covid_lm.pipeline.decoded import DecodedRecords
+from covid_lm.pipeline.decoded import Decode, DecodedRecords
 from covid_lm.pipeline.tokenized import epoch_order, mapped_batches, steps_per_epoch
+from covid_lm.protocols import AUGMENTATIONS
 
 # Images with sides of up to this many pixels are decoded at three times their size for the
 # augmentation, so that crops move in steps of a third of an output pixel; others at 1.25 times.
@@ -70,6 +71,19 @@ class AugmentedRecords:
             return inputs, batch_labels
 
         return tf.function(prepare, autograph=False)
+
+
+def named_augmentation(name: str, image_input: ImageInput) -> Augmentation | None:
+    """The augmentation of `--augment` for images of a preprocessor; None for "none"."""
+    arguments = AUGMENTATIONS.get(name)
+    return None if arguments is None else Augmentation(image_input.image_size, **arguments)
+
+
+def training_decode(name: str, preprocessor: Preprocessor | PixelPreprocessor) -> Decode:
+    """Decodes images for `--augment`: larger than the tokens need, if they are to be cropped."""
+    if "smallest_crop" not in AUGMENTATIONS.get(name, {}):
+        return preprocessor.decode
+    return working_image_input(preprocessor.image_input)
 
 
 def working_image_input(image_input: ImageInput) -> ImageInput:

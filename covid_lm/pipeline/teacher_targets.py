@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from covid_lm.data.records import ImageRecord
 from covid_lm.errors import RunError
-from covid_lm.files import flush_to_disk, make_directories, read_bytes, write_json
+from covid_lm.files import flush_to_disk, make_directories, read_json, write_json
 from covid_lm.layers.augmentation import Augmentation
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.preprocessor import Preprocessor
@@ -229,8 +229,8 @@ def _complete(folder: str, plan: CropPlan, teacher: Callable, width: int) -> Non
     """Computes all blocks that are absent or damaged."""
     row_bytes = {"crops": math.prod(plan.shape[1:]), "features": 2 * width}
     blocks = steps_per_epoch(len(plan.records), BLOCK_IMAGES)
-    missing = sorted(set(range(blocks)) - set(_valid_blocks(folder, plan, row_bytes)))
     checksums, crop = _read_checksums(folder), plan.cropping(teacher)
+    missing = sorted(set(range(blocks)) - set(_valid_blocks(folder, plan, row_bytes, checksums)))
     for done, number in enumerate(missing, 1):
         arrays = plan.block(number, crop)
         start = number * BLOCK_IMAGES * plan.crops
@@ -248,17 +248,17 @@ def _complete(folder: str, plan: CropPlan, teacher: Callable, width: int) -> Non
 
 def _read_checksums(folder: str) -> dict[str, dict[str, int]]:
     try:
-        stored = json.loads(read_bytes(os.path.join(folder, CHECKSUMS)))
-        return stored if isinstance(stored, dict) else {}
-    except (OSError, ValueError):
+        return read_json(os.path.join(folder, CHECKSUMS))
+    except OSError:
         return {}
 
 
-def _valid_blocks(folder: str, plan: CropPlan, row_bytes: dict[str, int]) -> Iterator[int]:
+def _valid_blocks(
+    folder: str, plan: CropPlan, row_bytes: dict[str, int], checksums: dict
+) -> Iterator[int]:
     """The blocks whose rows have their checksums."""
     if not all(os.path.isfile(os.path.join(folder, name)) for name in row_bytes):
         return
-    checksums = _read_checksums(folder)
     for number, first in enumerate(range(0, len(plan.records), BLOCK_IMAGES)):
         rows = min(BLOCK_IMAGES, len(plan.records) - first) * plan.crops
         found = {}

@@ -9,6 +9,8 @@ from covid_lm.backbones.weights.config import select_backbone
 from covid_lm.backbones.weights.read import load_weights
 from covid_lm.backbones.weights.shipped import weights_directory
 from covid_lm.errors import InputError
+from covid_lm.layers.symbols import NAME_OFFSET
+from covid_lm.layers.token_encoder import symbol_token_ids
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.pixel_classifier import PixelClassifier, PixelClassifierConfig
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
@@ -80,7 +82,7 @@ def order_values(backbone: BertBackbone, vocabulary: tuple[str, ...], seed: int)
     """Gives the bytes' embeddings of patches, if any, their initial order."""
     embedding = backbone.patch_embedding
     if embedding is not None and embedding.patches.own_table:
-        embedding.order_values([vocabulary.index(str(value)) for value in range(256)], seed)
+        embedding.order_values(symbol_token_ids(vocabulary)[:NAME_OFFSET], seed)
 
 
 def _patches(options: RunOptions, backbone: BackboneConfig) -> PatchConfig | None:

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 
 from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
-from covid_lm.layers.augmentation import Augmentation
 from covid_lm.layers.random_operations import ImageMixing
 from covid_lm.models.classifier import Classifier
-from covid_lm.pipeline.augmented import AugmentedRecords, working_image_input
+from covid_lm.pipeline.augmented import AugmentedRecords, named_augmentation, training_decode
 from covid_lm.pipeline.decoded import (
     KEPT_BYTES,
-    Decode,
     DecodedRecords,
     PixelsOnDemand,
     SkippedImage,
@@ -22,7 +20,6 @@ from covid_lm.pipeline.decoded import (
     refuse_skipped,
 )
 from covid_lm.pipeline.tokenized import TokenizedRecords
-from covid_lm.protocols import AUGMENTATIONS
 from covid_lm.training.options import TrainingOptions
 
 
@@ -56,7 +53,7 @@ def decode_splits(
             continue
         decode = preprocessor.decode
         if split == "train":
-            decode = training_decode(classifier, options)
+            decode = training_decode(options.augment, preprocessor)
         images[split] = decode_valid(records, decode)
         skipped += images[split].skipped
     refuse_skipped(skipped, options.skip_invalid)
@@ -88,21 +85,10 @@ def training_set(
 ) -> TokenizedRecords | AugmentedRecords:
     """Batches of images from `training_decode`, changed in every epoch if `options` say so."""
     preprocessor = classifier.preprocessor(classifier.config.training_policy)
-    arguments = AUGMENTATIONS.get(options.augment)
+    augmentation = named_augmentation(options.augment, preprocessor.image_input)
     mixing = None
     if options.mix != "none":
         mixing = ImageMixing(options.mix, len(classifier.config.classes))
-    elif arguments is None:
+    elif augmentation is None:
         return images.tokenize(preprocessor)
-    augmentation = None
-    if arguments is not None:
-        augmentation = Augmentation(preprocessor.image_input.image_size, **arguments)
     return AugmentedRecords(images, preprocessor, augmentation, mixing)
-
-
-def training_decode(classifier: Classifier, options: TrainingOptions) -> Decode:
-    """Decodes training images: larger than the tokens need, if they are to be cropped."""
-    preprocessor = classifier.preprocessor()
-    if "smallest_crop" not in AUGMENTATIONS.get(options.augment, {}):
-        return preprocessor.decode
-    return working_image_input(preprocessor.image_input)
