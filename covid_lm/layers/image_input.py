@@ -1,5 +1,6 @@
 """Functional layer 1, Input (paper, section 3.1): encoded images to small arrays of pixels."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -7,7 +8,12 @@ import keras
 import tensorflow as tf
 
 from covid_lm.layers.image_decode import decode_common, decode_rgb, resize
-from covid_lm.layers.image_inspection import DECODER_BYTES, image_reasons, inspect_images
+from covid_lm.layers.image_inspection import (
+    DECODER_BYTES,
+    Inspection,
+    image_reasons,
+    inspect_images,
+)
 
 # Images decoded at the same time within one call, fewer if they are large; no need for more than a
 # server's cores.
@@ -70,68 +76,92 @@ class ImageInput(keras.layers.Layer):
         # Strings are TensorFlow tensors under every Keras backend.
         self._convert_input_args = False
         self._allow_non_tensor_positional_args = True
-        self._decode_batch_function = tf.function(
-            self._decode_batch,
-            input_signature=[tf.TensorSpec([None], tf.string)],
-            autograph=False,
-        )
 
     def call(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Decodes a batch; shapes and dtypes as in the class's docstring."""
-        return self._decode_batch_function(image_bytes)
+        return decode_function(self.image_size, self.color, self.max_pixels)(image_bytes)
 
-    def _decode_batch(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        seen = inspect_images(image_bytes, self.max_pixels)
-        rows = (image_bytes, seen.headers, seen.formats, seen.parts, seen.sizes, seen.max_pixels)
 
-        def decode_any(index: tf.Tensor) -> tf.Tensor:
-            return decode_rgb(*(values[index] for values in rows))
+@functools.cache
+def decode_function(image_size: tuple[int, int], color: str, max_pixels: int) -> Callable:
+    """The graph function of all `ImageInput`s with these arguments, traced once in a process.
 
-        def decode_one_of_two(index: tf.Tensor) -> tf.Tensor:
-            return decode_common(image_bytes[index], seen.formats[index], seen.parts[index])
+    A trace takes two seconds, and a training run has several preprocessors.
+    """
 
-        parallel = tf.clip_by_value(DECODER_BYTES // seen.decoder_bytes, 1, _PARALLEL_IMAGES)
-        indices = tf.where(seen.decodable)[:, 0]
-        count = tf.size(image_bytes, tf.int64)
-        # A mapped function is set up again in each call, at a cost that grows with its ops, and
-        # nearly all of these are for the rare kinds. A parallel map also starts threads.
-        index, pixels = tf.cond(
-            tf.reduce_any(seen.decodable & ~seen.common),
-            lambda: self._map_isolated(decode_any, indices, count, parallel),
-            lambda: tf.cond(
-                tf.size(indices) > 1,
-                lambda: self._map_isolated(decode_one_of_two, indices, count, parallel),
-                lambda: self._map_isolated(decode_one_of_two, indices, count, None),
-            ),
-        )
-        index = index[:, None]  # [survivors + 1, 1]
-        pixels = tf.scatter_nd(index, pixels, [count + 1, *self.image_size, 3])[:-1]
-        valid = tf.scatter_nd(index, tf.ones_like(index[:, 0]), [count + 1])[:-1] > 0
-        if self.color == "luminance":
+    def decode(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        seen = inspect_images(image_bytes, max_pixels)
+        pixels, valid = decode_valid_images(image_bytes, seen, image_size)
+        if color == "luminance":
             weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * _LUMA_WEIGHTS, -1, keepdims=True)
             pixels = tf.cast((weighted + 0x8000) // 2**16, tf.uint8)
-        pixels.set_shape([None, *self.image_size, 1 if self.color == "luminance" else 3])
-        return {
-            "pixels": pixels,
-            "valid": valid,
-            "reason": image_reasons(image_bytes, seen, valid),
-        }
+        pixels.set_shape([None, *image_size, 1 if color == "luminance" else 3])
+        reason = image_reasons(image_bytes, seen, valid)
+        return {"pixels": pixels, "valid": valid, "reason": reason}
 
-    def _map_isolated(
-        self, decode_at: Callable, indices: tf.Tensor, count: tf.Tensor, parallel: tf.Tensor | None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Indices and pixels of the images that `decode_at` can decode, then of one blank image."""
-        blank = tf.zeros([*self.image_size, 3], tf.uint8)
-        return (
-            tf.data.Dataset.from_tensor_slices(indices)
-            .map(
-                lambda index: (index, resize(decode_at(index), self.image_size)),
-                num_parallel_calls=parallel,
-                deterministic=None if parallel is None else False,
-            )
-            .ignore_errors()
-            # An element that can't fail, because get_single_element rejects an empty dataset.
-            .concatenate(tf.data.Dataset.from_tensors((count, blank)))
-            .batch(count + 1)
-            .get_single_element()
+    signature = [tf.TensorSpec([None], tf.string)]
+    return tf.function(decode, input_signature=signature, autograph=False)
+
+
+def decode_valid_images(
+    image_bytes: tf.Tensor, seen: Inspection, image_size: tuple[int, int]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes and resizes the images that can be decoded.
+
+    Returns:
+        RGB pixels, uint8 [batch, height, width, 3], zeros where not valid, and bool [batch].
+    """
+    rows = (image_bytes, seen.headers, seen.formats, seen.parts, seen.sizes, seen.max_pixels)
+
+    def decode_any(index: tf.Tensor) -> tf.Tensor:
+        return decode_rgb(*(values[index] for values in rows))
+
+    def decode_one_of_two(index: tf.Tensor) -> tf.Tensor:
+        return decode_common(image_bytes[index], seen.formats[index], seen.parts[index])
+
+    parallel = tf.clip_by_value(DECODER_BYTES // seen.decoder_bytes, 1, _PARALLEL_IMAGES)
+    indices = tf.where(seen.decodable)[:, 0]
+    count = tf.size(image_bytes, tf.int64)
+
+    def isolated(decode_at: Callable, in_parallel: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        return map_isolated(decode_at, indices, count, image_size, in_parallel)
+
+    # A mapped function is set up again in each call, at a cost that grows with its ops, and nearly
+    # all of these are for the rare kinds. A parallel map also starts threads.
+    index, pixels = tf.cond(
+        tf.reduce_any(seen.decodable & ~seen.common),
+        lambda: isolated(decode_any, parallel),
+        lambda: tf.cond(
+            tf.size(indices) > 1,
+            lambda: isolated(decode_one_of_two, parallel),
+            lambda: isolated(decode_one_of_two, None),
+        ),
+    )
+    index = index[:, None]  # [survivors + 1, 1]
+    pixels = tf.scatter_nd(index, pixels, [count + 1, *image_size, 3])[:-1]
+    valid = tf.scatter_nd(index, tf.ones_like(index[:, 0]), [count + 1])[:-1] > 0
+    return pixels, valid
+
+
+def map_isolated(
+    decode_at: Callable,
+    indices: tf.Tensor,
+    count: tf.Tensor,
+    image_size: tuple[int, int],
+    parallel: tf.Tensor | None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Indices and pixels of the images that `decode_at` can decode, then of one blank image."""
+    blank = tf.zeros([*image_size, 3], tf.uint8)
+    return (
+        tf.data.Dataset.from_tensor_slices(indices)
+        .map(
+            lambda index: (index, resize(decode_at(index), image_size)),
+            num_parallel_calls=parallel,
+            deterministic=None if parallel is None else False,
         )
+        .ignore_errors()
+        # An element that can't fail, because get_single_element rejects an empty dataset.
+        .concatenate(tf.data.Dataset.from_tensors((count, blank)))
+        .batch(count + 1)
+        .get_single_element()
+    )
