@@ -12,10 +12,8 @@ complete, and of a copied directory the file that readers look for is uploaded l
 import contextlib
 import errno
 import functools
-import hashlib
 import json
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -119,26 +117,6 @@ def parse_json(content: bytes, path: str) -> dict:
             path, f"damaged, not a JSON object ({type(values).__name__}); restore it"
         )
     return values
-
-
-def append_digest(path: str) -> None:
-    """Ends a file with the SHA-256 digest of its content; readers of zip and HDF5 ignore it."""
-    with open(path, "r+b") as file:
-        file.write(hashlib.file_digest(file, "sha256").hexdigest().encode())
-
-
-def check_digest(path: str, required: bool = True) -> None:
-    """Raises UnusableFile for a file whose end is another digest or, if `required`, none."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        remaining = os.fstat(file.fileno()).st_size - 2 * digest.digest_size
-        while content := file.read(max(0, min(remaining, 2**20))):
-            digest.update(content)
-            remaining -= len(content)
-        found = file.read()
-    differs = found != digest.hexdigest().encode()
-    if differs and (required or re.fullmatch(rb"[0-9a-f]{64}", found)):
-        raise UnusableFile(path, "its SHA-256 digest is missing or differs")
 
 
 @contextlib.contextmanager

@@ -9,9 +9,7 @@ from covid_lm.backbones.weights.hdf5 import load_hdf5_weights
 from covid_lm.backbones.weights.write import save_checkpoint
 from covid_lm.errors import InputError, UnusableFile, reason
 from covid_lm.files import (
-    append_digest,
     atomic_write,
-    check_digest,
     is_remote,
     local_copy,
     make_directories,
@@ -19,6 +17,7 @@ from covid_lm.files import (
     write_json,
 )
 from covid_lm.models.classifier import Classifier
+from covid_lm.models.file_digest import append_digest, check_digest
 from covid_lm.models.pixel_classifier import PixelClassifier, PixelClassifierConfig
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 from covid_lm.protocols import without_removed_options

@@ -18,15 +18,14 @@ import numpy as np
 
 from covid_lm.errors import InputError, RunError, reason
 from covid_lm.files import (
-    append_digest,
     atomic_write,
-    check_digest,
     list_names,
     local_copy,
     make_directories,
     remove,
     write_json_lines,
 )
+from covid_lm.models.file_digest import append_digest, check_digest
 from covid_lm.training.run_directory import checkpoint_files
 
 KEPT = 2  # checkpoints

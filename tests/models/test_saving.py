@@ -135,6 +135,9 @@ def test_no_damaged_weights_are_loaded(classifier, tmp_path):
         with pytest.raises(InputError) as error:
             load_classifier(str(tmp_path))
         assert str(error.value) == f"{path}: its SHA-256 digest is missing or differs"
+    path.write_bytes(content[:-1] + b"`")  # a digest, although no number any more
+    with pytest.raises(InputError, match=r"SHA-256 digest is missing or differs$"):
+        load_classifier(str(tmp_path))
     path.write_bytes(content[:-64])  # as older versions wrote it
     loaded = load_classifier(str(tmp_path)).logits.get_weights()
     for ours, theirs in zip(loaded, classifier.logits.get_weights(), strict=True):
