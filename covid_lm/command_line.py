@@ -93,19 +93,20 @@ def run_tool(
     main: Callable[[list[str]], int | None],
     options: Callable[[], object] = bool,
     takes_words: bool = False,
+    keras_backend: str = "tensorflow",
 ) -> None:
     """Parses the flags, calls `main(argv)` and exits: 0 done, 1 failed, 2 wrong flags or input.
 
     TensorFlow's native log is off unless --verbose or TF_CPP_MIN_LOG_LEVEL turn it on, and its
-    Python log is at warnings. Keras runs on TensorFlow, whatever KERAS_BACKEND is: training on JAX
-    has a process of its own.
+    Python log is at warnings.
 
     Args:
         main: does the work, once flags, options and the paths of all path flags are checked.
         options: checks that the flags go together.
         takes_words: True for a tool with arguments that aren't flags.
+        keras_backend: of this process, whatever KERAS_BACKEND is.
     """
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ["KERAS_BACKEND"] = keras_backend
 
     def checked(argv: list[str]) -> list[str]:
         if any(argument in HELP_FLAGS for argument in argv[1:]):

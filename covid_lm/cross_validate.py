@@ -100,7 +100,7 @@ def _command(
     flags = f"{options.flags('early_stopping')} --folds={num_folds}"
     flags += f" --max_folds={max_folds}" if max_folds is not None else ""
     flags += f" --repeats={repeats}" if repeats > 1 else ""
-    return f"python tools/cross_validate.py{flags}{' --frozen' * frozen}"
+    return f"{options.shown_backend}python tools/cross_validate.py{flags}{' --frozen' * frozen}"
 
 
 def _folds(

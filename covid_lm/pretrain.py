@@ -22,7 +22,7 @@ from covid_lm.training.checkpoints import Progress, resume
 from covid_lm.training.devices import choose_strategy
 from covid_lm.training.inputs import print_skipped
 from covid_lm.training.loop import run_epochs
-from covid_lm.training.optimizer import paper_optimizer, scheduled_learning_rate
+from covid_lm.training.optimizer import paper_optimizer, scheduled_learning_rate, with_xla
 from covid_lm.training.pretraining_options import PretrainingOptions
 from covid_lm.training.run_directory import resumed_config, run_config, staged_run
 from covid_lm.training.termination import Termination
@@ -71,7 +71,9 @@ def pretrain(options: PretrainingOptions) -> PretrainingResult:
         write_json(os.path.join(staged, "config.json"), {"pretraining": run})
         objective.prepare(images)
         _print_plan(options, objective, run)
-        history = fit(objective, run["batch_size"], options, staged, termination)
+        # Keras has the weights at hand within an epoch only on TensorFlow.
+        interruptible = termination if options.backend == "tensorflow" else None
+        history = fit(objective, run["batch_size"], options, staged, interruptible)
         objective.save(weights_dir)
         metrics = {
             "objective": options.objective,
@@ -121,7 +123,7 @@ def fit(
     batch_size: int,
     options: PretrainingOptions,
     run_dir: str,
-    termination: Termination,
+    termination: Termination | None,
 ) -> list[dict]:
     """Trains the remaining epochs of the run in `run_dir`; raises as `run_epochs`.
 
@@ -132,7 +134,7 @@ def fit(
     steps = options.epochs * training.steps(batch_size)
     rate = scheduled_learning_rate(options.schedule, options.learning_rate, steps)
     optimizer = paper_optimizer(rate, options.weight_decay)
-    model.compile(optimizer, objective.loss, metrics=objective.metrics(), jit_compile=False)
+    model.compile(optimizer, objective.loss, metrics=objective.metrics(), jit_compile=with_xla())
     checkpoints, progress = resume(run_dir, model, objective.epoch_line)
 
     def validate() -> dict[str, float]:

@@ -2,8 +2,10 @@
 
 Takes train.py's flags. Every epoch is evaluated on the images held out, so that the number of
 epochs can be chosen; test images are not read. With --frozen, the embeddings of the initial model
-are evaluated instead, by a logistic regression.
+are evaluated instead, by a logistic regression. KERAS_BACKEND=jax in the environment trains on JAX.
 """
+
+import os
 
 from absl import flags
 
@@ -12,6 +14,7 @@ from covid_lm.data import check_dataset
 from covid_lm.environment import import_tensorflow
 from covid_lm.training.options import TrainingOptions
 
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 FLAGS = flags.FLAGS
 TrainingOptions.define_flags(in_folds=True)
 flags.DEFINE_integer("folds", 5, "Parts into which the patients are divided.", lower_bound=2)
@@ -25,7 +28,7 @@ define_path("record", "File for the figures of the folds only, for results.py.",
 
 
 def options() -> TrainingOptions:
-    return TrainingOptions.from_flags(FLAGS, early_stopping="none")
+    return TrainingOptions.from_flags(FLAGS, early_stopping="none", backend=BACKEND)
 
 
 def main(argv: list[str]) -> None:
@@ -47,4 +50,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main, options)
+    run_tool(main, options, keras_backend=BACKEND)

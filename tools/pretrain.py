@@ -5,8 +5,10 @@
 The result, saved_models/NAME/weights, is a directory for train.py's --weights, and one that
 Hugging Face transformers loads. Give --dataset several times to use several data sets, and
 --data_dir once for each of them that isn't embedded, in the same order. The same command with the
-same --name resumes an interrupted run.
+same --name resumes an interrupted run. KERAS_BACKEND=jax in the environment trains on JAX.
 """
+
+import os
 
 from absl import flags
 
@@ -15,12 +17,13 @@ from covid_lm.data import check_dataset
 from covid_lm.environment import import_tensorflow
 from covid_lm.training.pretraining_options import PretrainingOptions
 
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 FLAGS = flags.FLAGS
 PretrainingOptions.define_flags()
 
 
 def options() -> PretrainingOptions:
-    return PretrainingOptions.from_flags(FLAGS)
+    return PretrainingOptions.from_flags(FLAGS, backend=BACKEND)
 
 
 def main(argv: list[str]) -> None:
@@ -46,4 +49,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_tool(main, options)
+    run_tool(main, options, keras_backend=BACKEND)

@@ -6,11 +6,12 @@ import keras
 import tensorflow as tf
 
 from covid_lm.layers.random_operations import RandomOperations, to_bytes
+from covid_lm.layers.tensorflow_layer import TensorFlowLayer
 from covid_lm.layers.token_masking import GENERATOR
 
 
 @keras.saving.register_keras_serializable("covid_lm")
-class Augmentation(keras.layers.Layer):
+class Augmentation(TensorFlowLayer):
     """Crops, shifts, flips and changes the contrast and brightness of each image independently.
 
     The crop has whole pixels and the image's aspect ratio, and is resized as in `ImageInput`

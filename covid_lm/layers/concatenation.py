@@ -6,10 +6,11 @@ import keras
 import tensorflow as tf
 
 from covid_lm.layers import symbols
+from covid_lm.layers.tensorflow_layer import TensorFlowLayer
 
 
 @keras.saving.register_keras_serializable("covid_lm")
-class Concatenation(keras.layers.Layer):
+class Concatenation(TensorFlowLayer):
     """Concatenates the channel planes and the file name to a pair of sentences.
 
     ```

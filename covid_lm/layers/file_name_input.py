@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from covid_lm.layers import symbols
+from covid_lm.layers.tensorflow_layer import TensorFlowLayer
 
 POLICIES = ("visible", "masked", "fixed", "absent")
 
@@ -15,7 +16,7 @@ MAX_NAME_BYTES = 1024
 
 
 @keras.saving.register_keras_serializable("covid_lm")
-class FileNameInput(keras.layers.Layer):
+class FileNameInput(TensorFlowLayer):
     """Encodes the file name as the second sentence, between the two [SEP].
 
     - `visible`: the name's bytes, one symbol each.

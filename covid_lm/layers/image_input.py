@@ -14,6 +14,7 @@ from covid_lm.layers.image_inspection import (
     image_reasons,
     inspect_images,
 )
+from covid_lm.layers.tensorflow_layer import TensorFlowLayer
 
 # Images decoded at the same time within one call, fewer if they are large; no need for more than a
 # server's cores.
@@ -24,7 +25,7 @@ _LUMA_WEIGHTS = (19595, 38470, 7471)
 
 
 @keras.saving.register_keras_serializable(package="covid_lm")
-class ImageInput(keras.layers.Layer):
+class ImageInput(TensorFlowLayer):
     """Decodes and resizes encoded images; a bad image is reported and never fails its batch.
 
     Reads PNG, JPEG, BMP (not run-length encoded), and the first frame of GIF and WebP, recognized

@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 from covid_lm.layers.symbols import MASK, NAME_OFFSET
+from covid_lm.layers.tensorflow_layer import TensorFlowLayer
 from covid_lm.layers.token_encoder import symbol_token_ids
 from covid_lm.layers.token_masking import GENERATOR, masked_count
 
 
 @keras.saving.register_keras_serializable("covid_lm")
-class PatchMasking(keras.layers.Layer):
+class PatchMasking(TensorFlowLayer):
     """Replaces every byte of some patches by [MASK].
 
     Args:

@@ -129,6 +129,7 @@ class ImageMixing:
 
         def mixed(operation: keras.layers.Layer) -> tuple[tf.Tensor, tf.Tensor]:
             seeds = StatelessSeeds(seed)
+            operation.backend.set_backend("tensorflow")
             changes = operation.get_random_transformation(values, training=True, seed=seeds)
             return (
                 operation.transform_images(values, changes, training=True),
@@ -145,6 +146,7 @@ def transformed(
     operation: keras.layers.Layer, images: tf.Tensor, seeds: StatelessSeeds
 ) -> tf.Tensor:
     """A batch changed by a Keras preprocessing layer that draws from `seeds`."""
+    operation.backend.set_backend("tensorflow")  # in the input pipeline of any backend
     changes = operation.get_random_transformation(images, training=True, seed=seeds)
     return operation.transform_images(images, changes, training=True)
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from covid_lm.errors import InputError
 from covid_lm.layers import symbols
+from covid_lm.layers.tensorflow_layer import TensorFlowLayer
 
 
 def symbol_token_ids(vocabulary: Sequence[str]) -> np.ndarray:
@@ -35,7 +36,7 @@ def symbol_token_ids(vocabulary: Sequence[str]) -> np.ndarray:
 
 
 @keras.saving.register_keras_serializable("covid_lm")
-class TokenEncoder(keras.layers.Layer):
+class TokenEncoder(TensorFlowLayer):
     """Looks up each symbol in the vocabulary.
 
     Args:

@@ -7,13 +7,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from covid_lm.layers.tensorflow_layer import TensorFlowLayer
+
 MASK_SHARE, RANDOM_SHARE = 0.8, 0.1
 UNUSED, IMAGE, NAME = range(3)  # the kinds of a target
 GENERATOR = "philox"  # fixed, because the default depends on the device
 
 
 @keras.saving.register_keras_serializable("covid_lm")
-class TokenMasking(keras.layers.Layer):
+class TokenMasking(TensorFlowLayer):
     """Masks some words of each sequence for prediction (Devlin et al. 2018, section 3.1).
 
     Candidates are the positions with a word of `word_ids`, which excludes special tokens, such as

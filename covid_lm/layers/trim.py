@@ -6,10 +6,11 @@ import keras
 import tensorflow as tf
 
 from covid_lm.layers import symbols
+from covid_lm.layers.tensorflow_layer import TensorFlowLayer
 
 
 @keras.saving.register_keras_serializable("covid_lm")
-class Trim(keras.layers.Layer):
+class Trim(TensorFlowLayer):
     """Keeps the first `head` and the last `tail` positions; pads shorter sequences.
 
     With the paper's 32x32 RGB image, 256 + 256 positions and a name of n <= 254 bytes:

@@ -79,7 +79,8 @@ def predict_in_batches(model: keras.Model, tokens: dict, batch_size: int) -> np.
         tokens: input name to array [n, ...].
     """
     count = len(next(iter(tokens.values())))
-    replicas = model.distribute_strategy.num_replicas_in_sync
+    strategy = getattr(model, "distribute_strategy", None)  # TensorFlow's
+    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
     if replicas > 1:
         batch_size = math.ceil(min(batch_size, count) / replicas) * replicas
         rows = np.resize(np.arange(count), math.ceil(count / batch_size) * batch_size)

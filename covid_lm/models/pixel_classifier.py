@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from covid_lm.backbones.convolutional import pooled_features
 from covid_lm.layers.image_input import ImageInput
+from covid_lm.layers.tensorflow_layer import TensorFlowLayer
 from covid_lm.models.classifier import Classifier
 from covid_lm.protocols import DTYPE_POLICIES
 
@@ -41,7 +42,7 @@ class PixelClassifierConfig:
 
 
 @keras.saving.register_keras_serializable("covid_lm")
-class PixelPreprocessor(keras.layers.Layer):
+class PixelPreprocessor(TensorFlowLayer):
     """Converts image bytes to pixels, with the same `ImageInput` as the token sequences.
 
     Args:

@@ -9,13 +9,14 @@ import tensorflow as tf
 from covid_lm.layers.concatenation import Concatenation
 from covid_lm.layers.file_name_input import FileNameInput
 from covid_lm.layers.image_input import ImageInput
+from covid_lm.layers.tensorflow_layer import TensorFlowLayer
 from covid_lm.layers.token_encoder import TokenEncoder
 from covid_lm.layers.trim import Trim
 from covid_lm.protocols import FIXED_LENGTH
 
 
 @keras.saving.register_keras_serializable("covid_lm")
-class Preprocessor(keras.layers.Layer):
+class Preprocessor(TensorFlowLayer):
     """Converts image bytes and a file name to one BERT sequence, with core TensorFlow ops only.
 
     Runs on the host: eagerly or in `Dataset.map` for training, in the export's graph for serving.

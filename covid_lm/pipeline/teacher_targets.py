@@ -16,6 +16,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 from sklearn.preprocessing import StandardScaler
@@ -77,13 +78,10 @@ class CropPlan:
         size = (self.teacher_size, self.teacher_size)
         return working_image_input(ImageInput(size, self.image_input.color))
 
-    def cropping(self, teacher: Callable) -> Callable:
+    def cropping(self) -> Callable:
         """A function from pixels of `working_input` and seeds, as `Augmentation` takes them.
 
-        It returns a crop of each image, in the student's size, and its features.
-
-        Args:
-            teacher: pixels, uint8 [batch, teacher_size, teacher_size, channels], to features.
+        It returns a crop of each image, in the student's size and in the teacher's.
         """
         augmentation = Augmentation((self.teacher_size,) * 2, **self.augmentation)
         shape = (None, *self.working_input.image_size, self.shape[-1])
@@ -91,15 +89,16 @@ class CropPlan:
 
         def crop(pixels: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             seen = augmentation(pixels, seeds)
-            return shrink(seen, self.image_input.image_size), teacher(seen)
+            return shrink(seen, self.image_input.image_size), seen
 
         return tf.function(crop, signature, autograph=False)
 
-    def block(self, number: int, crop: Callable) -> dict[str, np.ndarray]:
+    def block(self, number: int, crop: Callable, teacher: keras.Model) -> dict[str, np.ndarray]:
         """The rows of a block: for each of its images, all crops one after the other.
 
         Args:
             crop: as from `cropping`.
+            teacher: pixels, uint8 [batch, teacher_size, teacher_size, channels], to features.
         """
         first = number * BLOCK_IMAGES
         records = self.records[first : first + BLOCK_IMAGES]
@@ -114,9 +113,9 @@ class CropPlan:
         )
         parts: dict[str, list] = {"crops": [], "features": []}
         for place in range(self.crops):
-            crops, features = crop(pixels, tf.constant(seeds[:, place]))
+            crops, seen = crop(pixels, tf.constant(seeds[:, place]))
             parts["crops"].append(crops.numpy())
-            parts["features"].append(features.numpy().astype(np.float16))
+            parts["features"].append(teacher.predict_on_batch(seen.numpy()).astype(np.float16))
         return {
             name: np.stack(arrays, axis=1).reshape(-1, *arrays[0].shape[1:])
             for name, arrays in parts.items()
@@ -187,7 +186,7 @@ class TeacherTargets:
 def cached_targets(
     folder: str,
     plan: CropPlan,
-    teacher: Callable[[tf.Tensor], tf.Tensor],
+    teacher: keras.Model,
     width: int,
     preprocessor: Preprocessor,
     filenames: np.ndarray,
@@ -225,14 +224,14 @@ def cached_targets(
     return TeacherTargets(crops, features, filenames, preprocessor, mean, deviation)
 
 
-def _complete(folder: str, plan: CropPlan, teacher: Callable, width: int) -> None:
+def _complete(folder: str, plan: CropPlan, teacher: keras.Model, width: int) -> None:
     """Computes all blocks that are absent or damaged."""
     row_bytes = {"crops": math.prod(plan.shape[1:]), "features": 2 * width}
     blocks = steps_per_epoch(len(plan.records), BLOCK_IMAGES)
-    checksums, crop = _read_checksums(folder), plan.cropping(teacher)
+    checksums, crop = _read_checksums(folder), plan.cropping()
     missing = sorted(set(range(blocks)) - set(_valid_blocks(folder, plan, row_bytes, checksums)))
     for done, number in enumerate(missing, 1):
-        arrays = plan.block(number, crop)
+        arrays = plan.block(number, crop, teacher)
         start = number * BLOCK_IMAGES * plan.crops
         for name, array in arrays.items():
             path = os.path.join(folder, name)

@@ -31,7 +31,7 @@ def global_batch_size(options: RunOptions, num_images: int, num_replicas: int = 
         InputError: the requested batch size can't be divided equally.
     """
     kind = "devices"
-    if isinstance(options, TrainingOptions) and options.backend == "jax":
+    if isinstance(options, TrainingOptions) and options.num_processes > 1:
         num_replicas, kind = options.num_processes, "processes"
     size = options.batch_size
     if size is None:

@@ -18,7 +18,7 @@ import tensorflow as tf
 from covid_lm.command_line import end_at_once
 from covid_lm.errors import InputError, RunError
 from covid_lm.training.cloud_tpu import check_listening, tpu_addresses
-from covid_lm.training.options import RunOptions, TrainingOptions
+from covid_lm.training.options import RunOptions
 
 
 def choose_strategy(options: RunOptions) -> tf.distribute.Strategy:
@@ -31,7 +31,7 @@ def choose_strategy(options: RunOptions) -> tf.distribute.Strategy:
         InputError: no such TPU, or TF_CONFIG names several machines.
         RunError: the TPU can't be reached, or the device is not a TPU.
     """
-    if isinstance(options, TrainingOptions) and options.backend == "jax":
+    if options.backend == "jax":
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)  # leaves its memory to JAX
         return tf.distribute.get_strategy()

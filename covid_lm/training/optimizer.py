@@ -15,12 +15,9 @@ UNDECAYED = ("bias", "gamma", "beta", "position_embedding", "segment_embedding")
 
 
 def compile_for_training(
-    model: keras.Model, options: TrainingOptions, steps_per_epoch: int, jit_compile: bool = False
+    model: keras.Model, options: TrainingOptions, steps_per_epoch: int
 ) -> None:
-    """Compiles with the optimizer, and the cross-entropy of the logits, that `options` name.
-
-    XLA (`jit_compile`) gives the same numbers. On CPU it is slower; on a TPU it is used anyway.
-    """
+    """Compiles with the optimizer, and the cross-entropy of the logits, that `options` name."""
     steps = options.epochs * steps_per_epoch
     learning_rate = scheduled_learning_rate(options.schedule, options.learning_rate, steps)
     accuracy = keras.metrics.SparseCategoricalAccuracy
@@ -30,8 +27,16 @@ def compile_for_training(
         optimizer=paper_optimizer(learning_rate, options.weight_decay, options.ema),
         loss=cross_entropy(options.label_smoothing, soft=options.mix != "none"),
         metrics=[accuracy(name="accuracy")],
-        jit_compile=jit_compile,
+        jit_compile=with_xla(),
     )
+
+
+def with_xla() -> bool:
+    """The argument `jit_compile` of a model to train.
+
+    Under TensorFlow, XLA gives the same numbers; on CPU it is slower, on a TPU it is used anyway.
+    """
+    return keras.backend.backend() == "jax"
 
 
 def paper_optimizer(

@@ -79,7 +79,11 @@ _EARLY_STOPPING = (
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions(ReadingOptions):
-    """Options that training and pre-training share."""
+    """Options that training and pre-training share.
+
+    Attributes:
+        backend: Keras backend of the training, from KERAS_BACKEND.
+    """
 
     TOOL: ClassVar[str]
     PREFIX: ClassVar[str] = ""  # of the name of a run that is given none
@@ -124,6 +128,7 @@ class RunOptions(ReadingOptions):
         None, "Project of a named TPU; default: this machine's.", shown="PROJECT", **PLACE
     )
     tpu_timeout: float = option(25.0, "Seconds until the TPU must be ready.", ABOVE_0, **PLACE)
+    backend: str = option("tensorflow", flag=None, shown=None)
 
     def __post_init__(self):
         for name in ("dtype", "backbone", "weights"):
@@ -143,11 +148,23 @@ class RunOptions(ReadingOptions):
         for flag in ("tpu_zone", "gcp_project"):
             if getattr(self, flag) is not None and self.tpu is None:
                 raise InputError(f"--{flag}={getattr(self, flag)}: only with --tpu")
+        if self.backend not in BACKENDS:
+            raise InputError(f"KERAS_BACKEND={self.backend}: choose {' or '.join(BACKENDS)}")
+        if self.backend == "jax" and importlib.util.find_spec("jax") is None:
+            raise InputError("KERAS_BACKEND=jax: needs pip install 'covid_lm[jax]'")
+        if self.backend == "jax" and self.tpu is not None:
+            reason = "not with KERAS_BACKEND=jax, which takes all devices of its machine"
+            raise InputError(f"--tpu={self.tpu}: {reason}")
 
     @property
     def command(self) -> str:
         """The command that repeats the run, with DIR, HOST:PORT and so on for private values."""
-        return f"python tools/{self.TOOL}{self.flags()}"
+        return f"{self.shown_backend}python tools/{self.TOOL}{self.flags()}"
+
+    @property
+    def shown_backend(self) -> str:
+        """What a command starts with: "KERAS_BACKEND=jax ", or nothing for TensorFlow."""
+        return "" if self.backend == "tensorflow" else f"KERAS_BACKEND={self.backend} "
 
     def default(self, field: dataclasses.Field) -> Any:
         """See `FlagOptions`; some depend on other options."""
@@ -187,8 +204,6 @@ class TrainingOptions(RunOptions):
 
     Attributes:
         recipe: the recipe that gave values to other options, for the printed command.
-        backend: Keras backend of the training itself, from KERAS_BACKEND; everything else runs on
-            TensorFlow.
     """
 
     TOOL = "train.py"
@@ -212,7 +227,6 @@ class TrainingOptions(RunOptions):
     mix: str = option("none", _MIX, MIXES)
     early_stopping: str = option("val", _EARLY_STOPPING, ("val", "test", "none"), in_folds=False)
     tensorboard: bool = option(False, "Write logs to NAME/run/tensorboard, too.", **PLACE)
-    backend: str = option("tensorflow", flag=None, in_folds=False, shown=None)
     coordinator: str | None = option(
         None, "HOST:PORT of process 0, for several processes.", shown="HOST:PORT", **PLACE
     )
@@ -230,8 +244,6 @@ class TrainingOptions(RunOptions):
     def _problems(self) -> Iterator[str]:
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             yield "--tensorboard: needs pip install 'covid_lm[tensorboard]'"
-        if self.backend not in BACKENDS:
-            yield f"KERAS_BACKEND={self.backend}: choose {' or '.join(BACKENDS)}"
         if not 0 <= self.process_id < self.num_processes:
             last = self.num_processes - 1
             yield f"--process_id={self.process_id}: must be from 0 to {last}, below --num_processes"
@@ -257,24 +269,19 @@ class TrainingOptions(RunOptions):
             yield f"--layout={self.layout}: {self.backbone} reads all pixels; use --image_size"
 
     def _problems_of_jax(self) -> Iterator[str]:
-        if importlib.util.find_spec("jax") is None:
-            yield "KERAS_BACKEND=jax: needs pip install 'covid_lm[jax]'"
         without = "not with KERAS_BACKEND=jax"
-        if self.tpu is not None:
-            yield f"--tpu={self.tpu}: {without}, which takes all devices of its machine"
         if self.backbone in CONVOLUTIONAL_NETWORKS:
             yield f"--backbone={self.backbone}: {without}"
-        if self.augment != "none":
-            yield f"--augment={self.augment}: {without}"
-        if self.mix != "none":
-            yield f"--mix={self.mix}: {without}"
+        for name in ("augment", "mix"):
+            value = getattr(self, name)
+            if value != "none" and self.num_processes > 1:
+                yield f"--{name}={value}: not with --num_processes={self.num_processes}"
         if self.tensorboard:
             yield f"--tensorboard: {without}"
 
     @property
     def command(self) -> str:
-        backend = "" if self.backend == "tensorflow" else f"KERAS_BACKEND={self.backend} "
-        return backend + super().command + (" --process_id=I" if self.num_processes > 1 else "")
+        return super().command + (" --process_id=I" if self.num_processes > 1 else "")
 
     @property
     def sources(self) -> list[tuple[str, str | None]]:

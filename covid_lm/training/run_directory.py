@@ -34,7 +34,7 @@ from covid_lm.files import (
 from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.devices import describe
-from covid_lm.training.options import RunOptions, TrainingOptions
+from covid_lm.training.options import RunOptions
 
 NUM_SAMPLES = 6
 UNFINISHED = ".run-in-progress"
@@ -100,8 +100,9 @@ def run_config(
 ) -> dict:
     """A run's section of `config.json`: the options, the values derived from them, the origin."""
     devices, count = describe(strategy), len(training.records)
-    if isinstance(options, TrainingOptions) and options.backend == "jax":
-        devices = f"{options.num_processes} process{'es' * (options.num_processes > 1)} of JAX"
+    if options.backend == "jax":
+        processes = getattr(options, "num_processes", 1)
+        devices = f"{processes} process{'es' * (processes > 1)} of JAX"
     return {
         **dataclasses.asdict(options),
         "batch_size": global_batch_size(options, count, strategy.num_replicas_in_sync),

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 
 from covid_lm.backbones.configs import BackboneConfig
+from covid_lm.data.records import ImageRecord
 from covid_lm.errors import InputError, RunError
 from covid_lm.models.token_classifier import TokenClassifierConfig
+from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.training.batch_size import global_batch_size
+from covid_lm.training.build import build_classifier
+from covid_lm.training.inputs import training_set
 from covid_lm.training.jax.launcher import JaxJob, _run_child
 from covid_lm.training.options import TrainingOptions
 
@@ -20,16 +24,35 @@ def jax_installed(monkeypatch):
 def test_a_job_is_read_as_it_was_written(tmp_path):
     config = TokenClassifierConfig(("a", "b"), "1x64", BackboneConfig(1, 64, 1, 256))
     options = TrainingOptions(backend="jax", num_processes=2, coordinator="host:1", seed=5)
-    job = JaxJob(config, options, 8, "/run")
+    job = JaxJob(config, ("[PAD]", "b"), options, 8, "/run")
     tokens = {"token_ids": np.arange(6, dtype=np.int32).reshape(2, 3)}
     splits = {"training": TokenizedRecords(tokens, np.array([1, 0], np.int32))}
     job.write(str(tmp_path), splits)
-    again, found = JaxJob.read(str(tmp_path))
+    again, arrays = JaxJob.read(str(tmp_path))
     assert again == job
-    assert list(found) == ["training"]
-    np.testing.assert_array_equal(found["training"].tokens["token_ids"], tokens["token_ids"])
-    assert found["training"].labels.tolist() == [1, 0]
-    assert found["training"].labels.dtype == np.int32
+    assert list(arrays) == ["training"]
+    found = again.source(None, arrays["training"])
+    np.testing.assert_array_equal(found.tokens["token_ids"], tokens["token_ids"])
+    assert found.labels.tolist() == [1, 0]
+    assert found.labels.dtype == np.int32
+    assert (found.process_id, found.num_processes) == (0, 2)
+
+
+def test_a_child_augments_as_its_parent_would(tmp_path):
+    layout = {"layout": "patches16x8", "protocol": "paper"}
+    options = TrainingOptions(backend="jax", backbone="1x64", augment="heavy", seed=5, **layout)
+    classifier = build_classifier(options, ("a", "b"))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 1), np.uint8)
+    names = ("a.png", "b\udcff.png", "c d.png")
+    records = tuple(ImageRecord(name, i % 2, "train", name, bytes) for i, name in enumerate(names))
+    training = training_set(classifier, DecodedRecords(pixels, records), options)
+    job = JaxJob(classifier.config, classifier.vocabulary, options, 2, "/run")
+    job.write(str(tmp_path), {"training": training})
+    again, arrays = JaxJob.read(str(tmp_path))
+    found = again.source(classifier, arrays["training"])
+    for one, other in zip(training.epoch(2, 5, 1), found.epoch(2, 5, 1), strict=True):
+        np.testing.assert_array_equal(one[0]["token_ids"], other[0]["token_ids"])
+        np.testing.assert_array_equal(one[1], other[1])
 
 
 TWO = {"backend": "jax", "num_processes": 2, "coordinator": "host:1234"}
@@ -62,8 +85,8 @@ TWO = {"backend": "jax", "num_processes": 2, "coordinator": "host:1234"}
             "--backbone=resnet50: not with KERAS_BACKEND=jax",
         ),
         (
-            {"backend": "jax", "mix": "mixup", "protocol": "fixed"},
-            "--mix=mixup: not with KERAS_BACKEND=jax",
+            {**TWO, "backend": "jax", "mix": "mixup", "protocol": "fixed"},
+            "--mix=mixup: not with --num_processes=2",
         ),
         ({"backend": "jax", "tensorboard": True}, "--tensorboard: not with KERAS_BACKEND=jax"),
     ],

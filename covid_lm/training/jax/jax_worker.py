@@ -26,7 +26,7 @@ from covid_lm.training.fine_tuning import log_epoch
 from covid_lm.training.jax import hosts
 from covid_lm.training.jax.launcher import JaxJob
 from covid_lm.training.loop import run_epochs
-from covid_lm.training.optimizer import compile_for_training
+from covid_lm.training.optimizer import compile_for_training, with_xla
 from covid_lm.training.run_directory import checkpoint_files
 
 
@@ -39,16 +39,18 @@ def train(directory: str) -> None:
         RunError: the loss became non-finite, or the processes did not connect.
     """
     tf.config.set_visible_devices([], "GPU")  # TensorFlow only makes the batches
-    job, splits = JaxJob.read(directory)
+    job, arrays = JaxJob.read(directory)
     options = job.options
     hosts.join_processes(options.coordinator, options.num_processes, options.process_id)
     hosts.require_divisible(job.batch_size)
-    hosts.require_same(_digest(job, splits))
+    hosts.require_same(_digest(job, arrays))
     # The values are replaced below, but Keras checks that all processes begin with the same.
     keras.utils.set_random_seed(options.seed)
-    model = TokenClassifier(job.classifier, vocabulary=()).logits
+    classifier = TokenClassifier(job.classifier, job.vocabulary)
+    model = classifier.logits
+    splits = {name: job.source(classifier, values) for name, values in arrays.items()}
     training, monitored = splits["training"], splits.get("monitored")
-    compile_for_training(model, options, training.steps(job.batch_size), jit_compile=True)
+    compile_for_training(model, options, training.steps(job.batch_size))
     checkpoints = Checkpoints(os.path.join(job.run_dir, "checkpoints"), model)
     progress = _start(checkpoints, os.path.join(directory, "start"))
     scorer = _scorer(model)
@@ -56,6 +58,7 @@ def train(directory: str) -> None:
     def validate() -> dict[str, float]:
         if monitored is None:
             return {}
+        assert isinstance(monitored, TokenizedRecords)
         metrics = scorer.evaluate(monitored.once(job.batch_size), verbose=0, return_dict=True)
         return {name: float(metrics[name]) for name in ("val_loss", "val_accuracy")}
 
@@ -76,12 +79,12 @@ def _scorer(model: keras.Model) -> keras.Model:
             keras.metrics.SparseCategoricalCrossentropy(name="val_loss", from_logits=True),
             keras.metrics.SparseCategoricalAccuracy(name="val_accuracy"),
         ],
-        jit_compile=True,
+        jit_compile=with_xla(),
     )
     return scorer
 
 
-def _digest(job: JaxJob, splits: dict[str, TokenizedRecords]) -> "hashlib._Hash":
+def _digest(job: JaxJob, splits: dict[str, dict[str, np.ndarray]]) -> "hashlib._Hash":
     """A digest of everything that must be the same in every process."""
     values = {
         field.name: getattr(job.options, field.name)
@@ -91,7 +94,7 @@ def _digest(job: JaxJob, splits: dict[str, TokenizedRecords]) -> "hashlib._Hash"
     shared = [values, job.batch_size, job.options.num_processes, sorted(splits)]
     digest = hashlib.sha256(json.dumps(shared).encode())
     for name in sorted(splits):
-        for array in (*splits[name].tokens.values(), splits[name].labels):
+        for array in splits[name].values():
             digest.update(np.ascontiguousarray(array).data)
     return digest
 

@@ -1,13 +1,12 @@
 """Training on Keras' JAX backend, started from a process that runs TensorFlow.
 
-A process has one Keras backend, so JAX trains in a child process (`jax_worker`). It gets token ids
-and the initial state as files and writes checkpoints, from which the TensorFlow model is restored
-for evaluation and export. With several hosts, each has a parent and a child process, and the
-children train together.
+A process has one Keras backend, so JAX trains in a child process (`jax_worker`). It gets token ids,
+or pixels to augment, and the initial state as files and writes checkpoints, from which the
+TensorFlow model is restored for evaluation and export. With several hosts, each has a parent and a
+child process, and the children train together.
 """
 
 import dataclasses
-import json
 import os
 import re
 import subprocess
@@ -16,15 +15,17 @@ import tempfile
 
 import numpy as np
 
+from covid_lm.data.records import ImageRecord
 from covid_lm.environment import child_environment, without_startup_lines
 from covid_lm.errors import InputError, RunError
-from covid_lm.files import is_remote, write_json
+from covid_lm.files import is_remote, read_json, write_json
 from covid_lm.models.classifier import Classifier
-from covid_lm.models.token_classifier import TokenClassifierConfig
+from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
+from covid_lm.pipeline.augmented import AugmentedRecords
 from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.training.checkpoints import Checkpoints, resume
-from covid_lm.training.inputs import tokenized_splits
+from covid_lm.training.inputs import tokenized_splits, training_set
 from covid_lm.training.optimizer import compile_for_training
 from covid_lm.training.options import TrainingOptions
 
@@ -37,39 +38,62 @@ class JaxJob:
     """Settings of a child process.
 
     Attributes:
+        vocabulary: words, index = id.
         batch_size: of all processes together.
         run_dir: in which process 0 writes checkpoints and the log.
     """
 
     classifier: TokenClassifierConfig
+    vocabulary: tuple[str, ...]
     options: TrainingOptions
     batch_size: int
     run_dir: str
 
-    def write(self, directory: str, splits: dict[str, TokenizedRecords]) -> None:
-        """Writes the job and its token ids."""
+    def write(self, directory: str, splits: dict[str, TokenizedRecords | AugmentedRecords]) -> None:
+        """Writes the job and the arrays of its splits, "training" and, if any, "monitored"."""
         write_json(os.path.join(directory, "job.json"), dataclasses.asdict(self))
         for name, split in splits.items():
-            path = os.path.join(directory, f"{name}.npz")
-            np.savez(path, allow_pickle=False, labels=split.labels, **split.tokens)
+            if isinstance(split, AugmentedRecords):
+                images = split.images
+                names = np.array(list(images.filenames), np.bytes_)
+                pixels = np.asarray(images.pixels)
+                arrays = {"labels": images.labels, "pixels": pixels, "filenames": names}
+            else:
+                arrays = {"labels": split.labels, **split.tokens}
+            np.savez(os.path.join(directory, f"{name}.npz"), allow_pickle=False, **arrays)
 
     @classmethod
-    def read(cls, directory: str) -> tuple["JaxJob", dict[str, TokenizedRecords]]:
-        """Reads what `write` wrote; the splits give this process's share of every batch."""
-        with open(os.path.join(directory, "job.json"), encoding="utf-8") as file:
-            values = json.load(file)
+    def read(cls, directory: str) -> tuple["JaxJob", dict[str, dict[str, np.ndarray]]]:
+        """Reads what `write` wrote: the job, and the arrays of each split by name."""
+        values = read_json(os.path.join(directory, "job.json"))
         values["classifier"] = TokenClassifierConfig.from_dict(values["classifier"])
+        values["vocabulary"] = tuple(values["vocabulary"])
         values["options"] = TrainingOptions(**values["options"])
-        job, splits = cls(**values), {}
+        arrays = {}
         for name in ("training", "monitored"):
             path = os.path.join(directory, f"{name}.npz")
             if os.path.exists(path):
                 with np.load(path) as stored:
-                    tokens = {**stored}
-                labels = tokens.pop("labels")
-                share = job.options.process_id, job.options.num_processes
-                splits[name] = TokenizedRecords(tokens, labels, *share)
-        return job, splits
+                    arrays[name] = {**stored}
+        return cls(**values), arrays
+
+    def source(
+        self, classifier: TokenClassifier, arrays: dict[str, np.ndarray]
+    ) -> TokenizedRecords | AugmentedRecords:
+        """The batches of a split; of tokens, this process's share of every batch."""
+        arrays = dict(arrays)
+        labels = arrays.pop("labels")
+        if "pixels" not in arrays:
+            share = self.options.process_id, self.options.num_processes
+            return TokenizedRecords(arrays, labels, *share)
+        records = tuple(
+            ImageRecord(os.fsdecode(name), int(label), "train", os.fsdecode(name), bytes)
+            for name, label in zip(arrays["filenames"], labels, strict=True)
+        )
+        images = DecodedRecords(arrays["pixels"], records)
+        source = training_set(classifier, images, self.options)
+        assert isinstance(source, AugmentedRecords)
+        return source
 
 
 def fit_in_jax(
@@ -89,17 +113,16 @@ def fit_in_jax(
             flags or data.
         RunError: the loss became non-finite, or a process ended.
     """
-    assert classifier.reads_tokens  # checked by the options
+    assert isinstance(classifier, TokenClassifier)  # checked by the options
     model = classifier.logits
     training, monitored = tokenized_splits(classifier, images, options)
-    assert isinstance(training, TokenizedRecords)  # the options allow no augmentation on JAX
-    splits = {"training": training}
+    splits: dict[str, TokenizedRecords | AugmentedRecords] = {"training": training}
     if monitored is not None:
         splits["monitored"] = monitored
     compile_for_training(model, options, training.steps(batch_size))
     checkpoints, progress = resume(run_dir, model)
     absolute = run_dir if is_remote(run_dir) else os.path.abspath(run_dir)
-    job = JaxJob(classifier.config, options, batch_size, absolute)
+    job = JaxJob(classifier.config, classifier.vocabulary, options, batch_size, absolute)
     with tempfile.TemporaryDirectory() as directory:
         job.write(directory, splits)
         start = Checkpoints(os.path.join(directory, "start"), model)
