@@ -3,7 +3,28 @@
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A loaded image, turned as its EXIF orientation demands; damaged EXIF is ignored."""
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+    except Exception:  # Pillow raises errors of any type on damaged EXIF
+        return image
+    turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def gray_levels(image: Image.Image) -> np.ndarray:
@@ -28,8 +49,9 @@ def thumbnail(encoded: bytes, side: int) -> bytes | None:
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             image.load()
-            deep = _is_deep(image)
-            small = Image.fromarray(gray_levels(image)) if deep else image.convert("RGB")
+            shown = upright(image)
+            deep = _is_deep(shown)
+            small = Image.fromarray(gray_levels(shown)) if deep else shown.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     small.thumbnail((side, side))

@@ -192,7 +192,7 @@ def _decode_small_bmp(
     return tf.cond(bits <= 8, indexed, direct)
 
 
-def resize(pixels: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def resize(pixels: tf.Tensor, size: tf.Tensor | tuple[int, int]) -> tf.Tensor:
     """Resizes as tf.image.resize(antialias=True), but without its float copy of the input.
 
     Args:
@@ -205,7 +205,7 @@ def resize(pixels: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     resized = tf.raw_ops.ScaleAndTranslate(
         images=pixels[None],
         size=size,
-        scale=tf.constant(size, tf.float32) / tf.cast(tf.shape(pixels)[:2], tf.float32),
+        scale=tf.cast(size, tf.float32) / tf.cast(tf.shape(pixels)[:2], tf.float32),
         translation=tf.zeros([2]),
         kernel_type="triangle",
         antialias=True,

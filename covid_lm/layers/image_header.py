@@ -60,7 +60,7 @@ def declared_sizes(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:
     """
     zeros = tf.zeros_like(headers[:, :2])
     by_format = [
-        tf.stack([_big_endian(headers, 20), _big_endian(headers, 16)], axis=1),
+        tf.stack([big_endian(headers, 20, 4), big_endian(headers, 16, 4)], axis=1),
         zeros,
         tf.stack([little_endian(headers, 8, 2), little_endian(headers, 6, 2)], axis=1),
         _bmp_sizes(headers),
@@ -107,6 +107,12 @@ def little_endian(values: tf.Tensor, offset: int, length: int) -> tf.Tensor:
     return tf.reduce_sum(values[..., offset : offset + length] * place, axis=-1)
 
 
+def big_endian(values: tf.Tensor, offset: int, length: int) -> tf.Tensor:
+    """As `little_endian`, with the first byte as the highest."""
+    place = tf.constant([256**i for i in reversed(range(length))], tf.int64)
+    return tf.reduce_sum(values[..., offset : offset + length] * place, axis=-1)
+
+
 def bmp_height(headers: tf.Tensor) -> tf.Tensor:
     """Signed heights, int64 [...], of BMP headers, int64 [..., 72]; negative: top row first."""
     height = little_endian(headers, 22, 4)
@@ -149,7 +155,3 @@ def _starts_with(headers: tf.Tensor, offset: int, expected: bytes) -> tf.Tensor:
 def is_one_of(values: tf.Tensor, accepted: Sequence[int]) -> tf.Tensor:
     """True for integers, [batch], that are among `accepted`: bool [batch]."""
     return tf.reduce_any(values[:, None] == list(accepted), axis=1)
-
-
-def _big_endian(headers: tf.Tensor, offset: int) -> tf.Tensor:
-    return little_endian(tf.reverse(headers[:, offset : offset + 4], axis=[1]), 0, 4)

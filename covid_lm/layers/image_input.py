@@ -13,7 +13,9 @@ from covid_lm.layers.image_inspection import (
     Inspection,
     image_reasons,
     inspect_images,
+    turned_first,
 )
+from covid_lm.layers.image_orientation import turn
 from covid_lm.layers.tensorflow_layer import TensorFlowLayer
 
 # Images decoded at the same time within one call, fewer if they are large; no need for more than a
@@ -30,6 +32,8 @@ class ImageInput(TensorFlowLayer):
 
     Reads PNG, JPEG, BMP (not run-length encoded), and the first frame of GIF and WebP, recognized
     by their magic bytes. Damage to pixels is detected in PNG only, which has checksums.
+
+    JPEG, PNG and WebP are turned as their EXIF orientation demands, as viewers show them.
 
     Alpha is dropped, not composited; of 16-bit samples, the high byte is kept. The image is resized
     ignoring its aspect ratio: bilinear, antialiased, rounded half to even, clipped to 0..255, which
@@ -115,10 +119,19 @@ def decode_valid_images(
     rows = (image_bytes, seen.headers, seen.formats, seen.parts, seen.sizes, seen.max_pixels)
 
     def decode_any(index: tf.Tensor) -> tf.Tensor:
-        return decode_rgb(*(values[index] for values in rows))
+        return turned(decode_rgb(*(values[index] for values in rows)), index)
 
     def decode_one_of_two(index: tf.Tensor) -> tf.Tensor:
+        return resize(one_of_two(index), image_size)
+
+    def decode_turned(index: tf.Tensor) -> tf.Tensor:
+        return turned(one_of_two(index), index)
+
+    def one_of_two(index: tf.Tensor) -> tf.Tensor:
         return decode_common(image_bytes[index], seen.formats[index], seen.parts[index])
+
+    def turned(pixels: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        return turn_and_resize(pixels, seen.orientations[index], image_size)
 
     parallel = tf.clip_by_value(DECODER_BYTES // seen.decoder_bytes, 1, _PARALLEL_IMAGES)
     indices = tf.where(seen.decodable)[:, 0]
@@ -133,9 +146,13 @@ def decode_valid_images(
         tf.reduce_any(seen.decodable & ~seen.common),
         lambda: isolated(decode_any, parallel),
         lambda: tf.cond(
-            tf.size(indices) > 1,
-            lambda: isolated(decode_one_of_two, parallel),
-            lambda: isolated(decode_one_of_two, None),
+            tf.reduce_any(seen.decodable & (seen.orientations > 1)),
+            lambda: isolated(decode_turned, parallel),
+            lambda: tf.cond(
+                tf.size(indices) > 1,
+                lambda: isolated(decode_one_of_two, parallel),
+                lambda: isolated(decode_one_of_two, None),
+            ),
         ),
     )
     index = index[:, None]  # [survivors + 1, 1]
@@ -151,12 +168,19 @@ def map_isolated(
     image_size: tuple[int, int],
     parallel: tf.Tensor | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Indices and pixels of the images that `decode_at` can decode, then of one blank image."""
+    """Indices and pixels of the images that `decode_at` can decode, then of one blank image.
+
+    Args:
+        decode_at: from an index to uint8 [*image_size, 3].
+        indices: int64 [decodable].
+        count: size of the batch, the index of the blank image.
+        parallel: images decoded at the same time; None without threads.
+    """
     blank = tf.zeros([*image_size, 3], tf.uint8)
     return (
         tf.data.Dataset.from_tensor_slices(indices)
         .map(
-            lambda index: (index, resize(decode_at(index), image_size)),
+            lambda index: (index, decode_at(index)),
             num_parallel_calls=parallel,
             deterministic=None if parallel is None else False,
         )
@@ -166,3 +190,19 @@ def map_isolated(
         .batch(count + 1)
         .get_single_element()
     )
+
+
+def turn_and_resize(
+    pixels: tf.Tensor, orientation: tf.Tensor, image_size: tuple[int, int]
+) -> tf.Tensor:
+    """Turns and resizes a picture, uint8 [any height, any width, 3], to uint8 [*image_size, 3].
+
+    In this order, as Pillow would. The other order can differ by one level, and is for pictures of
+    which a second copy would need too much memory.
+    """
+    first = turned_first(tf.shape(pixels, tf.int64)[:2])
+    is_swapped = ~first & (orientation > 4)
+    size = tf.where(is_swapped, image_size[::-1], image_size)
+    small = resize(turn(pixels, tf.where(first, orientation, 1)), size)
+    small = turn(small, tf.where(first, tf.ones_like(orientation), orientation))
+    return tf.ensure_shape(small, [*image_size, 3])

@@ -22,6 +22,7 @@ from covid_lm.layers.image_header import (
     read_headers,
     sizes_allowed,
 )
+from covid_lm.layers.image_orientation import exif_orientations
 from covid_lm.layers.image_reason import invalid_reasons, unknown_reasons
 from covid_lm.layers.image_segments import (
     JpegFrame,
@@ -39,6 +40,7 @@ DECODER_BYTES = 2**28
 # Bytes per pixel that decoding holds at most, measured, the RGB result included. A JPEG of several
 # scans is held as coefficients, too, two bytes for each component.
 _BYTES_PER_PIXEL = {PNG: 3, JPEG: 3, GIF: 10, BMP: 14, WEBP: 14, UNKNOWN: 1}
+_TURNING_BYTES_PER_PIXEL = 6  # if the picture is turned before it is resized
 _BMP_BYTES_PER_PIXEL = {16: 26, 24: 3, 32: 7}
 _JPEG_SCANS_BYTES, _JPEG_COEFFICIENT_BYTES = 6, 2
 _JPEG_CUT_BYTES = 4  # more without an end marker, where results are compared
@@ -69,6 +71,7 @@ class Inspection(NamedTuple):
         parts: what the format's decoder needs to know, int64 [batch, 4]. PNG: starts and lengths of
             palette and data. JPEG: start of the scans, number of components, process, precision.
             WebP: start and length of the pixels' chunk, top and left of the frame.
+        orientations: EXIF orientation, int64 [batch], 1 to 8.
         decodable: bool [batch], false if nothing has to be tried.
         common: bool [batch], true for PNG and for JPEG of one complete scan.
         decoder_bytes: memory for decoding the most expensive image, int64.
@@ -79,6 +82,7 @@ class Inspection(NamedTuple):
     sizes: tf.Tensor
     max_pixels: tf.Tensor
     parts: tf.Tensor
+    orientations: tf.Tensor
     decodable: tf.Tensor
     common: tf.Tensor
     decoder_bytes: tf.Tensor
@@ -98,8 +102,8 @@ def inspect_images(image_bytes: tf.Tensor, max_pixels: int) -> Inspection:
             tf.reduce_any(is_format), lambda: segments(image_bytes, is_format), lambda: nothing
         )
 
-    png = walk(PNG, png_chunks, PngChunks(pair, pair))
-    jpeg = walk(JPEG, jpeg_frames, JpegFrame(*[zero] * len(JpegFrame._fields)))
+    png = walk(PNG, png_chunks, PngChunks(pair, pair, pair))
+    jpeg = walk(JPEG, jpeg_frames, JpegFrame(*[zero] * len(JpegFrame._fields))._replace(exif=pair))
     webp = walk(WEBP, webp_frames, WebpFrame(pair, pair, pair))
 
     jpeg_sizes = tf.stack([jpeg.height, jpeg.width], axis=1)
@@ -125,18 +129,30 @@ def inspect_images(image_bytes: tf.Tensor, max_pixels: int) -> Inspection:
     )
     readable = tf.gather(readable, formats, axis=1, batch_dims=1)
     decodable = readable & sizes_allowed(sizes, limits)
+    orientations = exif_orientations(image_bytes, headers, formats, png, jpeg)
+    costs = tf.where(
+        (orientations > 1) & turned_first(sizes),
+        tf.maximum(per_pixel, _TURNING_BYTES_PER_PIXEL),
+        per_pixel,
+    )
     return Inspection(
         headers=headers,
         formats=formats,
         sizes=sizes,
         max_pixels=limits,
         parts=_parts(formats, png, jpeg, webp),
+        orientations=orientations,
         decodable=decodable,
         common=common,
         decoder_bytes=tf.reduce_max(
-            tf.where(decodable, pixel_count(sizes) * per_pixel, tf.ones_like(length))
+            tf.where(decodable, pixel_count(sizes) * costs, tf.ones_like(length))
         ),
     )
+
+
+def turned_first(sizes: tf.Tensor) -> tf.Tensor:
+    """True for sizes, int64 [..., 2], of which there is memory for a second copy: bool [...]."""
+    return pixel_count(sizes) * _TURNING_BYTES_PER_PIXEL <= DECODER_BYTES
 
 
 def image_reasons(image_bytes: tf.Tensor, seen: Inspection, valid: tf.Tensor) -> tf.Tensor:

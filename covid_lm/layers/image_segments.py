@@ -15,11 +15,13 @@ from covid_lm.layers.image_header import little_endian
 # Chunks that one step reads: large PNG files have many chunks of data, nearly all of one length.
 _CHUNKS_PER_STEP = 16
 # Limits the time for crafted chains of tiny segments.
-_MAX_STEPS = 1024
+MAX_STEPS = 1024
 
 _PNG_HEADER_END = 33  # of the signature and IHDR
 _CHUNK_FRAME = 12  # bytes of a chunk besides its content: length, name and checksum
-_PALETTE, _DATA = 0x504C5445, 0x49444154  # PLTE, IDAT
+EXIF_START = b"Exif\0\0"
+
+_PALETTE, _DATA, _EXIF = 0x504C5445, 0x49444154, 0x65584966  # PLTE, IDAT, eXIf
 _ANCILLARY = 0x20000000  # bit of a chunk's name
 
 _WEBP_HEADER_END = 12
@@ -28,10 +30,11 @@ _FRAME_HEADER_BYTES = 24  # of the chunk ANMF, before the chunks within it
 _LOSSY, _LOSSLESS, _ANIMATED = (list(name) for name in (b"VP8 ", b"VP8L", b"ANMF"))
 
 _WINDOW = 10  # bytes read of a JPEG segment; no scan header is shorter
-_FRAME, _WITH_LENGTH, _WITHOUT_LENGTH, _SCAN, _END, _NO_MARKER = range(6)
+_FRAME, _APP1, _WITH_LENGTH, _WITHOUT_LENGTH, _SCAN, _END, _NO_MARKER = range(7)
 _MARKERS = {
     _WITHOUT_LENGTH: (0x01, *range(0xD0, 0xD9)),
     _FRAME: (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7),
+    _APP1: (0xE1,),
     _SCAN: (0xDA,),
     _END: (0xD9,),
     _NO_MARKER: (0x00, 0xFF),
@@ -43,19 +46,21 @@ _MARKER_KINDS = [
 
 
 class PngChunks(NamedTuple):
-    """Positions and lengths of the chunks that a decoder needs besides the header.
+    """Positions and lengths of the chunks that are needed besides the header.
 
     Attributes:
         palette: of the chunk PLTE, int64 [batch, 2]; zeros if there is none.
         data: of the chunks IDAT, int64 [batch, 2]; zeros if the file can't be read.
+        exif: of the content of the chunk eXIf, if it is before the data, int64 [batch, 2].
     """
 
     palette: tf.Tensor
     data: tf.Tensor
+    exif: tf.Tensor
 
 
 class JpegFrame(NamedTuple):
-    """Fields of JPEG files' frame header and first scan header, int64 [batch] each.
+    """Fields of JPEG files' frame header and first scan header, int64 [batch].
 
     Attributes:
         process: marker of the frame header, which gives the coding process; 0 if there is none.
@@ -64,6 +69,7 @@ class JpegFrame(NamedTuple):
         components: number of colour components.
         scan: position of the first scan header; 0 if the file can't be read.
         scan_components: number of components in the first scan.
+        exif: position and length of the first EXIF, int64 [batch, 2]; zeros if there is none.
     """
 
     process: tf.Tensor
@@ -73,6 +79,7 @@ class JpegFrame(NamedTuple):
     components: tf.Tensor
     scan: tf.Tensor
     scan_components: tf.Tensor
+    exif: tf.Tensor
 
 
 class WebpFrame(NamedTuple):
@@ -98,13 +105,13 @@ def png_chunks(image_bytes: tf.Tensor, is_png: tf.Tensor) -> PngChunks:
     end = _lengths(image_bytes)
     zeros = tf.zeros_like(end)
     pairs = tf.stack([zeros, zeros], axis=1)
-    _, _, palette, data, unfinished = tf.while_loop(
-        lambda position, usual, palette, data, active: tf.reduce_any(active),
+    _, _, palette, data, exif, unfinished = tf.while_loop(
+        lambda position, usual, palette, data, exif, active: tf.reduce_any(active),
         lambda *state: _next_chunks(image_bytes, end, *state),
-        (zeros + _PNG_HEADER_END, zeros, pairs, pairs, is_png),
-        maximum_iterations=_MAX_STEPS,
+        (zeros + _PNG_HEADER_END, zeros, pairs, pairs, pairs, is_png),
+        maximum_iterations=MAX_STEPS,
     )
-    return PngChunks(palette, tf.where(unfinished[:, None], pairs, data))
+    return PngChunks(palette, tf.where(unfinished[:, None], pairs, data), exif)
 
 
 def _next_chunks(
@@ -114,6 +121,7 @@ def _next_chunks(
     usual: tf.Tensor,
     palette: tf.Tensor,
     data: tf.Tensor,
+    exif: tf.Tensor,
     active: tf.Tensor,
 ) -> tuple[tf.Tensor, ...]:
     """One step: any number of data chunks as long as the last chunk, `usual`, then one of any kind.
@@ -122,7 +130,7 @@ def _next_chunks(
     """
     starts = position[:, None] + usual[:, None] * tf.range(_CHUNKS_PER_STEP, dtype=tf.int64)
     # The start of the file in place of what is outside: no chunk.
-    fields = _read(image_bytes, tf.where(starts <= end[:, None], starts, 0), tf.int32, 8)
+    fields = read_values(image_bytes, tf.where(starts <= end[:, None], starts, 0), tf.int32, 8)
     sizes, names = fields[..., 0] + _CHUNK_FRAME, fields[..., 1]
     inside = (sizes >= _CHUNK_FRAME) & (starts + sizes <= end[:, None])
     is_usual = (inside & (sizes == usual[:, None]) & (names == _DATA))[:, :-1]
@@ -140,8 +148,11 @@ def _next_chunks(
     data_length += tf.where(goes_on & is_data, size, 0)
     found = tf.stack([start, data_length], axis=1) * tf.cast(goes_on | done, tf.int64)[:, None]
     data = tf.where(active[:, None], found, data)
+    is_exif = goes_on & (name == _EXIF) & (exif[:, 1] == 0)
+    content = tf.stack([position + run + _CHUNK_FRAME - 4, size - _CHUNK_FRAME], axis=1)
+    exif = tf.where(is_exif[:, None], content, exif)
     position, usual = (tf.where(goes_on, x, 0) for x in (position + run + size, size))
-    return position, usual, palette, data, goes_on
+    return position, usual, palette, data, exif, goes_on
 
 
 def jpeg_frames(image_bytes: tf.Tensor, is_jpeg: tf.Tensor) -> JpegFrame:
@@ -153,26 +164,37 @@ def jpeg_frames(image_bytes: tf.Tensor, is_jpeg: tf.Tensor) -> JpegFrame:
     kinds = tf.constant(_MARKER_KINDS)
 
     def step(
-        position: tf.Tensor, frame: tf.Tensor, scan: tf.Tensor, active: tf.Tensor
+        position: tf.Tensor,
+        frame: tf.Tensor,
+        scan: tf.Tensor,
+        exif: tf.Tensor,
+        active: tf.Tensor,
     ) -> tuple[tf.Tensor, ...]:
         active &= position + _WINDOW <= end
-        window = _read(image_bytes, tf.where(active, position, 0)[:, None], tf.uint8, _WINDOW)[:, 0]
+        window = read_values(
+            image_bytes, tf.where(active, position, 0)[:, None], tf.uint8, _WINDOW
+        )[:, 0]
         kind = tf.where(window[:, 0] == 0xFF, tf.gather(kinds, window[:, 1]), _NO_MARKER)
         is_scan = active & (kind == _SCAN)
         is_frame = active & (kind == _FRAME) & (frame[:, 0] == 0)
         frame = tf.where(is_frame[:, None], window, frame)
         scan = tf.where(is_scan[:, None], window, scan)
+        is_exif = tf.reduce_all(window[:, 4:] == list(EXIF_START), axis=1) & (kind == _APP1)
+        is_exif &= active & (exif[:, 1] == 0)
         active &= (kind != _SCAN) & (kind != _END)
         # libjpeg skips bytes between segments, too.
-        advance = tf.where(kind < _WITHOUT_LENGTH, window[:, 2] * 256 + window[:, 3] + 2, 1)
-        return tf.where(active, position + advance, position), frame, scan, active
+        length = window[:, 2] * 256 + window[:, 3] + 2
+        content = tf.stack([position + _WINDOW, length - _WINDOW], axis=1)
+        exif = tf.where(is_exif[:, None], content, exif)
+        advance = tf.where(kind < _WITHOUT_LENGTH, length, 1)
+        return tf.where(active, position + advance, position), frame, scan, exif, active
 
     none = tf.zeros([tf.size(end), _WINDOW], tf.int64)
-    position, frame, scan, _ = tf.while_loop(
-        lambda position, frame, scan, active: tf.reduce_any(active),
+    position, frame, scan, exif, _ = tf.while_loop(
+        lambda position, frame, scan, exif, active: tf.reduce_any(active),
         step,
-        (tf.zeros_like(end) + 2, none, none, is_jpeg),
-        maximum_iterations=_MAX_STEPS,
+        (tf.zeros_like(end) + 2, none, none, none[:, :2], is_jpeg),
+        maximum_iterations=MAX_STEPS,
     )
     return JpegFrame(
         process=frame[:, 1],
@@ -182,6 +204,7 @@ def jpeg_frames(image_bytes: tf.Tensor, is_jpeg: tf.Tensor) -> JpegFrame:
         components=frame[:, 9],
         scan=tf.where(scan[:, 0] > 0, position, 0),
         scan_components=scan[:, 4],
+        exif=exif,
     )
 
 
@@ -212,7 +235,7 @@ def webp_frames(image_bytes: tf.Tensor, is_webp: tf.Tensor) -> WebpFrame:
         lambda position, frame, active: tf.reduce_any(active),
         step,
         (tf.zeros_like(end) + _WEBP_HEADER_END, none, is_webp),
-        maximum_iterations=_MAX_STEPS,
+        maximum_iterations=MAX_STEPS,
     )
     window = _read_webp(image_bytes, position, end)
     length = little_endian(window, 4, 4) + 8
@@ -232,14 +255,16 @@ def webp_frames(image_bytes: tf.Tensor, is_webp: tf.Tensor) -> WebpFrame:
 
 def _read_webp(image_bytes: tf.Tensor, position: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
     inside = tf.where(position <= end, position, 0)[:, None]
-    return _read(image_bytes, inside, tf.uint8, _WEBP_WINDOW)[:, 0]
+    return read_values(image_bytes, inside, tf.uint8, _WEBP_WINDOW)[:, 0]
 
 
 def _lengths(image_bytes: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.strings.length(image_bytes), tf.int64)
 
 
-def _read(image_bytes: tf.Tensor, starts: tf.Tensor, dtype: tf.DType, count: int) -> tf.Tensor:
+def read_values(
+    image_bytes: tf.Tensor, starts: tf.Tensor, dtype: tf.DType, count: int
+) -> tf.Tensor:
     """Big-endian values in the `count` bytes at `starts`, int64 [batch, n], zeros after the end.
 
     Returns int64 [batch, n, values].

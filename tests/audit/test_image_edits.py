@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from covid_lm.audit.model import image_edits
 from covid_lm.data.phantom.leaks import add_metadata
@@ -33,6 +33,18 @@ def test_other_formats_become_png():
     stripped = image_edits.without_metadata(encode(PIXELS, "BMP"))
     assert Image.open(io.BytesIO(stripped)).format == "PNG"
     np.testing.assert_array_equal(image_edits.rgb_pixels(stripped), PIXELS)
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
+def test_an_image_without_its_exif_is_shown_as_before(image_format):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    payload = encode(PIXELS, image_format, exif=exif)
+    shown = ImageOps.exif_transpose(Image.open(io.BytesIO(payload))).convert("RGB")
+    stripped = image_edits.without_metadata(payload)
+    assert "exif" not in Image.open(io.BytesIO(stripped)).info
+    np.testing.assert_array_equal(image_edits.rgb_pixels(stripped), shown)
+    np.testing.assert_array_equal(image_edits.rgb_pixels(payload), shown)
 
 
 def test_reencoding_changes_pixels_a_little():

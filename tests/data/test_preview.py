@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from covid_lm.data.preview import gray_levels, thumbnail
 from tests.conftest import encode, random_picture
@@ -18,6 +18,16 @@ def opened(jpeg: bytes) -> Image.Image:
 def test_a_thumbnail_is_the_file_made_small():
     small = opened(thumbnail(encode(random_picture(300, 600)), 200))
     assert (small.format, small.size, small.mode) == ("JPEG", (200, 100), "RGB")
+
+
+def test_a_thumbnail_is_turned_unless_its_exif_is_damaged():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    payload = encode(random_picture(300, 600), "JPEG", exif=exif)
+    assert opened(thumbnail(payload, 200)).size == (100, 200)
+    damaged = payload.replace(b"Exif\0\0MM", b"Exif\0\0??")
+    assert damaged != payload
+    assert opened(thumbnail(damaged, 200)).size == (200, 100)
 
 
 def test_a_thumbnail_of_16_bits_is_gray():

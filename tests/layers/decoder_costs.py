@@ -19,7 +19,7 @@ import tensorflow as tf
 from PIL import Image
 
 from covid_lm.layers.image_input import ImageInput
-from tests.layers.encoded_images import bmp_16, encode, gif, picture, png_file
+from tests.layers.encoded_images import bmp_16, encode, gif, picture, png_chunk, png_file
 
 STATUS = pathlib.Path("/proc/self/status")
 CHANNELS = {0: 1, 2: 3, 6: 4}  # by PNG's colour type
@@ -57,11 +57,22 @@ def repeated_scans(side: int) -> bytes:
 
 
 JPEG = {"quality": 20, "subsampling": 0}
+TURN = struct.pack(">4sIHHHIH2xI", b"MM\0*", 8, 1, 0x112, 3, 1, 6, 0)  # EXIF, orientation 6
+
+
+def turned_png(side: int) -> bytes:
+    whole = png(side)
+    return whole[:33] + png_chunk(b"eXIf", TURN) + whole[33:]
+
+
 COSTLY = {  # kind: side in pixels, near the kind's limit, and its encoder
     "PNG": (8000, png),
     "PNG, interlaced": (8000, lambda side: png(side, interlaced=True)),
     "PNG, interlaced 16-bit RGBA": (8000, lambda side: png(side, 6, 16, interlaced=True)),
+    "PNG, turned": (6600, turned_png),
+    "PNG, turned when small": (8000, turned_png),
     "JPEG, one scan": (8000, blank("RGB", "JPEG", **JPEG)),
+    "JPEG, turned": (6600, blank("RGB", "JPEG", exif=b"Exif\0\0" + TURN, **JPEG)),
     "JPEG, progressive colour": (4700, blank("RGB", "JPEG", progressive=True, **JPEG)),
     "JPEG, progressive colour, no end marker": (
         4000,

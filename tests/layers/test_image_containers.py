@@ -2,7 +2,6 @@
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from covid_lm.layers.image_input import ImageInput
 from tests.layers import encoded_images
-from tests.layers.encoded_images import encode, patch
+from tests.layers.encoded_images import encode, patch, png_chunk
 
 RGB = Image.fromarray(encoded_images.picture(40, 50))
 
@@ -26,11 +25,6 @@ def decode(layer: ImageInput, *files: bytes) -> tuple[np.ndarray, list[str]]:
     return output["pixels"].numpy(), [reason.decode() for reason in output["reason"].numpy()]
 
 
-def chunk(name: bytes, content: bytes) -> bytes:
-    checksum = struct.pack(">I", zlib.crc32(name + content))
-    return struct.pack(">I", len(content)) + name + content + checksum
-
-
 def png_in_chunks(sizes: list[int]) -> bytes:
     """RGB with its data in chunks of these sizes, in turn."""
     whole = encode(RGB, "PNG")
@@ -38,7 +32,7 @@ def png_in_chunks(sizes: list[int]) -> bytes:
     data, parts, number = whole[start + 8 : -16], b"", 0
     while data:
         size = sizes[number % len(sizes)]
-        parts, data, number = parts + chunk(b"IDAT", data[:size]), data[size:], number + 1
+        parts, data, number = parts + png_chunk(b"IDAT", data[:size]), data[size:], number + 1
     return whole[:start] + parts + whole[-12:]
 
 
@@ -76,7 +70,7 @@ def test_a_png_chunk_that_claims_more_than_there_is(layer, name, length):
 
 def test_a_png_of_an_unknown_critical_chunk_is_not_valid(layer):
     whole = encode(RGB, "PNG")
-    strange = [whole[:33] + chunk(name, b"abc") + whole[33:] for name in (b"ABCD", b"aBCD")]
+    strange = [whole[:33] + png_chunk(name, b"abc") + whole[33:] for name in (b"ABCD", b"aBCD")]
     assert decode(layer, *strange)[1] == ["truncated or damaged", ""]
 
 

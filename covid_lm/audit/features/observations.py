@@ -16,7 +16,7 @@ from PIL import Image
 
 from covid_lm.audit.features import container as container_features
 from covid_lm.audit.features import pixels as pixel_features
-from covid_lm.data.preview import gray_levels, gray_thumbnail
+from covid_lm.data.preview import gray_levels, gray_thumbnail, upright
 from covid_lm.data.records import ImageRecord
 from covid_lm.environment import import_tensorflow
 from covid_lm.errors import reason
@@ -99,7 +99,7 @@ def _observe_payload(record: ImageRecord, payload: bytes) -> Observation | Unrea
         mode = image.mode  # before loading, which may change it
         image.load()
         metadata = container_features.metadata_facts(image)
-    gray = gray_levels(image)
+    gray = gray_levels(upright(image))
     return Observation(
         record=record,
         digest=hashlib.sha256(payload).hexdigest(),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from covid_lm.data.preview import gray_levels
+from covid_lm.data.preview import gray_levels, upright
 
 GRAY = 128
 BORDER_DIVISOR = 8
@@ -23,11 +23,13 @@ _START_OF_SCAN = 0xDA
 def without_metadata(payload: bytes) -> bytes:
     """The same compressed pixels, byte for byte, without the metadata around them.
 
-    For PNG and JPEG; files of other formats are converted to PNG.
+    For PNG and JPEG that are stored upright; other files are converted to PNG.
 
     Raises:
         OSError: not an image.
     """
+    if not _stored_upright(payload):
+        return as_png(rgb_pixels(payload))
     if payload.startswith(_PNG_SIGNATURE):
         return _PNG_SIGNATURE + b"".join(_png_chunks(payload))
     if payload.startswith(b"\xff\xd8"):
@@ -62,16 +64,23 @@ def _jpeg_segments(payload: bytes) -> Iterator[bytes]:
 
 
 def rgb_pixels(payload: bytes) -> np.ndarray:
-    """Decoded pixels, uint8 [height, width, 3]; alpha is dropped, deep samples scaled to 8 bits.
+    """Decoded pixels as shown, uint8 [height, width, 3]; without alpha, scaled to 8 bits.
 
     Raises:
         OSError: not an image.
     """
     image: Image.Image = Image.open(io.BytesIO(payload))
     image.load()
+    image = upright(image)
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(gray_levels(image))
     return np.asarray(image.convert("RGB"))
+
+
+def _stored_upright(payload: bytes) -> bool:
+    image = Image.open(io.BytesIO(payload))
+    image.load()  # EXIF can follow the pixels of a PNG
+    return upright(image) is image
 
 
 def as_png(pixels: np.ndarray) -> bytes:
