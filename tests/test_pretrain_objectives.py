@@ -1,11 +1,14 @@
 """Pre-training of patches: from a teacher's features and from masked bytes."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import pathlib
 import shutil
 import signal
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -16,9 +19,11 @@ from covid_lm import pretrain as pretraining
 from covid_lm.backbones import convolutional
 from covid_lm.backbones.convolutional import TEACHER
 from covid_lm.errors import InputError
+from covid_lm.objectives import bytes as byte_objective
 from covid_lm.objectives import objective as base
 from covid_lm.objectives import teacher as teacher_objective
-from covid_lm.pretrain import pretrain
+from covid_lm.pipeline import teacher_targets
+from covid_lm.pretrain import PretrainingResult, pretrain
 from covid_lm.training.build import build_classifier
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.pretraining_options import PretrainingOptions
@@ -46,8 +51,8 @@ def options(image_folder, directory, objective="teacher", **changes) -> Pretrain
     return PretrainingOptions(**{**settings, **changes})
 
 
-@pytest.fixture(autouse=True)
-def small_teacher(monkeypatch, tmp_path_factory):
+@pytest.fixture(autouse=True, scope="module")
+def small_teacher(tmp_path_factory):
     """A teacher of one convolution, whose weights file is any file."""
 
     def constructor(include_top, weights, input_shape, pooling):
@@ -58,93 +63,116 @@ def small_teacher(monkeypatch, tmp_path_factory):
 
     weights = tmp_path_factory.mktemp("teacher") / "weights"
     weights.write_bytes(b"teacher")
-    for module in (convolutional, teacher_objective):
-        monkeypatch.setattr(module, "teacher_weights", lambda source: str(weights))
-    monkeypatch.setattr(convolutional, "load_efficientnet", lambda network, path: None)
-    monkeypatch.setitem(convolutional._NETWORKS, TEACHER, (constructor, convolutional.scale_pixels))
-    monkeypatch.setattr(teacher_objective, "FEATURES", WIDTH)
+    small = constructor, convolutional.scale_pixels
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (convolutional, teacher_objective):
+            patch.setattr(module, "teacher_weights", lambda source: str(weights))
+        patch.setattr(convolutional, "load_efficientnet", lambda network, path: None)
+        patch.setitem(convolutional._NETWORKS, TEACHER, small)
+        patch.setattr(teacher_objective, "FEATURES", WIDTH)
+        yield
 
 
-def check_files(directory, result, objective) -> None:
-    """Checks the files and figures of a finished run."""
-    metrics, run_dir = result.metrics, directory / "a" / "run-1" / "run"
+@pytest.fixture(scope="module")
+def data(image_folder, tmp_path_factory) -> pathlib.Path:
+    """The folder, with a copy of a test image among the training and the validation images."""
+    root = tmp_path_factory.mktemp("data") / "images"
+    shutil.copytree(image_folder, root)
+    for split in ("train", "val"):
+        copy = root / split / "dark" / "a_test_image.png"
+        shutil.copy(root / "test" / "bright" / "b000.png", copy)
+    return root
+
+
+class Finished(NamedTuple):
+    """A finished run with what it printed, and the content of each file that was decoded."""
+
+    objective: str
+    result: PretrainingResult
+    directory: pathlib.Path
+    printed: str
+    read: list[bytes]
+
+
+@pytest.fixture(scope="module", params=["teacher", "bytes"])
+def finished(request, data, tmp_path_factory) -> Finished:
+    directory = tmp_path_factory.mktemp(request.param)
+    read: list[bytes] = []
+
+    def noted(records, *arguments, **more):
+        read.extend(record.read() for record in records)
+        return decode(records, *arguments, **more)
+
+    decode = teacher_targets.decode_records
+    printed = io.StringIO()
+    cache = str(directory / "cache") if request.param == "teacher" else None
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        for module in (teacher_targets, teacher_objective, byte_objective):
+            patch.setattr(module, "decode_records", noted)
+        result = pretrain(options(data, directory, request.param, cache=cache))
+    return Finished(request.param, result, directory, printed.getvalue(), read)
+
+
+def test_files_and_figures_of_a_run(finished):
+    metrics, run_dir = finished.result.metrics, finished.directory / "run-1" / "run"
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == metrics["epochs"]
     errors = [line["train"]["error"] for line in metrics["epochs"]]
     assert errors[1] < errors[0]
-    assert metrics["objective"] == objective
-    if objective == "bytes":
+    assert metrics["objective"] == finished.objective
+    if finished.objective == "bytes":
         assert (metrics["patches"], metrics["masked"]) == (16, 10)
         assert 0 < metrics["trivial_predictors"]["val"]["visible_mean"] < 0.2
         return
-    (folder,) = os.listdir(directory / "cache")  # kept, because it was chosen
-    features = np.fromfile(directory / "cache" / folder / "features", np.float16)
+    (folder,) = os.listdir(finished.directory / "cache")  # kept, because it was chosen
+    features = np.fromfile(finished.directory / "cache" / folder / "features", np.float16)
     assert features.size == metrics["crops"] * WIDTH == 24 * 2 * WIDTH
     for line in metrics["epochs"]:
         assert line["train"]["r2"] == pytest.approx(1 - line["train"]["error"])
         assert line["val"].keys() == {"error", "r2"}
 
 
-@pytest.mark.parametrize("objective", ["teacher", "bytes"])
-def test_a_run_interrupted_and_not(image_folder, tmp_path, monkeypatch, objective):
-    """An interrupted run, resumed, equals another run bit for bit; training starts from both."""
-    cache = str(tmp_path / "cache") if objective == "teacher" else None
-    first = pretrain(options(image_folder, tmp_path / "a", objective, cache=cache))
-    check_files(tmp_path, first, objective)
+def test_no_test_image_is_seen(finished, data):
+    """Test images are neither decoded for crops nor for masks, not even a copy among the others."""
+    held_out = {path.read_bytes() for path in (data / "test").rglob("*.*")}
+    assert len({*finished.read}) == {"teacher": 24 + 8, "bytes": 24}[finished.objective]
+    assert held_out.isdisjoint(finished.read)
+    assert finished.printed.count("left out, it is a test image too: ") == 2
 
-    def send_sigterm(*arguments) -> str:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return ""
 
-    chosen = options(image_folder, tmp_path / "b", objective)
-    with monkeypatch.context() as inner:
-        inner.setattr(pretraining.OBJECTIVES[objective], "epoch_text", send_sigterm)
-        with pytest.raises(Terminated, match="saved after epoch 1, step 1"):
-            pretrain(chosen)
-    second = pretrain(chosen)
-    assert sorted(os.listdir(tmp_path / "b" / "run-1")) == ["run", "weights"]
-    for one, two in zip(first.metrics["epochs"], second.metrics["epochs"], strict=True):
-        assert {**one, "seconds": 0} == {**two, "seconds": 0}
-    files = [f"{result.weights_dir}/model.safetensors" for result in (first, second)]
-    assert pathlib.Path(files[0]).read_bytes() == pathlib.Path(files[1]).read_bytes()
-
+def test_training_starts_from_the_weights(finished):
+    weights = finished.result.weights_dir
     fine_tuning = TrainingOptions(
-        backbone="1x64", layout="patches32x8", protocol="absent", weights=first.weights_dir
+        backbone="1x64", layout="patches32x8", protocol="absent", weights=weights
     )
     classifier = build_classifier(fine_tuning, ("bright", "dark"))
-    stored = load_file(files[0])["bert.embeddings.position_embeddings.weight"]
+    stored = load_file(f"{weights}/model.safetensors")["bert.embeddings.position_embeddings.weight"]
     found = classifier.backbone.position_embedding.position_embeddings
     np.testing.assert_array_equal(found, stored)
 
 
-def test_no_test_image_is_seen(image_folder, tmp_path, monkeypatch, capsys):
-    """Test images are neither decoded for crops nor for masks, not even a copy among the others."""
-    data = tmp_path / "data"
-    shutil.copytree(image_folder, data)
-    for split in ("train", "val"):
-        copy = data / split / "dark" / "a_test_image.png"
-        shutil.copy(data / "test" / "bright" / "b000.png", copy)
-    held_out = {path.read_bytes() for path in (data / "test").rglob("*.*")}
-    seen: set[bytes] = set()
+@pytest.mark.parametrize(
+    "finished",
+    ["teacher", pytest.param("bytes", marks=pytest.mark.slow)],  # test_pretrain has `words`
+    indirect=True,
+)
+def test_an_interrupted_run_equals_another_bit_for_bit(finished, data, tmp_path, monkeypatch):
+    def send_sigterm(*arguments) -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ""
 
-    def noted(records, *arguments, **more):
-        seen.update(record.read() for record in records)
-        return decode(records, *arguments, **more)
-
-    from covid_lm.objectives import bytes as byte_objective
-    from covid_lm.pipeline import teacher_targets
-
-    decode = teacher_targets.decode_records
-    for module in (teacher_targets, teacher_objective, byte_objective):
-        monkeypatch.setattr(module, "decode_records", noted)
-    for objective, count in (("teacher", 24 + 8), ("bytes", 24)):
-        seen.clear()
-        directory = tmp_path / objective
-        pretrain(options(data, directory, objective, epochs=1))
-        assert len(seen) == count
-        assert seen.isdisjoint(held_out)
-        out = capsys.readouterr().out
-        assert out.count("left out, it is a test image too: ") == 2
+    chosen = options(data, tmp_path, finished.objective)
+    with monkeypatch.context() as inner:
+        inner.setattr(pretraining.OBJECTIVES[finished.objective], "epoch_text", send_sigterm)
+        with pytest.raises(Terminated, match="saved after epoch 1, step 1"):
+            pretrain(chosen)
+    resumed = pretrain(chosen)
+    assert sorted(os.listdir(tmp_path / "run-1")) == ["run", "weights"]
+    results = finished.result, resumed
+    for one, two in zip(*(result.metrics["epochs"] for result in results), strict=True):
+        assert {**one, "seconds": 0} == {**two, "seconds": 0}
+    files = [pathlib.Path(result.weights_dir, "model.safetensors") for result in results]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_lines_and_text_of_an_epoch():
