@@ -17,7 +17,7 @@ from covid_lm.evaluation.protocol_metrics import (
 from covid_lm.evaluation.statistics import mcnemar
 from covid_lm.files import write_json
 from covid_lm.models.classifier import Classifier
-from covid_lm.models.saving import load_classifier
+from covid_lm.models.saving import load_for_dataset
 from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.report.run_report import write_run_report
 from covid_lm.results.run_records import hits, run_record
@@ -104,13 +104,8 @@ def report_path(output: str) -> str:
 
 def _load_model(model: str, dataset: ImageDataset, flag: str) -> tuple[str, str, Classifier]:
     model_dir, version_dir = resolve_model(model, flag)
-    classifier = load_classifier(os.path.join(model_dir, "run"))
-    if dataset.classes != classifier.config.classes:
-        raise InputError(
-            f"--{flag}={model}: its classes are {', '.join(classifier.config.classes)}, but those "
-            f"of {dataset.name} are {', '.join(dataset.classes)}"
-        )
-    return model_dir, version_dir, classifier
+    run = os.path.join(model_dir, "run")
+    return model_dir, version_dir, load_for_dataset(run, dataset, f"--{flag}={model}")
 
 
 def _comparison(classifier: Classifier, evaluation: Evaluation, other: Classifier) -> dict:

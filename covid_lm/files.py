@@ -24,13 +24,15 @@ from covid_lm.errors import UnusableFile, reason
 
 # Largest files that are read, in bytes: an image or a list; a config; weights or a checkpoint.
 FILE_BYTES, CONFIG_BYTES, WEIGHT_BYTES = 2**28, 2**24, 2**35
-KINDS = {
+_KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a directory, or a link to one",
 }
+_OTHER_KIND = "a special file"
+IRREGULAR_KINDS = frozenset((*_KINDS.values(), _OTHER_KIND))
 
 
 def is_remote(path: str) -> bool:
@@ -47,13 +49,18 @@ def check_file(path: str, limit: int = FILE_BYTES) -> None:
     if is_remote(path):
         return
     status = os.stat(path)
-    kind = stat.S_IFMT(status.st_mode)
-    if kind != stat.S_IFREG:
-        raise UnusableFile(path, f"not a regular file ({KINDS.get(kind, 'of another kind')})")
+    if kind := irregular_kind(status):
+        raise UnusableFile(path, f"not a regular file ({kind})")
     _check_size(path, status.st_size, limit)
     # Where a file system compresses, or counts no blocks, a file has no hole.
     if status.st_size > max(2**20, 2 * 512 * status.st_blocks) and _has_hole(path):
         raise UnusableFile(path, f"sparse: holds fewer than half of its {status.st_size} bytes")
+
+
+def irregular_kind(status: os.stat_result) -> str:
+    """One of `IRREGULAR_KINDS`, or "" for a regular file."""
+    kind = stat.S_IFMT(status.st_mode)
+    return "" if kind == stat.S_IFREG else _KINDS.get(kind, _OTHER_KIND)
 
 
 def _check_size(path: str, size: int, limit: int) -> None:

@@ -7,12 +7,17 @@ file that is not regular is never opened.
 
 import collections
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from covid_lm.errors import InputError, visible
-from covid_lm.files import KINDS, files_below, is_remote, refuse_link_out
+from covid_lm.files import (
+    IRREGULAR_KINDS,
+    files_below,
+    irregular_kind,
+    is_remote,
+    refuse_link_out,
+)
 from covid_lm.layers.image_kinds import NAMED_KINDS, NOT_AN_IMAGE, START_BYTES, kind_of
 
 MAX_FOLDERS = 1_000_000
@@ -27,7 +32,7 @@ _LITTER = frozenset(
     }
 )
 _LOOP, _NOTHING = "link to a folder above it", "link to nothing"
-_SPECIAL = frozenset({*(kind.removeprefix("a ") for kind in KINDS.values()), _LOOP, _NOTHING})
+_SPECIAL = frozenset({*(kind.removeprefix("a ") for kind in IRREGULAR_KINDS), _LOOP, _NOTHING})
 
 
 class FoundFiles(NamedTuple):
@@ -127,9 +132,8 @@ def _is_litter(path: str) -> bool:
 def _kind(path: str) -> str:
     """The kind of a local file, "" for an image and for a file that can't be looked at."""
     try:
-        kind = stat.S_IFMT(os.stat(path).st_mode)
-        if kind != stat.S_IFREG:
-            return KINDS.get(kind, "special file").removeprefix("a ")
+        if kind := irregular_kind(os.stat(path)):
+            return kind.removeprefix("a ")
         # Not to wait for a FIFO that has replaced the file since.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:

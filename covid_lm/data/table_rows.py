@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 
 from covid_lm.errors import InputError
-from covid_lm.files import KINDS, files_below, is_remote, refuse_link_out
+from covid_lm.files import files_below, irregular_kind, is_remote, refuse_link_out
 
 
 def refuse_rows(name: str, rows: Sequence[str], problems: Iterator[tuple[int, str]]) -> None:
@@ -66,7 +66,7 @@ def _path_check(root: str, present: set[str] | None) -> Callable[[str], str]:
             return f"{relative}: a link out of {root}; put the file itself there"
         except (OSError, ValueError):
             return f"{relative}: no such file below {root}; correct it, or give --image_root"
-        kind = KINDS.get(stat.S_IFMT(status.st_mode))
+        kind = irregular_kind(status)
         return f"{relative}: not a regular file ({kind})" if kind else ""
 
     return check

@@ -8,12 +8,11 @@ import tensorflow as tf
 
 from covid_lm.layers.gif_decode import decode_gif, place
 from covid_lm.layers.image_header import BMP, GIF, JPEG, PNG, WEBP, bmp_height, little_endian
+from covid_lm.layers.image_segments import jpeg_scans, jpeg_scans_allowed
 
 _PNG_HEADER_BYTES = 33
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
-# Limit the time that crafted JPEG files take: each scan costs time for every pixel.
-_JPEG_MAX_SCANS, _JPEG_MAX_SCANNED_PIXELS = 100, 2**30
 _JPEG_END = b"\xff\xd9"
 # Continuations of cut JPEG data that decode to different pixels; libjpeg's own is zeros.
 _JPEG_FILLS = tuple(
@@ -79,18 +78,8 @@ def _decode_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
 
 def _decode_jpeg_scans(image_bytes: tf.Tensor, parts: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Decodes a JPEG of any number of scans, also without its end marker if all scans are there."""
-    length = tf.strings.length(image_bytes)
-    data = tf.io.decode_raw(
-        tf.strings.substr(image_bytes, tf.cast(parts[0], tf.int32), length), tf.uint8
-    )
-    # Coded data has no such pairs of bytes.
-    is_marker = data[:-1] == 0xFF
-    scans = tf.where(is_marker & (data[1:] == 0xDA))[:, 0]
-    ends = tf.where(is_marker & (data[1:] == 0xD9))[:, 0]
-    has_end = tf.size(ends) > 0
-    scans = tf.boolean_mask(scans, scans < tf.concat([ends, [tf.size(data, tf.int64)]], 0)[0])
-    count = tf.size(scans, tf.int64)
-    few = (count <= _JPEG_MAX_SCANS) & (count * tf.reduce_prod(size) <= _JPEG_MAX_SCANNED_PIXELS)
+    data, scans, has_end = jpeg_scans(image_bytes, parts[0])
+    few = jpeg_scans_allowed(tf.size(scans, tf.int64), tf.reduce_prod(size))
     # An empty file raises an error, without the Assert op, which logs its input.
     accepted = tf.where(few, image_bytes, "")
 
@@ -100,7 +89,7 @@ def _decode_jpeg_scans(image_bytes: tf.Tensor, parts: tf.Tensor, size: tf.Tensor
         cut = tf.strings.substr(accepted, 0, tf.strings.length(accepted) - last)
         # If data is missing, the pixels depend on what is in its place. It can begin with the next
         # restart marker.
-        restarts = tf.where(is_marker & (data[1:] // 8 == 0xD0 // 8))[:, 0]
+        restarts = tf.where((data[:-1] == 0xFF) & (data[1:] // 8 == 0xD0 // 8))[:, 0]
         number = tf.reduce_sum(tf.cast(restarts > scans[-1], tf.int32)) % 8
         restart = tf.gather([bytes([0xFF, 0xD0 + k]) for k in range(8)], number)
         pixels = _decode_jpeg(cut + _JPEG_END)

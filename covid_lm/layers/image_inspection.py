@@ -29,6 +29,8 @@ from covid_lm.layers.image_segments import (
     PngChunks,
     WebpFrame,
     jpeg_frames,
+    jpeg_scans,
+    jpeg_scans_allowed,
     png_chunks,
     webp_frames,
 )
@@ -166,7 +168,8 @@ def image_reasons(image_bytes: tf.Tensor, seen: Inspection, valid: tf.Tensor) ->
         names = tf.gather([_JPEG_NAMES.get(marker, "") for marker in range(256)], process % 256)
         names = tf.where((names == "") & (precision == 12), "12-bit JPEG", names)
         variants = tf.where(seen.formats == JPEG, names, variants)
-        return invalid_reasons(image_bytes, seen.sizes, too_large, variants)
+        scans = _excess_scans(image_bytes, seen, valid)
+        return invalid_reasons(image_bytes, seen.sizes, too_large, variants, scans)
 
     def unknown() -> tf.Tensor:
         is_unknown = (seen.formats == UNKNOWN) & (image_bytes != "")
@@ -178,6 +181,27 @@ def image_reasons(image_bytes: tf.Tensor, seen: Inspection, valid: tf.Tensor) ->
         lambda: tf.cond(tf.reduce_any(seen.formats == UNKNOWN), unknown, known),
     )
     return tf.where(valid, none, reasons)
+
+
+def _excess_scans(image_bytes: tf.Tensor, seen: Inspection, valid: tf.Tensor) -> tf.Tensor:
+    """Numbers of scans, int64 [batch], of JPEG files that were not decoded for them, else 0."""
+    none = tf.zeros_like(seen.max_pixels)
+    rows = tf.where((seen.formats == JPEG) & seen.decodable & ~seen.common & ~valid)
+
+    def counted() -> tf.Tensor:
+        counts = tf.map_fn(
+            lambda row: tf.size(
+                jpeg_scans(image_bytes[row], seen.parts[row, 0]).positions, tf.int64
+            ),
+            rows[:, 0],
+            fn_output_signature=tf.int64,
+            parallel_iterations=1,  # for less memory
+        )
+        counts = tf.tensor_scatter_nd_update(none, rows, counts)
+        allowed = jpeg_scans_allowed(counts, pixel_count(seen.sizes))
+        return tf.where(allowed, none, counts)
+
+    return tf.cond(tf.size(rows) > 0, counted, lambda: none)
 
 
 def _parts(formats: tf.Tensor, png: PngChunks, jpeg: JpegFrame, webp: WebpFrame) -> tf.Tensor:

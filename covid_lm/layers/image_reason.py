@@ -7,6 +7,7 @@ from covid_lm.layers.image_kinds import MAGIC, MARKUP, NOT_AN_IMAGE, START_BYTES
 EMPTY = "empty"
 NOT_SUPPORTED = "format not supported: "
 TOO_MANY_PIXELS = "too many pixels: "
+TOO_MANY_SCANS = "too many scans: "
 DAMAGED = "truncated or damaged"
 
 # Texts; a byte order mark, an XML declaration, comments and a document type may come first.
@@ -14,7 +15,11 @@ _MARKUP_START = r"(?is)(\x{FEFF}|\s|<\?\C*\?>|<!--\C*-->|<!doctype[^>]*>)*"
 
 
 def invalid_reasons(
-    image_bytes: tf.Tensor, sizes: tf.Tensor, too_large: tf.Tensor, unsupported: tf.Tensor
+    image_bytes: tf.Tensor,
+    sizes: tf.Tensor,
+    too_large: tf.Tensor,
+    unsupported: tf.Tensor,
+    excess_scans: tf.Tensor,
 ) -> tf.Tensor:
     """Words the reasons, as if none of the images were valid.
 
@@ -23,13 +28,15 @@ def invalid_reasons(
         sizes: int64 [batch, 2], heights and widths in pixels.
         too_large: bool [batch], true where the size is over the limit.
         unsupported: string [batch], name of a variant that is recognized and not read, or "".
+        excess_scans: int64 [batch], number of scans where over the limit, else 0.
 
     Returns:
         string [batch].
     """
     height, width = (tf.strings.as_string(sizes[:, side]) for side in (0, 1))
     size = tf.strings.join([TOO_MANY_PIXELS, width, " x ", height])
-    reasons = tf.where(too_large, size, DAMAGED)
+    scans = tf.strings.join([TOO_MANY_SCANS, tf.strings.as_string(excess_scans)])
+    reasons = tf.where(too_large, size, tf.where(excess_scans > 0, scans, DAMAGED))
     reasons = tf.where(unsupported != "", NOT_SUPPORTED + unsupported, reasons)
     return tf.where(image_bytes == "", EMPTY, reasons)
 

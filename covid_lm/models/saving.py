@@ -7,6 +7,7 @@ from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.vocabulary import read_vocabulary, write_vocabulary
 from covid_lm.backbones.weights.hdf5 import load_hdf5_weights
 from covid_lm.backbones.weights.write import save_checkpoint
+from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError, UnusableFile, reason
 from covid_lm.files import (
     atomic_write,
@@ -87,6 +88,24 @@ def load_classifier(directory: str) -> Classifier:
         raise InputError(f"{path}: {error.strerror}") from None
     except OSError as error:
         raise InputError(f"{path}: can't be loaded ({reason(error)})") from None
+    return classifier
+
+
+def load_for_dataset(directory: str, dataset: ImageDataset, flag: str) -> Classifier:
+    """As `load_classifier`, after which the data set has the run's classes.
+
+    Args:
+        flag: what chose the run, as "--model=saved_models/run-1".
+
+    Raises:
+        InputError: also other classes.
+    """
+    classifier = load_classifier(directory)
+    if dataset.classes != classifier.config.classes:
+        raise InputError(
+            f"{flag}: its classes are {', '.join(classifier.config.classes)}, but those of "
+            f"{dataset.name} are {', '.join(dataset.classes)}"
+        )
     return classifier
 
 

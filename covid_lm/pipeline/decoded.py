@@ -142,7 +142,7 @@ def decoded_chunks(
         skipped += chunk.skipped
         if skip_invalid or not skipped:
             yield chunk
-    refuse_skipped(skipped, skip_invalid)
+    _refuse_skipped(skipped, skip_invalid)
 
 
 def check_valid(splits: Iterable[DecodedRecords], skip_invalid: bool) -> None:
@@ -151,7 +151,7 @@ def check_valid(splits: Iterable[DecodedRecords], skip_invalid: bool) -> None:
     A split without any image that can be decoded is refused in any case.
     """
     parts = list(splits)
-    refuse_skipped([image for part in parts for image in part.skipped], skip_invalid)
+    _refuse_skipped([image for part in parts for image in part.skipped], skip_invalid)
     for part in parts:
         if part.skipped and not part.records:
             first = part.skipped[0]
@@ -160,7 +160,7 @@ def check_valid(splits: Iterable[DecodedRecords], skip_invalid: bool) -> None:
             )
 
 
-def refuse_skipped(skipped: Sequence[SkippedImage], skip_invalid: bool) -> None:
+def _refuse_skipped(skipped: Sequence[SkippedImage], skip_invalid: bool) -> None:
     """Raises InputError that names the first of these images, unless they are to be skipped."""
     if skipped and not skip_invalid:
         first, them = skipped[0], "it"

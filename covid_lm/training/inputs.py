@@ -1,12 +1,14 @@
 """The splits of a training run, decoded once and tokenized under the policy of each."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
-from covid_lm.data.records import ImageDataset
+from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.errors import InputError
 from covid_lm.layers.random_operations import ImageMixing
 from covid_lm.models.classifier import Classifier
+from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.augmented import AugmentedRecords, named_augmentation, training_decode
 from covid_lm.pipeline.decoded import (
     KEPT_BYTES,
@@ -17,7 +19,6 @@ from covid_lm.pipeline.decoded import (
     count_by_reason,
     decode_valid,
     decoded_chunks,
-    refuse_skipped,
 )
 from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.training.options import TrainingOptions
@@ -44,22 +45,30 @@ def decode_splits(
             raise InputError(f"{dataset.name}: no {split} images; {hint}")
     preprocessor = classifier.preprocessor()
     images: dict[str, DecodedRecords] = {}
-    skipped: list[SkippedImage] = []
+    checked: list[DecodedRecords] = []
     for split, records in splits.items():
         too_large = math.prod(PixelsOnDemand(records, preprocessor.image_input).shape) > KEPT_BYTES
         if split == "test" and too_large and options.early_stopping != "test":
-            for chunk in decoded_chunks(records, preprocessor.decode, skip_invalid=True):
-                skipped += chunk.skipped
+            checked.append(_decoded_on_demand(records, preprocessor))
             continue
         decode = preprocessor.decode
         if split == "train":
             decode = training_decode(options.augment, preprocessor)
         images[split] = decode_valid(records, decode)
-        skipped += images[split].skipped
-    refuse_skipped(skipped, options.skip_invalid)
-    check_valid(images.values(), options.skip_invalid)
-    print_skipped(skipped)
+        checked.append(images[split])
+    check_valid(checked, options.skip_invalid)
+    print_skipped([image for part in checked for image in part.skipped])
     return images
+
+
+def _decoded_on_demand(
+    records: Sequence[ImageRecord], preprocessor: Preprocessor
+) -> DecodedRecords:
+    """Decodes every image once to find the invalid ones, but keeps no pixels."""
+    chunks = decoded_chunks(records, preprocessor.decode, skip_invalid=True)
+    parts = [(chunk.records, chunk.skipped) for chunk in chunks]
+    valid, skipped = (tuple(itertools.chain(*column)) for column in zip(*parts, strict=True))
+    return DecodedRecords(PixelsOnDemand(valid, preprocessor.image_input), valid, skipped)
 
 
 def tokenized_splits(

@@ -190,7 +190,11 @@ def test_errors_for_unusable_models(models, dataset, report, tmp_path):
         f"--model={tmp_path}/none: no such directory; give saved_models/NAME[/VERSION]"
     )
     other = noise_dataset(4, classes=("cat", "dog"))
-    with pytest.raises(InputError, match="its classes are negative, positive, but the data's are"):
+    with pytest.raises(InputError) as refused:
         check_model(models["fixed"], other, ())
+    assert str(refused.value) == (
+        f"--model={models['fixed']}: its classes are negative, positive, but those of "
+        f"{other.name} are cat, dog"
+    )
     with pytest.raises(InputError, match="needs at least 2 readable test images"):
         check_model(models["fixed"], dataset, ())

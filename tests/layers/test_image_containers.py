@@ -99,7 +99,10 @@ def test_jpeg_scans_have_a_limit(layer):
     whole = encode(RGB, "JPEG", progressive=True)
     last = whole[whole.rindex(b"\xff\xda") : -2]
     many = [whole[:-2] + last * count + b"\xff\xd9" for count in (50, 100)]
-    assert decode(layer, *many)[1] == ["", "truncated or damaged"]
+    assert decode(layer, *many)[1] == ["", "too many scans: 110"]
+    too_many_and_cut = many[1][:-2]
+    reasons = decode(layer, many[1], encode(RGB, "GIF"), too_many_and_cut, whole[:-200])[1]
+    assert reasons == ["too many scans: 110", "", "too many scans: 110", "truncated or damaged"]
 
 
 def test_jpeg_with_bytes_between_segments_and_after_the_end(layer):

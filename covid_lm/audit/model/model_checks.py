@@ -29,7 +29,7 @@ from covid_lm.evaluation.statistics import (
 )
 from covid_lm.evaluation.token_positions import token_positions
 from covid_lm.models.classifier import predict_tokens
-from covid_lm.models.saving import load_classifier
+from covid_lm.models.saving import load_for_dataset
 from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.serving.versions import resolve_model
 
@@ -77,15 +77,10 @@ def check_model(
     """
     own = os.path.join(model, "run")
     run = own if os.path.isdir(own) else os.path.join(resolve_model(model)[0], "run")
-    classifier = load_classifier(run)
+    classifier = load_for_dataset(run, dataset, f"--model={model}")
     if not isinstance(classifier, TokenClassifier):
         raise InputError(f"--model={model}: reads no tokens; only token models can be checked")
     config = classifier.config
-    if dataset.classes != config.classes:
-        raise InputError(
-            f"--model={model}: its classes are {', '.join(config.classes)}, but the data's are "
-            f"{', '.join(dataset.classes)}"
-        )
     test = [o.record for o in observations if o.record.split == "test"]
     count = min(len(test), MAX_IMAGES)
     if count < 2:
