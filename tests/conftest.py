@@ -6,8 +6,11 @@ import functools
 import io
 import os
 import pathlib
+import pickle
+import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -60,6 +63,30 @@ def encode(pixels: np.ndarray, image_format: str = "PNG", **options) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[pathlib.Path], Any]], Any]:
+    """Function of a name and a function that makes files in a new directory of that name.
+
+    Of all processes of a test run (`pytest -n`), the first that asks makes them. The others wait
+    and get the same result, which must be picklable.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def get(name: str, make: Callable[[pathlib.Path], Any]) -> Any:
+        directory, result = root / name, root / f"{name}.pickle"
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not result.exists():
+                shutil.rmtree(directory, ignore_errors=True)
+                directory.mkdir()
+                result.write_bytes(pickle.dumps(make(directory)))
+        return pickle.loads(result.read_bytes())
+
+    return get
+
+
 @contextlib.contextmanager
 def refused_as_locked(model_dir: pathlib.Path) -> Iterator[None]:
     """Locks an unfinished run as a process that trains there; the block must be refused for it."""
@@ -78,7 +105,7 @@ def refused_as_locked(model_dir: pathlib.Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def finished_run(image_folder, tmp_path_factory):
+def finished_run(image_folder, made_once):
     """The `TrainingResult` of two epochs on `image_folder` under the paper's protocol.
 
     Tests that change its files copy them first.
@@ -86,24 +113,30 @@ def finished_run(image_folder, tmp_path_factory):
     from covid_lm.train import train
     from covid_lm.training.options import TrainingOptions
 
-    return train(
-        TrainingOptions(
-            dataset="folder",
-            data_dir=image_folder,
-            backbone="1x64",
-            epochs=2,
-            batch_size=4,
-            learning_rate=3e-3,
-            name="run-1",
-            output_dir=str(tmp_path_factory.mktemp("saved_models")),
+    def make(directory: pathlib.Path):
+        return train(
+            TrainingOptions(
+                dataset="folder",
+                data_dir=image_folder,
+                backbone="1x64",
+                epochs=2,
+                batch_size=4,
+                learning_rate=3e-3,
+                name="run-1",
+                output_dir=str(directory),
+            )
         )
-    )
+
+    return made_once("saved_models", make)
 
 
 @pytest.fixture(scope="session")
-def image_folder(tmp_path_factory) -> str:
+def image_folder(made_once) -> str:
     """A folder data set of two easy classes, dark and bright, with all three splits."""
-    root = tmp_path_factory.mktemp("image_folder")
+    return made_once("image_folder", _draw_image_folder)
+
+
+def _draw_image_folder(root: pathlib.Path) -> str:
     generator = np.random.default_rng(0)
     for split, count in (("train", 12), ("val", 4), ("test", 5)):
         for class_name, level in (("bright", 200), ("dark", 40)):

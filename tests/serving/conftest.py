@@ -1,6 +1,7 @@
 """Tiny exports, shared by all tests of serving, model servers for them, and image files."""
 
 import os
+import pathlib
 
 import pytest
 
@@ -47,18 +48,22 @@ def live(classifiers):
 
 
 @pytest.fixture(scope="session")
-def version_dirs(classifiers, live, tmp_path_factory) -> dict[str, str]:
+def version_dirs(classifiers, live, made_once) -> dict[str, str]:
     """The directories of the exported models, by policy."""
     extra = {"config.json": {"run": 1}, "metrics.json": {"n": 2}}
-    directories = {}
-    for policy, classifier in classifiers.items():
-        directory = str(tmp_path_factory.mktemp(policy) / NAME)
-        directories[policy], difference = export_classifier(
-            classifier, directory, RECORDS, live[policy][1], extra
-        )
-        assert difference < 1e-6
-        assert directories[policy] == os.path.join(directory, str(VERSION))
-    return directories
+
+    def make(root: pathlib.Path) -> dict[str, str]:
+        directories = {}
+        for policy, classifier in classifiers.items():
+            directory = str(root / policy / NAME)
+            directories[policy], difference = export_classifier(
+                classifier, directory, RECORDS, live[policy][1], extra
+            )
+            assert difference < 1e-6
+            assert directories[policy] == os.path.join(directory, str(VERSION))
+        return directories
+
+    return made_once("exports", make)
 
 
 @pytest.fixture(scope="session")
