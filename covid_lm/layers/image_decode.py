@@ -8,16 +8,10 @@ import tensorflow as tf
 
 from covid_lm.layers.gif_decode import decode_gif, place
 from covid_lm.layers.image_header import BMP, GIF, JPEG, PNG, WEBP, bmp_height, little_endian
-from covid_lm.layers.image_segments import jpeg_scans, jpeg_scans_allowed
+from covid_lm.layers.jpeg_decode import decode_jpeg, decode_jpeg_scans
 
 _PNG_HEADER_BYTES = 33
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-
-_JPEG_END = b"\xff\xd9"
-# Continuations of cut JPEG data that decode to different pixels; libjpeg's own is zeros.
-_JPEG_FILLS = tuple(
-    bytes((29 * k * k + 83 * k + seed) % 251 for k in range(96)) for seed in (7, 170)
-)
 
 _BYTES = [bytes([value]) for value in range(256)]
 
@@ -42,7 +36,7 @@ def decode_rgb(
     """
     branches = {
         PNG: lambda: _decode_png(image_bytes, parts),
-        JPEG: lambda: _decode_jpeg_scans(image_bytes, parts, size),
+        JPEG: lambda: decode_jpeg_scans(image_bytes, parts, size),
         GIF: lambda: decode_gif(image_bytes, header, max_pixels),
         BMP: lambda: _decode_bmp(image_bytes, header),
         WEBP: lambda: _decode_webp(image_bytes, parts, size),
@@ -57,7 +51,7 @@ def decode_common(image_bytes: tf.Tensor, image_format: tf.Tensor, parts: tf.Ten
     return tf.cond(
         image_format == PNG,
         lambda: _decode_png(image_bytes, parts),
-        lambda: _decode_jpeg(image_bytes),
+        lambda: decode_jpeg(image_bytes),
     )
 
 
@@ -70,48 +64,6 @@ def _decode_png(image_bytes: tf.Tensor, parts: tf.Tensor) -> tf.Tensor:
         _PNG_END,
     ]
     return tf.io.decode_png(tf.strings.join(needed), channels=3)
-
-
-def _decode_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
-
-
-def _decode_jpeg_scans(image_bytes: tf.Tensor, parts: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Decodes a JPEG of any number of scans, also without its end marker if all scans are there."""
-    data, scans, has_end = jpeg_scans(image_bytes, parts[0])
-    few = jpeg_scans_allowed(tf.size(scans, tf.int64), tf.reduce_prod(size))
-    # An empty file raises an error, without the Assert op, which logs its input.
-    accepted = tf.where(few, image_bytes, "")
-
-    def without_end() -> tf.Tensor:
-        # A last 0xFF is the first half of a marker, or of a byte of data that is then missing.
-        last = tf.cast(data[-1] == 0xFF, tf.int32)
-        cut = tf.strings.substr(accepted, 0, tf.strings.length(accepted) - last)
-        # If data is missing, the pixels depend on what is in its place. It can begin with the next
-        # restart marker.
-        restarts = tf.where((data[:-1] == 0xFF) & (data[1:] // 8 == 0xD0 // 8))[:, 0]
-        number = tf.reduce_sum(tf.cast(restarts > scans[-1], tf.int32)) % 8
-        restart = tf.gather([bytes([0xFF, 0xD0 + k]) for k in range(8)], number)
-        pixels = _decode_jpeg(cut + _JPEG_END)
-        complete = _all_coefficients(data, scans, parts[1])
-        for fill in _JPEG_FILLS:
-            with tf.control_dependencies(
-                [pixels, complete]
-            ):  # one after the other, for less memory
-                other = _decode_jpeg(tf.strings.join([cut, fill, restart, fill, _JPEG_END]))
-                complete &= tf.reduce_all(pixels == other)
-        return tf.cond(complete, lambda: pixels, lambda: _decode_jpeg(tf.constant(b"")))
-
-    return tf.cond(has_end, lambda: _decode_jpeg(accepted), without_end)
-
-
-def _all_coefficients(data: tf.Tensor, scans: tf.Tensor, components: tf.Tensor) -> tf.Tensor:
-    """True if the scans at these positions give every coefficient to its last bit, scalar bool."""
-    count = tf.cast(tf.gather(data, scans + 4), tf.int64)
-    fields = tf.gather(data, (scans + 5 + 2 * count)[:, None] + tf.range(3, dtype=tf.int64))
-    first, last, bits = tf.unstack(tf.cast(fields, tf.int64), axis=1)
-    given = tf.where(bits % 16 == 0, count * (last - first + 1), 0)
-    return tf.reduce_sum(given) >= 64 * components
 
 
 def _decode_webp(image_bytes: tf.Tensor, parts: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

@@ -29,11 +29,10 @@ from covid_lm.layers.image_segments import (
     PngChunks,
     WebpFrame,
     jpeg_frames,
-    jpeg_scans,
-    jpeg_scans_allowed,
     png_chunks,
     webp_frames,
 )
+from covid_lm.layers.jpeg_decode import jpeg_scans, jpeg_scans_allowed
 
 # Memory for decoding, of an image and of all that are decoded at the same time; the files' bytes
 # and the decoder's copy of them come on top.

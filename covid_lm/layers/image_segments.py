@@ -24,9 +24,6 @@ EXIF_START = b"Exif\0\0"
 _PALETTE, _DATA, _EXIF = 0x504C5445, 0x49444154, 0x65584966  # PLTE, IDAT, eXIf
 _ANCILLARY = 0x20000000  # bit of a chunk's name
 
-# Limit the time that crafted JPEG files take: each scan costs time for every pixel.
-_JPEG_MAX_SCANS, _JPEG_MAX_SCANNED_PIXELS = 100, 2**30
-
 _WEBP_HEADER_END = 12
 _WEBP_WINDOW = 24  # bytes read of a chunk: with the header of an animation's frame
 _FRAME_HEADER_BYTES = 24  # of the chunk ANMF, before the chunks within it
@@ -83,20 +80,6 @@ class JpegFrame(NamedTuple):
     scan: tf.Tensor
     scan_components: tf.Tensor
     exif: tf.Tensor
-
-
-class JpegScans(NamedTuple):
-    """The scans of one JPEG file.
-
-    Attributes:
-        data: the file's bytes from the first scan header on, uint8 [n].
-        positions: of the scan headers in `data`, before the first end marker, int64 [scans].
-        has_end: scalar bool, true if there is an end marker.
-    """
-
-    data: tf.Tensor
-    positions: tf.Tensor
-    has_end: tf.Tensor
 
 
 class WebpFrame(NamedTuple):
@@ -223,24 +206,6 @@ def jpeg_frames(image_bytes: tf.Tensor, is_jpeg: tf.Tensor) -> JpegFrame:
         scan_components=scan[:, 4],
         exif=exif,
     )
-
-
-def jpeg_scans(image_bytes: tf.Tensor, start: tf.Tensor) -> JpegScans:
-    """Finds the scans of a file, scalar string, whose first scan header is at `start`, int64."""
-    length = tf.strings.length(image_bytes)
-    data = tf.strings.substr(image_bytes, tf.cast(start, tf.int32), length)
-    data = tf.io.decode_raw(data, tf.uint8)
-    # Coded data has no such pairs of bytes.
-    is_marker = data[:-1] == 0xFF
-    scans = tf.where(is_marker & (data[1:] == 0xDA))[:, 0]
-    ends = tf.where(is_marker & (data[1:] == 0xD9))[:, 0]
-    first_end = tf.concat([ends, [tf.size(data, tf.int64)]], 0)[0]
-    return JpegScans(data, tf.boolean_mask(scans, scans < first_end), tf.size(ends) > 0)
-
-
-def jpeg_scans_allowed(count: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
-    """True if images of so many scans and pixels, int64 [...], are decoded: bool [...]."""
-    return (count <= _JPEG_MAX_SCANS) & (count * pixels <= _JPEG_MAX_SCANNED_PIXELS)
 
 
 def webp_frames(image_bytes: tf.Tensor, is_webp: tf.Tensor) -> WebpFrame:
