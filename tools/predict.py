@@ -1,5 +1,6 @@
 """Predicts the classes of image files: predict.py --model=saved_models/NAME FILE_OR_FOLDER ...
 
+The files may also be those of a table, which needs no labels: --dataset=table --data_dir=FILE.csv.
 Prints one line per file: its class, or the reason why it has none; the exit status is 1 if any file
 has none. With --runner, an Apache Beam pipeline predicts the files of PATTERN ... and writes shards
 of JSON lines, with "valid" false for a file without a class; the exit status is 0 then, too.
@@ -10,6 +11,8 @@ import logging
 from absl import flags
 
 from covid_lm.command_line import define_path, run_tool
+from covid_lm.data import WITH_FILES
+from covid_lm.data.reading import Reading, parse_columns
 from covid_lm.environment import import_tensorflow
 from covid_lm.errors import InputError, reason
 from covid_lm.serving.client import predict_on_server
@@ -19,6 +22,10 @@ from covid_lm.serving.versions import resolve_model
 TAKES_WORDS = True
 FLAGS = flags.FLAGS
 define_path("model", "Export, saved_models/NAME[/VERSION]; by default the newest.", "input folder")
+flags.DEFINE_enum("dataset", None, WITH_FILES, "The images of --data_dir, instead of words.")
+define_path("data_dir", "With --dataset: a folder of images, or a table with a row for each.")
+flags.DEFINE_string("columns", None, "Of a table: 'path=NAME' if another name than usual.")
+define_path("image_root", "Of a table: folder of its images; default: its own.", "input folder")
 flags.DEFINE_string("server", None, "Model server: HOST:PORT for gRPC, http://HOST:PORT for REST.")
 flags.DEFINE_string("model_name", "covid_lm", "Name of the model on the server.")
 flags.DEFINE_float("timeout", 30, "Seconds for a request, retries included.", lower_bound=0.001)
@@ -38,12 +45,17 @@ def options() -> None:
         raise InputError("--output and --beam_options need --runner")
     elif (FLAGS.model is None) == (FLAGS.server is None):
         raise InputError("give either --model=saved_models/NAME or --server=HOST:PORT")
+    if FLAGS.dataset is not None and FLAGS.runner is not None:
+        raise InputError("--dataset: not with --runner, which takes patterns of files")
+    if (FLAGS.dataset is None) != (FLAGS.data_dir is None):
+        raise InputError("give --dataset and --data_dir together, or neither and the files")
+    Reading(_columns(), FLAGS.image_root).check(FLAGS.dataset)
 
 
 def main(argv: list[str]) -> int:
     if FLAGS.runner is not None:
         return _predict_in_a_pipeline(argv[1:])
-    files = image_files(argv[1:])
+    files = _files(argv[1:])
     if FLAGS.server is None:
         import_tensorflow()
         predictions = predict_files(resolve_model(FLAGS.model)[1], files, FLAGS.batch_size)
@@ -54,6 +66,20 @@ def main(argv: list[str]) -> int:
             FLAGS.server, files, FLAGS.model_name, FLAGS.batch_size, FLAGS.timeout
         )
     return int(write_predictions(predictions, FLAGS.format, files) > 0)
+
+
+def _columns() -> dict[str, str]:
+    return {} if FLAGS.columns is None else parse_columns(FLAGS.columns)
+
+
+def _files(words: list[str]) -> list[str]:
+    if FLAGS.dataset is not None and words:
+        raise InputError(f"{words[0]}: give either files or --dataset={FLAGS.dataset}")
+    if FLAGS.dataset != "table":
+        return image_files(words or ([FLAGS.data_dir] if FLAGS.dataset else []))
+    from covid_lm.data.table import table_images  # pandas is slow to import
+
+    return table_images(FLAGS.data_dir, _columns(), FLAGS.image_root)
 
 
 def _predict_in_a_pipeline(patterns: list[str]) -> int:

@@ -85,9 +85,7 @@ def table_dataset(
         InputError: an unknown column, a row that can't be used (named by its number), or labels
             that are no classes.
     """
-    texts = pd.DataFrame({str(c): _texts(frame[c]) for c in frame.columns}, dtype=object)
-    texts.index = pd.RangeIndex(first_row, first_row + len(texts))
-    texts = texts[(texts != "").any(axis=1)]
+    texts = _text_frame(frame, first_row)
     found = _find_columns(name, list(texts.columns), columns or {})
     roles = {role: texts[column].tolist() for role, column in found.items()}
     rows = [f"row {number}" for number in texts.index]
@@ -114,6 +112,24 @@ def table_dataset(
     records, drawn = draw_missing_splits(records, seed)
     shown = tuple(map(visible, notes))
     return ImageDataset("table", classes, records, image_root, shown, drawn).check()
+
+
+def table_images(
+    path: str, columns: Mapping[str, str] | None = None, image_root: str | None = None
+) -> list[str]:
+    """The paths of a table's images, in the order of its rows, whose labels aren't needed.
+
+    Args:
+        path, columns, image_root: see `read_table`.
+
+    Raises:
+        InputError: no column of paths, or a row whose path is empty, absent, or in another row.
+    """
+    texts = _text_frame(_read_frame(path), FIRST_ROW)
+    column = _find_columns(path, list(texts.columns), columns or {}, ROLES[:1])["path"]
+    root = image_root or os.path.dirname(path) or "."
+    rows = [f"row {number}" for number in texts.index]
+    return image_paths(path, texts[column].tolist(), root, rows)
 
 
 def write_splits(path: str, dataset: ImageDataset) -> None:
@@ -165,6 +181,13 @@ def _frame(lines: Sequence[list[str]]) -> pd.DataFrame:
     return pd.DataFrame(cells, columns=header, dtype=object)
 
 
+def _text_frame(frame: pd.DataFrame, first_row: int) -> pd.DataFrame:
+    """All values as text, without empty rows; the index is the number of the row."""
+    texts = pd.DataFrame({str(c): _texts(frame[c]) for c in frame.columns}, dtype=object)
+    texts.index = pd.RangeIndex(first_row, first_row + len(texts))
+    return texts[(texts != "").any(axis=1)]
+
+
 def _texts(column: pd.Series) -> list[str]:
     """The values as text: a missing one is empty, and a whole number has no decimal point."""
     values = column.astype(object).where(column.notna(), "")
@@ -173,8 +196,13 @@ def _texts(column: pd.Series) -> list[str]:
     return [str(value).strip() for value in values]
 
 
-def _find_columns(name: str, present: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    """The column of each role that the table has."""
+def _find_columns(
+    name: str,
+    present: Sequence[str],
+    given: Mapping[str, str],
+    needed: Sequence[str] = ROLES[:2],
+) -> dict[str, str]:
+    """The column of each role that the table has; InputError if it lacks one of the `needed`."""
     found = {}
     plain = {_plain(column): column for column in reversed(present)}
     for role in ROLES:
@@ -191,7 +219,7 @@ def _find_columns(name: str, present: Sequence[str], given: Mapping[str, str]) -
             column = next((column for column in names if column not in taken), "")
         if column:
             found[role] = column
-        elif role in ROLES[:2]:
+        elif role in needed:
             raise InputError(
                 f"{name}: no column is the {role} among {', '.join(present)}; give "
                 f"--columns={role}=NAME"

@@ -10,7 +10,7 @@ import pytest
 
 from covid_lm.data import load_dataset
 from covid_lm.data.reading import Reading, parse_columns
-from covid_lm.data.table import table_dataset, write_splits
+from covid_lm.data.table import table_dataset, table_images, write_splits
 from covid_lm.errors import InputError
 
 # Patients of one to three images each, with facts of the patient.
@@ -47,6 +47,19 @@ def facts(dataset) -> list[tuple]:
         (dataset.path_below(r), dataset.classes[r.label], r.split, r.patient, dict(r.factors))
         for r in dataset.records
     ]
+
+
+def test_images_of_a_table_need_no_labels(images):
+    paths = [{"Image Index": row["Image Index"]} for row in ROWS]
+    expected = [str(images / row["Image Index"]) for row in ROWS]
+    assert table_images(write(images / "t.csv", paths), {"path": "Image Index"}) == expected
+    (images / "sub").mkdir()
+    table = write(images / "sub" / "t.tsv", [{"file": p["Image Index"]} for p in paths], sep="\t")
+    assert table_images(table, image_root=str(images)) == expected
+    with pytest.raises(InputError, match=r"t.tsv: row 2: scans/00_0.png: no such file below "):
+        table_images(table)
+    with pytest.raises(InputError, match="no column is the path among sex; give --columns=path=NA"):
+        table_images(write(images / "t.csv", [{"sex": "F"}]))
 
 
 def test_rows_become_records_in_their_order(images):

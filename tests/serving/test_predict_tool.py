@@ -1,5 +1,6 @@
 """tools/predict.py as a command: exit status, errors in one line, no needless imports."""
 
+import csv
 import json
 import os
 import subprocess
@@ -7,9 +8,11 @@ import sys
 
 import pytest
 
+from covid_lm.errors import InputError
 from covid_lm.serving.predict import predict_files
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, encode, random_picture
 from tests.serving.conftest import NAME
+from tests.tool_arguments import load_tool
 
 
 def run_tool(*arguments: str, before: str = "") -> subprocess.CompletedProcess:
@@ -31,6 +34,24 @@ def test_the_tool_without_a_server():
     run = run_tool("--server=http://127.0.0.1:1", "setup.cfg", before=no_pauses)
     message = "--server=http://127.0.0.1:1: unavailable, despite retries (Connection refused)"
     assert (run.returncode, run.stdout, run.stderr) == (1, "", f"predict.py: {message}\n")
+
+
+def test_the_images_of_a_table(version_dirs, tmp_path, capsys):
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(encode(random_picture(20, 30, number)))
+    table = tmp_path / "table.csv"
+    table.write_text("file,sex\n2.png,F\n0.png,M\n")
+    predict, values = load_tool(str(REPOSITORY / "tools" / "predict.py"))
+    for name in values:
+        values[name].unparse()
+    options = [f"--model={os.path.dirname(version_dirs['masked'])}", "--format=csv"]
+    values(["predict.py", *options, "--dataset=table", f"--data_dir={table}"])
+    predict.options()
+    assert predict.main(["predict.py"]) == 0
+    with pytest.raises(InputError, match=r"x\.png: give either files or --dataset=table"):
+        predict.main(["predict.py", "x.png"])
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["path"] for row in rows] == [str(tmp_path / "2.png"), str(tmp_path / "0.png")]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--model=x", "--server=127.0.0.1:1"]])
