@@ -110,8 +110,8 @@ def finished_run(image_folder, made_once):
 
     Tests that change its files copy them first.
     """
-    from covid_lm.train import train
     from covid_lm.training.options import TrainingOptions
+    from covid_lm.training_run import train
 
     def make(directory: pathlib.Path):
         return train(

@@ -17,7 +17,7 @@ DIFFS = sorted((REPOSITORY / "tests" / "extensions").glob("*.diff"))
 USE = """
 import sys
 import numpy as np
-from covid_lm.audit.checks import CHECKS
+from covid_lm.auditing.checks import CHECKS
 from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import backbone_config
 from covid_lm.backbones.vocabulary import built_in_vocabulary

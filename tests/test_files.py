@@ -13,14 +13,14 @@ from covid_lm import files as file_system
 from covid_lm.data.covid_ct import covid_ct
 from covid_lm.data.folder import folder
 from covid_lm.errors import InputError
-from covid_lm.evaluate import evaluate_run
+from covid_lm.evaluation_run import evaluate_run
 from covid_lm.export import export_run
 from covid_lm.models.saving import load_classifier
 from covid_lm.serving.versions import publish_version, versions
-from covid_lm.train import train
 from covid_lm.training import checkpoints
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.run_directory import staged_run
+from covid_lm.training_run import train
 from tests.ram_store import replace_on_copy
 
 

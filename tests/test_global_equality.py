@@ -51,7 +51,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 from covid_lm.training.checkpoints import Checkpoints
-from covid_lm.train import train
+from covid_lm.training_run import train
 from covid_lm.training.options import TrainingOptions
 
 options = TrainingOptions(

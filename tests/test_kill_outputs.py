@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from covid_lm.audit.command import run_audit
+from covid_lm.auditing.command import run_audit
 
 pytestmark = pytest.mark.slow
 STEPS = ("open", "os.rename", "os.mkdir", "os.remove")  # events of sys.addaudithook
@@ -37,7 +37,7 @@ def run_until(step: int, command: Callable, arguments: tuple[str, ...], root: st
 
 def test_outputs_are_complete_or_absent(image_folder, tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["covid_lm.audit.command"])
+    context.set_forkserver_preload(["covid_lm.auditing.command"])
 
     def exit_code(step: int, output: pathlib.Path) -> int | None:
         arguments = (image_folder, str(output))

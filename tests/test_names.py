@@ -12,8 +12,8 @@ import pytest
 from covid_lm.data import load_dataset
 from covid_lm.files import list_names
 from covid_lm.serving.predict import image_files, predict_files, write_predictions
-from covid_lm.train import train
 from covid_lm.training.options import TrainingOptions
+from covid_lm.training_run import train
 from tests.conftest import REPOSITORY, encode, random_picture
 
 CLASSES = (r"a\nb", r"caf\xe9")  # as shown

@@ -20,8 +20,8 @@ import keras
 import numpy as np
 import pytest
 
-from covid_lm.evaluate import evaluate_run
 from covid_lm.evaluation.protocol_metrics import evaluate_protocols
+from covid_lm.evaluation_run import evaluate_run
 from covid_lm.export import export_run
 from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.models.saving import load_classifier

@@ -21,7 +21,7 @@ def options() -> DataOptions:
 def main(argv: list[str]) -> int:
     if FLAGS.model is not None:
         import_tensorflow()
-    from covid_lm.audit.command import run_audit
+    from covid_lm.auditing.command import run_audit
 
     data, chosen = options(), (FLAGS.model, FLAGS.output, FLAGS.fail_on, FLAGS.seed)
     return run_audit(data.dataset, data.data_dir, *chosen, data.reading)

@@ -34,8 +34,8 @@ def main(argv: list[str]) -> None:
     data = options()
     check_dataset(data.dataset, data.data_dir, data.reading)
     import_tensorflow()
-    from covid_lm.evaluate import evaluate_run, report_path
     from covid_lm.evaluation.summary import summary
+    from covid_lm.evaluation_run import evaluate_run, report_path
 
     report = evaluate_run(
         FLAGS.model,

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     check_dataset(chosen.dataset, chosen.data_dir, chosen.reading)
     import_tensorflow()
     from covid_lm.evaluation.summary import summary
-    from covid_lm.train import train, train_worker
+    from covid_lm.training_run import train, train_worker
 
     if chosen.process_id:
         train_worker(chosen)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from covid_lm.audit.data_audit import AuditReport, audit_dataset
+from covid_lm.auditing.data_audit import AuditReport, audit_dataset
 from tests.audit.synthetic import noise_dataset
 
 

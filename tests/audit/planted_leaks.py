@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from covid_lm.audit.findings import Finding
+from covid_lm.auditing.findings import Finding
 
 EXPECTED_CHECKS = {
     "name_length": "name_length",

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from covid_lm.audit.features.observations import observe
+from covid_lm.auditing.features.observations import observe
 from covid_lm.data.records import ImageDataset, ImageRecord
 from tests.conftest import encode
 

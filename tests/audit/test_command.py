@@ -10,9 +10,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from absl import flags
 
-from covid_lm.audit.audit_report import html_report, text_summary
-from covid_lm.audit.command import run_audit
-from covid_lm.audit.data_audit import audit_dataset
+from covid_lm.auditing.audit_report import html_report, text_summary
+from covid_lm.auditing.command import run_audit
+from covid_lm.auditing.data_audit import audit_dataset
 from covid_lm.errors import InputError
 from tests.audit.synthetic import noise, noise_dataset, record
 from tests.conftest import REPOSITORY, encode
@@ -94,7 +94,7 @@ def test_a_wrong_flag_is_one_line():
 
 
 def test_tensorflow_is_not_imported():
-    code = "import sys, covid_lm.audit.command; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, covid_lm.auditing.command; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
 
 

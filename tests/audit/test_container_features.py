@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covid_lm.audit.features import container as container_features
-from covid_lm.audit.features.observations import Observation, Unreadable, observe
+from covid_lm.auditing.features import container as container_features
+from covid_lm.auditing.features.observations import Observation, Unreadable, observe
 from covid_lm.data.phantom.leaks import add_metadata
 from tests.audit.synthetic import noise, record
 from tests.conftest import encode

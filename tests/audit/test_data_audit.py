@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from covid_lm.audit.data_audit import AuditReport, audit_dataset
-from covid_lm.audit.findings import Finding, auc_severity, ranked, share_severity
+from covid_lm.auditing.data_audit import AuditReport, audit_dataset
+from covid_lm.auditing.findings import Finding, auc_severity, ranked, share_severity
 from covid_lm.data.covid_ct import covid_ct
 from covid_lm.data.phantom.dataset import LEAKS, phantom
 from covid_lm.data.records import ImageDataset

@@ -8,12 +8,12 @@ import re
 
 import pytest
 
-from covid_lm.audit.data_audit import audit_dataset
+from covid_lm.auditing.data_audit import audit_dataset
 from covid_lm.data.phantom.dataset import LEAKS, phantom
 from tests.audit.planted_leaks import EXPECTED_CHECKS, expected_finding
 from tests.conftest import REPOSITORY
 
-README = REPOSITORY / "covid_lm" / "audit" / "README.md"
+README = REPOSITORY / "covid_lm" / "auditing" / "README.md"
 SHARES = (0.05, 0.1, 0.2, 0.5)
 SEEDS = range(3)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covid_lm.audit.duplicates import (
+from covid_lm.auditing.duplicates import (
     DuplicatePair,
     find_duplicates,
     independent_groups,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from covid_lm.audit.model import image_edits
+from covid_lm.auditing.model import image_edits
 from covid_lm.data.phantom.leaks import add_metadata
 from tests.conftest import encode, random_picture
 

@@ -2,8 +2,8 @@
 
 import xml.etree.ElementTree as ElementTree
 
-from covid_lm.audit.audit_report import html_report
-from covid_lm.audit.data_audit import audit_dataset
+from covid_lm.auditing.audit_report import html_report
+from covid_lm.auditing.data_audit import audit_dataset
 from covid_lm.data.records import ImageDataset
 from tests.audit.synthetic import noise, record
 from tests.conftest import encode

@@ -4,16 +4,16 @@ import keras
 import numpy as np
 import pytest
 
-from covid_lm.audit.audit_report import html_report, json_report, model_table, text_summary
-from covid_lm.audit.data_audit import audit_dataset
-from covid_lm.audit.model import model_checks
-from covid_lm.audit.model.model_checks import (
+from covid_lm.auditing.audit_report import html_report, json_report, model_table, text_summary
+from covid_lm.auditing.data_audit import audit_dataset
+from covid_lm.auditing.model import model_checks
+from covid_lm.auditing.model.model_checks import (
     EDITS,
     attribution_shares,
     check_model,
     edited_names,
 )
-from covid_lm.audit.model.model_findings import model_findings
+from covid_lm.auditing.model.model_findings import model_findings
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.errors import InputError
 from covid_lm.models.saving import load_classifier, save_config, save_weights

@@ -2,8 +2,8 @@
 
 import pytest
 
-from covid_lm.audit.data_findings import balance_p_value
-from covid_lm.audit.features import names as name_features
+from covid_lm.auditing.data_findings import balance_p_value
+from covid_lm.auditing.features import names as name_features
 from covid_lm.data.splits import split_summaries
 from tests.audit.synthetic import record
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covid_lm.audit.features import pixels as pixel_features
+from covid_lm.auditing.features import pixels as pixel_features
 from covid_lm.data.preview import gray_levels, gray_thumbnail
 
 

@@ -6,9 +6,9 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from covid_lm.audit.design_matrix import Features, binned, cut_points, design_matrix
-from covid_lm.audit.probes import Labels, permuted_labels, run_probe
-from covid_lm.audit.ridge import FoldRidge, RidgeFit, penalty
+from covid_lm.auditing.design_matrix import Features, binned, cut_points, design_matrix
+from covid_lm.auditing.probes import Labels, permuted_labels, run_probe
+from covid_lm.auditing.ridge import FoldRidge, RidgeFit, penalty
 from covid_lm.evaluation.statistics import (
     areas_under_curve,
     bounded_area_interval,

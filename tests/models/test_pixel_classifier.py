@@ -17,9 +17,9 @@ from covid_lm.models.pixel_classifier import (
 )
 from covid_lm.models.saving import load_classifier
 from covid_lm.pipeline.decoded import decode_records
-from covid_lm.train import train
 from covid_lm.training.build import build_classifier
 from covid_lm.training.options import TrainingOptions
+from covid_lm.training_run import train
 from tests.conftest import encode, random_picture
 
 CLASSES = ("bright", "dark")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from covid_lm import pretrain as pretraining
-from covid_lm import train as training
+from covid_lm import training_run as training
 from covid_lm.errors import InputError
 from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.training import fine_tuning

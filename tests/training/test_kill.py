@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from covid_lm.pretrain import pretrain
-from covid_lm.train import train
 from covid_lm.training import callbacks as training_callbacks
 from covid_lm.training.pretraining_options import PretrainingOptions
 from covid_lm.training.run_directory import UNFINISHED
+from covid_lm.training_run import train
 from tests.test_pretrain import options as pretraining_options
 from tests.training.test_resume import metrics_lines
 from tests.training.test_resume import options as training_options
@@ -50,7 +50,7 @@ def kill_and_compare(
     output_dir = pathlib.Path(options.output_dir)
     # Each process starts from a server that has imported TensorFlow but not used it.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["covid_lm.train", "covid_lm.pretrain"])
+    context.set_forkserver_preload(["covid_lm.training_run", "covid_lm.pretrain"])
 
     def started(name: str) -> multiprocessing.Process:
         chosen = dataclasses.replace(options, name=name)

@@ -14,7 +14,6 @@ import pytest
 from covid_lm.data.folder import folder
 from covid_lm.errors import InputError
 from covid_lm.models.saving import load_classifier
-from covid_lm.train import decode_splits, train
 from covid_lm.training import fine_tuning
 from covid_lm.training.build import build_classifier
 from covid_lm.training.checkpoints import resume
@@ -23,6 +22,7 @@ from covid_lm.training.optimizer import averaged_weights, compile_for_training
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training.run_directory import UNFINISHED
 from covid_lm.training.termination import Terminated
+from covid_lm.training_run import decode_splits, train
 from tests.conftest import refused_as_locked
 
 BATCH_SIZE = 5  # of 24 images: the last of an epoch's 5 batches is filled up

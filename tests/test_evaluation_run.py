@@ -14,10 +14,10 @@ from covid_lm.data.folder import folder
 from covid_lm.data.reading import Reading
 from covid_lm.data.records import ImageRecord
 from covid_lm.errors import InputError
-from covid_lm.evaluate import evaluate_run, report_path
 from covid_lm.evaluation import baselines, protocol_metrics
 from covid_lm.evaluation.protocol_metrics import evaluate_protocols
 from covid_lm.evaluation.summary import summary
+from covid_lm.evaluation_run import evaluate_run, report_path
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.saving import load_classifier
 from covid_lm.pipeline import decoded as pipeline

@@ -1,6 +1,6 @@
 """Findings on a model, from its predictions for edited input."""
 
-from covid_lm.audit.findings import Finding, auc_severity
+from covid_lm.auditing.findings import Finding, auc_severity
 
 UNCHANGED = "unchanged"
 BLANKED = "image blanked"

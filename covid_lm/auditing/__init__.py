@@ -1,5 +1,5 @@
 """Audit: checks a data set, and a model, for ways to predict the label without the image content.
 
-`audit_dataset(dataset)` returns an `AuditReport`. Only `audit.model`
+`audit_dataset(dataset)` returns an `AuditReport`. Only `auditing.model`
 and the observation of a file that can't be read import TensorFlow.
 """

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from covid_lm.audit.features.observations import Observation
-from covid_lm.audit.findings import Finding
-from covid_lm.audit.model import image_edits
-from covid_lm.audit.model.model_findings import (
+from covid_lm.auditing.features.observations import Observation
+from covid_lm.auditing.findings import Finding
+from covid_lm.auditing.model import image_edits
+from covid_lm.auditing.model.model_findings import (
     BLANKED,
     BORDER,
     REENCODED,

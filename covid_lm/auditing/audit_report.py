@@ -6,10 +6,10 @@ import statistics
 
 import pandas as pd
 
-from covid_lm.audit.checks import CHECKS
-from covid_lm.audit.data_audit import AuditReport
-from covid_lm.audit.findings import LEAKAGE_CLASSES, SEVERITIES, short_path
-from covid_lm.audit.probes import FOLDS
+from covid_lm.auditing.checks import CHECKS
+from covid_lm.auditing.data_audit import AuditReport
+from covid_lm.auditing.findings import LEAKAGE_CLASSES, SEVERITIES, short_path
+from covid_lm.auditing.probes import FOLDS
 from covid_lm.data.preview import thumbnail
 from covid_lm.data.records import ImageRecord
 from covid_lm.data.splits import split_lines

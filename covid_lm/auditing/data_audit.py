@@ -9,12 +9,12 @@ import threadpoolctl
 import tqdm
 from statsmodels.stats.multitest import multipletests
 
-from covid_lm.audit.checks import CHECKS
-from covid_lm.audit.data_findings import structure_findings
-from covid_lm.audit.duplicates import DuplicatePair, find_duplicates, independent_groups
-from covid_lm.audit.features.observations import Observation, Unreadable, observe_all
-from covid_lm.audit.findings import Finding, ProbeRow, probe_finding, ranked
-from covid_lm.audit.probes import PERMUTATIONS, Labels, run_probe
+from covid_lm.auditing.checks import CHECKS
+from covid_lm.auditing.data_findings import structure_findings
+from covid_lm.auditing.duplicates import DuplicatePair, find_duplicates, independent_groups
+from covid_lm.auditing.features.observations import Observation, Unreadable, observe_all
+from covid_lm.auditing.findings import Finding, ProbeRow, probe_finding, ranked
+from covid_lm.auditing.probes import PERMUTATIONS, Labels, run_probe
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import SplitSummary, class_groups, split_summaries
 from covid_lm.errors import InputError

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from covid_lm.audit.duplicates import DuplicatePair
-from covid_lm.audit.features.container import extension_mismatch
-from covid_lm.audit.features.names import shared_name_sources, shared_patients
-from covid_lm.audit.features.observations import Observation, Unreadable
-from covid_lm.audit.findings import MAX_EXAMPLES, Finding, share_severity, short_path
+from covid_lm.auditing.duplicates import DuplicatePair
+from covid_lm.auditing.features.container import extension_mismatch
+from covid_lm.auditing.features.names import shared_name_sources, shared_patients
+from covid_lm.auditing.features.observations import Observation, Unreadable
+from covid_lm.auditing.findings import MAX_EXAMPLES, Finding, share_severity, short_path
 from covid_lm.data.splits import SplitSummary, split_lines
 from covid_lm.evaluation.statistics import wilson_interval
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from covid_lm.audit.design_matrix import Features
-from covid_lm.audit.features import container as container_features
-from covid_lm.audit.features import names as name_features
-from covid_lm.audit.features.observations import Observation
+from covid_lm.auditing.design_matrix import Features
+from covid_lm.auditing.features import container as container_features
+from covid_lm.auditing.features import names as name_features
+from covid_lm.auditing.features.observations import Observation
 
 FILE, PICTURE = "file", "picture"
 

@@ -3,8 +3,8 @@
 import os
 import sys
 
-from covid_lm.audit.audit_report import html_report, json_report, text_summary
-from covid_lm.audit.data_audit import audit_dataset
+from covid_lm.auditing.audit_report import html_report, json_report, text_summary
+from covid_lm.auditing.data_audit import audit_dataset
 from covid_lm.data import load_dataset
 from covid_lm.data.reading import Reading
 from covid_lm.files import make_directories, write_json, write_text
@@ -41,7 +41,7 @@ def run_audit(
     progress = sys.stderr.isatty()
     report = audit_dataset(dataset, seed, progress=progress)
     if model is not None:
-        from covid_lm.audit.model.model_checks import check_model  # needs TensorFlow
+        from covid_lm.auditing.model.model_checks import check_model  # needs TensorFlow
 
         report = report.with_model(*check_model(model, dataset, report.observations, progress))
     print(text_summary(report))

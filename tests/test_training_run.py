@@ -17,10 +17,10 @@ from covid_lm.models.classifier import predict_tokens
 from covid_lm.models.saving import load_classifier
 from covid_lm.pipeline.decoded import decode_records
 from covid_lm.serving.saved_model import export_difference
-from covid_lm.train import decode_splits, train
 from covid_lm.training.batch_size import default_batch_size
 from covid_lm.training.build import build_classifier
 from covid_lm.training.options import TrainingOptions
+from covid_lm.training_run import decode_splits, train
 
 
 def options(image_folder, tmp_path, **changes) -> TrainingOptions:

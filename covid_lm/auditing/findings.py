@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from covid_lm.audit.checks import FILE, Check
-from covid_lm.audit.probes import ProbeResult
+from covid_lm.auditing.checks import FILE, Check
+from covid_lm.auditing.probes import ProbeResult
 
 SEVERITIES = ("high", "medium", "low", "info")
 LEAKAGE_CLASSES = {

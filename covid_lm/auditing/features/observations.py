@@ -14,8 +14,8 @@ import numpy as np
 import tqdm
 from PIL import Image
 
-from covid_lm.audit.features import container as container_features
-from covid_lm.audit.features import pixels as pixel_features
+from covid_lm.auditing.features import container as container_features
+from covid_lm.auditing.features import pixels as pixel_features
 from covid_lm.data.preview import gray_levels, gray_thumbnail, upright
 from covid_lm.data.records import ImageRecord
 from covid_lm.environment import import_tensorflow

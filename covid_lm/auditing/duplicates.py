@@ -8,8 +8,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from covid_lm.audit.design_matrix import standardized
-from covid_lm.audit.features.observations import Observation
+from covid_lm.auditing.design_matrix import standardized
+from covid_lm.auditing.features.observations import Observation
 
 HASH_SIDE = 8
 MAX_DISTANCE = 18

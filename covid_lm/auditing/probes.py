@@ -10,8 +10,8 @@ import dataclasses
 
 import numpy as np
 
-from covid_lm.audit.design_matrix import DesignMatrix, Features, design_matrix, standardized
-from covid_lm.audit.ridge import FoldRidge, RidgeFit
+from covid_lm.auditing.design_matrix import DesignMatrix, Features, design_matrix, standardized
+from covid_lm.auditing.ridge import FoldRidge, RidgeFit
 from covid_lm.evaluation.statistics import (
     areas_under_curve,
     bounded_area_interval,
