@@ -163,7 +163,7 @@ class RunOptions(ReadingOptions):
 
     @property
     def shown_backend(self) -> str:
-        """What a command starts with: "KERAS_BACKEND=jax ", or nothing for TensorFlow."""
+        """Start of a command: "KERAS_BACKEND=jax ", or nothing for TensorFlow."""
         return "" if self.backend == "tensorflow" else f"KERAS_BACKEND={self.backend} "
 
     def default(self, field: dataclasses.Field) -> Any:

@@ -8,7 +8,6 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from absl import flags
 
 from covid_lm.auditing.audit_report import html_report, text_summary
 from covid_lm.auditing.command import run_audit
@@ -16,6 +15,7 @@ from covid_lm.auditing.data_audit import audit_dataset
 from covid_lm.errors import InputError
 from tests.audit.synthetic import noise, noise_dataset, record
 from tests.conftest import REPOSITORY, encode
+from tests.tool_arguments import load_tool
 
 
 def write_folder(root: pathlib.Path, count: int, leak: bool = False, split: str = "") -> str:
@@ -71,16 +71,12 @@ def test_one_class(tmp_path):
     )
 
 
-def test_the_tool_in_process(leaking, capsys, monkeypatch):
-    monkeypatch.syspath_prepend(str(REPOSITORY))
-    from tools import audit
-
-    monkeypatch.setattr(audit, "FLAGS", flags.FLAGS)
-    flags.FLAGS(["audit.py", "--dataset=folder", f"--data_dir={leaking}", "--fail_on=high"])
-    try:
-        assert audit.main([]) == 3
-    finally:
-        flags.FLAGS.unparse_flags()
+def test_the_tool_in_process(leaking, capsys):
+    audit, values = load_tool(str(REPOSITORY / "tools" / "audit.py"))
+    for name in values:
+        values[name].unparse()
+    values(["audit.py", "--dataset=folder", f"--data_dir={leaking}", "--fail_on=high"])
+    assert audit.main([]) == 3
     assert "HIGH" in capsys.readouterr().out
 
 
