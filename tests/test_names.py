@@ -106,7 +106,11 @@ def test_predictions_have_a_visible_row_a_file(odd_run, odd_folder, capsys):
 
 @pytest.mark.parametrize(
     "environment",
-    [{"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}, {"PYTHONIOENCODING": "ascii:strict"}],
+    [
+        {"LC_ALL": "C"},
+        pytest.param({"LC_ALL": "C.UTF-8"}, marks=pytest.mark.slow),
+        {"PYTHONIOENCODING": "ascii:strict"},
+    ],
     ids=lambda environment: "-".join(environment.values()),
 )
 def test_a_tool_in_any_locale(odd_folder, tmp_path, environment):

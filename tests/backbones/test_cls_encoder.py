@@ -73,7 +73,10 @@ WAYS = {
 
 @pytest.mark.parametrize(
     ("way", "training"),
-    [("eager", False), ("graph", False), ("graph", True), ("xla", True)],
+    [
+        *(("eager", False), ("graph", False), ("graph", True)),
+        pytest.param("xla", True, marks=pytest.mark.slow),  # test_global_equality compiles, too
+    ],
 )
 def test_equals_the_library_forward_and_backward(way, training):
     encoder = make_encoder(dropout=0.0)
