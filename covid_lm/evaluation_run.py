@@ -4,7 +4,7 @@ import os
 
 from covid_lm.command_line import check_output
 from covid_lm.data import load_dataset
-from covid_lm.data.reading import Reading
+from covid_lm.data.reading import Reading, with_window_of
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.splits import describe_splits
 from covid_lm.errors import InputError
@@ -44,7 +44,7 @@ def evaluate_run(
 
     Args:
         model: `saved_models/NAME[/VERSION]`.
-        dataset_name, data_dir, reading: see `load_dataset`.
+        dataset_name, data_dir, reading: see `load_dataset`; the default window is the run's.
         split: "train", "val", "test", or "all" of them.
         output: file for the returned metrics, as JSON; the report goes to `report_path`.
         baselines: add `baseline_rows` (key `floors`).
@@ -61,8 +61,7 @@ def evaluate_run(
     """
     check_output("output", output)
     check_output("record", record)
-    dataset = load_dataset(dataset_name, data_dir, reading)
-    print(describe_splits(dataset))
+    dataset = _load_data(dataset_name, data_dir, with_window_of(reading, resolve_model(model)[0]))
     model_dir, version_dir, classifier = _load_model(model, dataset, "model")
     if baselines and not dataset.split("train"):
         raise InputError(f"--baselines: {dataset.name} has no training images to fit them on")
@@ -88,6 +87,12 @@ def evaluate_run(
         write_json(output, report)
         write_run_report(report_path(output), classifier, evaluation, report, run)
     return report
+
+
+def _load_data(name: str, data_dir: str | None, reading: Reading) -> ImageDataset:
+    dataset = load_dataset(name, data_dir, reading)
+    print(describe_splits(dataset))
+    return dataset
 
 
 def _split_records(dataset: ImageDataset, split: str) -> tuple[ImageRecord, ...]:

@@ -18,7 +18,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from covid_lm.errors import UnusableFile, reason
 
@@ -97,9 +97,14 @@ def read_bytes(path: str, limit: int = FILE_BYTES) -> bytes:
             _check_size(path, file.size(), limit)
             return file.read()
     check_file(path, limit)
-    # Not to wait for a FIFO that has replaced the file since, nor to read a file without an end.
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+    with open_file(path) as file:
+        # Not to read a file without an end.
         return file.read(max(os.fstat(file.fileno()).st_size, 2**16) + 1)
+
+
+def open_file(path: str) -> BinaryIO:
+    """Opens a local file for reading, without waiting if a FIFO has replaced it."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
 
 def read_json(path: str) -> dict:

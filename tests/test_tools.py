@@ -103,6 +103,9 @@ ERRORS = [
     ("train --dataset=table --data_dir=tools --columns=x", "--columns=x: give ROLE=COLUMN,ROLE=C"),
     ("pretrain --image_root=tools", "--image_root: only with --dataset=table"),
     ("cross_validate --patient_pattern=(.)", "--patient_pattern: only with --dataset=folder"),
+    ("audit --window=lung", "--window: only with --dataset=folder or table or images"),
+    ("train --dataset=table --data_dir=tools --window=9", "--window=9: give CENTER,WIDTH, as 40,4"),
+    ("predict --model=tools --window=40,0 x.png", "--window=40,0: WIDTH must be at least 1"),
     ("evaluate --model=tools --baselines --split=all", "--baselines: fitted on training images"),
     ("audit --output=setup.cfg/x", "--output=setup.cfg/x: "),
     ("benchmark --backbones=nope", "--backbone=nope: no such backbone"),
@@ -180,6 +183,7 @@ def test_every_path_is_a_path_flag(tool):
     texts |= {
         "columns",
         "patient_pattern",
+        "window",
         "server",
         "model_name",
         "runner",

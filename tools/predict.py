@@ -12,11 +12,13 @@ from absl import flags
 
 from covid_lm.command_line import define_path, run_tool
 from covid_lm.data import WITH_FILES
+from covid_lm.data.dicom_frames import FRAMES, with_all_frames
 from covid_lm.data.reading import Reading, parse_columns
+from covid_lm.data.windows import WINDOW_HELP, Window, parse_window
 from covid_lm.environment import import_tensorflow
 from covid_lm.errors import InputError, reason
 from covid_lm.serving.client import predict_on_server
-from covid_lm.serving.predict import image_files, predict_files, write_predictions
+from covid_lm.serving.predict import image_files, predict_files, window_of, write_predictions
 from covid_lm.serving.versions import resolve_model
 
 TAKES_WORDS = True
@@ -32,12 +34,17 @@ flags.DEFINE_float("timeout", 30, "Seconds for a request, retries included.", lo
 flags.DEFINE_enum("format", "table", ("table", "csv", "json"), "Output format.")
 flags.DEFINE_integer("batch_size", 32, "Largest number of images per call.", lower_bound=1)
 flags.DEFINE_string("runner", None, "Apache Beam runner: DirectRunner, DataflowRunner, ...")
+flags.DEFINE_string("window", None, WINDOW_HELP + "the model's, else a DICOM file's own.")
+flags.DEFINE_enum("frames", "middle", FRAMES, "Frames of a DICOM file that has several.")
 define_path("output", "With --runner: PREFIX of the shards, local or gs://.", "output folder")
 flags.DEFINE_integer("num_shards", 4, "With --runner: number of shards.", 1, 99999)
 flags.DEFINE_string("beam_options", "", "With --runner: Beam's options, '--project=P --region=R'.")
 
 
 def options() -> None:
+    parse_window(FLAGS.window)
+    if FLAGS.runner is not None and FLAGS.frames == "all":
+        raise InputError("--frames=all: not with --runner, which takes the middle frame")
     if FLAGS.runner is not None:
         if FLAGS.model is None or FLAGS.output is None or FLAGS.server is not None:
             raise InputError("--runner needs --model and --output=PREFIX, and no --server")
@@ -56,14 +63,22 @@ def main(argv: list[str]) -> int:
     if FLAGS.runner is not None:
         return _predict_in_a_pipeline(argv[1:])
     files = _files(argv[1:])
+    if FLAGS.frames == "all":
+        files = with_all_frames(files)
     if FLAGS.server is None:
         import_tensorflow()
-        predictions = predict_files(resolve_model(FLAGS.model)[1], files, FLAGS.batch_size)
+        version_dir = resolve_model(FLAGS.model)[1]
+        predictions = predict_files(version_dir, files, FLAGS.batch_size, _window(version_dir))
     else:
         for name in ("urllib3", "grpc"):  # they log every retry, and answers that are no messages
             logging.getLogger(name).setLevel(logging.CRITICAL)
         predictions = predict_on_server(
-            FLAGS.server, files, FLAGS.model_name, FLAGS.batch_size, FLAGS.timeout
+            FLAGS.server,
+            files,
+            FLAGS.model_name,
+            FLAGS.batch_size,
+            FLAGS.timeout,
+            parse_window(FLAGS.window),
         )
     return int(write_predictions(predictions, FLAGS.format, files) > 0)
 
@@ -92,17 +107,23 @@ def _predict_in_a_pipeline(patterns: list[str]) -> int:
     for name in ("common", "worker"):
         logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)
     import_tensorflow()
+    version_dir = resolve_model(FLAGS.model)[1]
     shards = run_batch_inference(
-        resolve_model(FLAGS.model)[1],
+        version_dir,
         patterns,
         FLAGS.output,
         FLAGS.num_shards,
         FLAGS.runner,
         FLAGS.beam_options,
         FLAGS.batch_size,
+        _window(version_dir),
     )
     print("\n".join(shards))
     return 0
+
+
+def _window(version_dir: str) -> Window | None:
+    return parse_window(FLAGS.window or window_of(version_dir))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 from covid_lm.auditing.audit_report import html_report, json_report, text_summary
 from covid_lm.auditing.data_audit import audit_dataset
 from covid_lm.data import load_dataset
-from covid_lm.data.reading import Reading
+from covid_lm.data.reading import Reading, with_window_of
 from covid_lm.files import make_directories, write_json, write_text
 
 HIGH_FINDING = 3
@@ -24,7 +24,7 @@ def run_audit(
     """Audits a data set, and optionally a model.
 
     Args:
-        dataset_name, data_dir, reading: see `load_dataset`.
+        dataset_name, data_dir, reading: see `load_dataset`; the default window is the model's.
         model: `saved_models/NAME`, a model to check as well.
         output: folder for `audit.json` and `audit.html`, created if missing.
         fail_on: "never" or "high".
@@ -36,6 +36,8 @@ def run_audit(
     Raises:
         InputError: the data or the model can't be used.
     """
+    if model is not None:
+        reading = with_window_of(reading, model)
     dataset = load_dataset(dataset_name, data_dir, reading)
     print("".join(f"{note}\n" for note in dataset.notes), end="")
     progress = sys.stderr.isatty()

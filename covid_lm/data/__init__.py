@@ -55,15 +55,26 @@ def _load(name: str, data_dir: str | None, reading: Reading) -> ImageDataset:
     if name.startswith("cifar"):
         return with_visible_names(cifar(name, location), location)
     if name == "folder":
-        dataset = folder(location, reading.patient_pattern, reading.accepts_overlap)
+        dataset = folder(
+            location, reading.patient_pattern, reading.accepts_overlap, reading.conversion
+        )
         return with_visible_names(dataset, location)
     if name == "table":
         from covid_lm.data.table import read_table  # pandas is slow to import
 
-        dataset = read_table(location, reading.columns, reading.image_root, reading.accepts_overlap)
+        dataset = read_table(
+            location,
+            reading.columns,
+            reading.image_root,
+            reading.accepts_overlap,
+            reading.conversion,
+        )
         return with_visible_names(dataset, dataset.root)
-    readers = {"covid_ct": covid_ct, UNLABELLED: unlabelled_images}
-    return with_visible_names(readers[name](location), location)
+    if name == UNLABELLED:
+        dataset = unlabelled_images(location, conversion=reading.conversion)
+    else:
+        dataset = covid_ct(location)
+    return with_visible_names(dataset, location)
 
 
 def require_data_dir(name: str, data_dir: str | None) -> str:

@@ -1,15 +1,18 @@
 """Folders of images with one sub-folder per class, with or without folders for the splits."""
 
-import functools
 import os
 import re
 from collections.abc import Sequence
 
+from covid_lm.data.conversion import DEFAULT, Conversion
+from covid_lm.data.dicom_frames import find_headers
+from covid_lm.data.file_records import ImageFile, file_records
+from covid_lm.data.identifiers import without_identifiers
 from covid_lm.data.image_files import FoundFiles, find_images, skipped_line
-from covid_lm.data.records import SPLIT_NAMES, SPLITS, ImageDataset, ImageRecord
-from covid_lm.data.splits import draw_missing_splits, numbered_patients, refuse_patient_overlap
+from covid_lm.data.records import SPLIT_NAMES, SPLITS, ImageDataset
+from covid_lm.data.splits import draw_missing_splits, refuse_patient_overlap
 from covid_lm.errors import InputError, visible
-from covid_lm.files import is_directory, read_bytes
+from covid_lm.files import is_directory, is_remote
 
 OUTSIDE = "image outside the class folders"
 
@@ -18,6 +21,7 @@ def folder(
     data_dir: str,
     patient_pattern: str | None = None,
     allow_patient_overlap: bool = True,
+    conversion: Conversion = DEFAULT,
     seed: int = 0,
 ) -> ImageDataset:
     """Reads `DIR/<class>/<image>` or `DIR/<split>/<class>/<image>`.
@@ -28,8 +32,9 @@ def folder(
 
     Args:
         patient_pattern: regular expression, searched in the path below DIR; its first group is the
-            patient.
+            patient; otherwise DICOM files have one.
         allow_patient_overlap: accept a patient with images in several splits.
+        conversion: of the files.
 
     Raises:
         InputError: no such directory, fewer than two classes, a class without images, a link out of
@@ -38,6 +43,7 @@ def folder(
     if not is_directory(data_dir):
         raise InputError(f"{data_dir}: no such directory; give --data_dir a folder of classes")
     found = find_images(data_dir)
+    found.check_readable(data_dir)
     root = _enter(data_dir, found)
     notes = (
         []
@@ -50,19 +56,23 @@ def folder(
         raise InputError(
             f"{data_dir}: {len(classes)} class folder(s) found; one folder per class is needed"
         )
-    records = _records(roots, classes, found.images)
-    inside = {record.path for record in records}
+    files = _class_files(roots, classes, found.images)
+    inside = {file.path for file in files}
     others = found.others + [(path, OUTSIDE) for path in found.images if path not in inside]
     notes.append(skipped_line(sorted(others), data_dir))
     if patient_pattern is not None:
-        records = _with_patients(records, re.compile(patient_pattern), data_dir)
-        unknown = [record.path for record in records if record.patient is None]
+        files = _with_patients(files, re.compile(patient_pattern), data_dir)
+        unknown = [file.path for file in files if not file.patient]
         if unknown:
             notes.append(f"no patient in {len(unknown)} path(s), such as {unknown[0]}")
-    places = [record.path.removeprefix(os.path.join(data_dir, "")) for record in records]
+    headers = found.headers or find_headers(inside if is_remote(data_dir) else ())
+    records, identifiers = file_records(files, headers, classes, conversion)
+    named = without_identifiers(records, identifiers, data_dir)
+    places = [record.path.removeprefix(os.path.join(data_dir, "")) for record in named]
     notes += refuse_patient_overlap(records, data_dir, places, allow_patient_overlap)
     records, drawn = draw_missing_splits(records, seed)
-    shown = tuple(visible(note) for note in notes if note)
+    records = without_identifiers(records, identifiers, data_dir)
+    shown = tuple(visible(identifiers.replace(note)) for note in notes if note)
     return ImageDataset("folder", tuple(classes), records, notes=shown, drawn=drawn).check()
 
 
@@ -98,10 +108,11 @@ def _split_roots(root: str, folders: Sequence[str]) -> dict[str, str]:
     return roots or {"train": root}
 
 
-def _records(
+def _class_files(
     roots: dict[str, str], classes: Sequence[str], images: Sequence[str]
-) -> tuple[ImageRecord, ...]:
-    records, empty = [], []
+) -> list[ImageFile]:
+    files: list[ImageFile] = []
+    empty = []
     for split, root in roots.items():
         inside = os.path.join(root, "")
         by_class: dict[str, list[str]] = {name: [] for name in classes}
@@ -111,31 +122,29 @@ def _records(
                 if rest:
                     by_class[class_name].append(path)
         for label, (class_name, paths) in enumerate(by_class.items()):
-            records += [_record(path, label, split) for path in paths]
+            files += [ImageFile(path, label, split) for path in paths]
             if not paths:
                 empty.append(os.path.join(root, class_name))
-    if not records:
+    if not files:
         raise InputError(f"{next(iter(roots.values()))}: no images found in its class folders")
     if empty:
         raise InputError(
             f"{empty[0]}: a class without images; add some or remove the class everywhere"
         )
-    return tuple(records)
-
-
-def _record(path: str, label: int, split: str) -> ImageRecord:
-    read = functools.partial(read_bytes, path)
-    return ImageRecord(os.path.basename(path), label, split, path, read)
+    return files
 
 
 def _with_patients(
-    records: Sequence[ImageRecord], pattern: re.Pattern, data_dir: str
-) -> tuple[ImageRecord, ...]:
+    files: Sequence[ImageFile], pattern: re.Pattern, data_dir: str
+) -> list[ImageFile]:
     inside = os.path.join(data_dir, "")
-    matches = [pattern.search(record.path.removeprefix(inside)) for record in records]
+    matches = [pattern.search(file.path.removeprefix(inside)) for file in files]
     if not any(matches):
         raise InputError(
             f"--patient_pattern={pattern.pattern}: in no path below {data_dir}, "
-            f"such as {records[0].path.removeprefix(inside)}"
+            f"such as {files[0].path.removeprefix(inside)}"
         )
-    return numbered_patients(records, [match[1] if match else None for match in matches])
+    return [
+        file._replace(patient=(match[1] or "") if match else "")
+        for file, match in zip(files, matches, strict=True)
+    ]

@@ -7,18 +7,27 @@ file that is not regular is never opened.
 
 import collections
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from covid_lm.data import dicom
+from covid_lm.data.windows import NotConverted
 from covid_lm.errors import InputError, visible
 from covid_lm.files import (
     IRREGULAR_KINDS,
     files_below,
     irregular_kind,
     is_remote,
+    open_file,
     refuse_link_out,
 )
-from covid_lm.layers.image_kinds import NAMED_KINDS, NOT_AN_IMAGE, START_BYTES, kind_of
+from covid_lm.layers.image_kinds import (
+    NAMED_KINDS,
+    NOT_AN_IMAGE,
+    START_BYTES,
+    TIFF,
+    kind_of,
+)
 
 MAX_FOLDERS = 1_000_000
 # Extensions of files that count as images, although damaged, if their bytes are of no known kind.
@@ -42,17 +51,24 @@ class FoundFiles(NamedTuple):
         images: paths of files that hold an image, or a damaged one.
         others: path and kind of every other file.
         folders: paths of all folders.
+        headers: of those images that are DICOM files on disk.
     """
 
     images: list[str]
     others: list[tuple[str, str]]
     folders: list[str]
+    headers: Mapping[str, dicom.Header]
 
     @property
     def predictable(self) -> list[str]:
         """Paths that a prediction answers, be it by a reason: not those of texts and archives."""
-        named = (path for path, kind in self.others if kind in NAMED_KINDS or kind in _SPECIAL)
-        return sorted([*self.images, *named])
+        answered = NAMED_KINDS | _SPECIAL | {dicom.MISSING, dicom.NO_IMAGE}
+        return sorted([*self.images, *(path for path, kind in self.others if kind in answered)])
+
+    def check_readable(self, root: str) -> None:
+        """Raises InputError if all images are DICOM files, which an absent library reads."""
+        if not self.images and any(kind == dicom.MISSING for _, kind in self.others):
+            raise InputError(f"{root}: holds {dicom.MISSING}")
 
 
 def find_images(root: str) -> FoundFiles:
@@ -65,6 +81,7 @@ def find_images(root: str) -> FoundFiles:
         InputError: more than `MAX_FOLDERS` folders.
     """
     folders: list[str] = []
+    headers: dict[str, dicom.Header] = {}
     if is_remote(root):
         inside = os.path.join(root, "")
         paths = [p for p in files_below(root) if not _is_litter(p.removeprefix(inside))]
@@ -75,10 +92,10 @@ def find_images(root: str) -> FoundFiles:
             places = {os.path.dirname(place) for place in places if place.startswith(inside)}
         folders = [place for place in {*folders} if place.startswith(inside)]
     else:
-        kinds = list(_walk(root, folders))
+        kinds = list(_walk(root, folders, headers))
     images = sorted(path for path, kind in kinds if not kind)
     others = sorted((path, kind) for path, kind in kinds if kind)
-    return FoundFiles(images, others, sorted(folders))
+    return FoundFiles(images, others, sorted(folders), headers)
 
 
 def skipped_line(others: Sequence[tuple[str, str]], root: str) -> str:
@@ -96,8 +113,10 @@ def skipped_line(others: Sequence[tuple[str, str]], root: str) -> str:
     return f"skipped: {visible(listed)} (the first: {first})"
 
 
-def _walk(root: str, folders: list[str]) -> Iterator[tuple[str, str]]:
-    """Path and kind ("" for an image) of each file; adds the folders to `folders`."""
+def _walk(
+    root: str, folders: list[str], headers: dict[str, dicom.Header]
+) -> Iterator[tuple[str, str]]:
+    """Path and kind ("" for an image) of each file; adds to the folders and headers."""
     waiting = [(root, frozenset([_identity(root)]))]
     while waiting:
         folder, above = waiting.pop()
@@ -108,7 +127,7 @@ def _walk(root: str, folders: list[str]) -> Iterator[tuple[str, str]]:
             if is_link:
                 refuse_link_out(entry.path, root)
             if not (os.path.isdir(entry.path) if is_link else entry.is_dir()):
-                yield entry.path, _kind(entry.path)
+                yield entry.path, _kind(entry.path, headers)
             elif is_link and _identity(entry.path) in above:
                 yield entry.path, _LOOP
             else:
@@ -129,26 +148,34 @@ def _is_litter(path: str) -> bool:
     )
 
 
-def _kind(path: str) -> str:
+def _kind(path: str, headers: dict[str, dicom.Header]) -> str:
     """The kind of a local file, "" for an image and for a file that can't be looked at."""
     try:
         if kind := irregular_kind(os.stat(path)):
             return kind.removeprefix("a ")
-        # Not to wait for a FIFO that has replaced the file since.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        file = open_file(path)
     except OSError:
         return _NOTHING if os.path.islink(path) and not os.path.exists(path) else ""
     try:
-        named = kind_of(os.read(descriptor, START_BYTES))
+        with file:
+            start = file.read(START_BYTES)
+            named = kind_of(start)
+            if dicom.is_dicom(named, start, path):
+                headers[path] = dicom.header_from(file)
+                return ""
+            if named == TIFF:
+                from covid_lm.data.deep_images import is_deep_tiff  # needs numpy and Pillow
+
+                return "" if is_deep_tiff(file) else TIFF
     except OSError:
         return ""
-    finally:
-        os.close(descriptor)
+    except NotConverted as problem:
+        return str(problem) if str(problem) in (dicom.MISSING, dicom.NO_IMAGE) else ""
     return _kind_by_name(path) if named == NOT_AN_IMAGE else named
 
 
 def _kind_by_name(path: str) -> str:
     extension = os.path.splitext(path)[1].lower()
-    if extension in EXTENSIONS:
+    if extension in EXTENSIONS or extension in dicom.EXTENSIONS:
         return ""
     return extension[1:].upper() if extension[1:].isalnum() else NOT_AN_IMAGE

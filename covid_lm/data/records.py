@@ -27,6 +27,8 @@ class ImageRecord:
         read: returns the bytes of the encoded image.
         patient: identifier shared by the images of a patient; None if unknown.
         factors: other facts by name, such as the scanner or the patient's sex.
+        source: location of the file if `path` isn't, since that has an identifier of the patient;
+            never written or printed.
     """
 
     filename: str
@@ -36,6 +38,7 @@ class ImageRecord:
     read: Callable[[], bytes] = dataclasses.field(repr=False)
     patient: str | None = None
     factors: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    source: str = dataclasses.field(default="", repr=False)
 
 
 @dataclasses.dataclass(frozen=True)

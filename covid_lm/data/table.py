@@ -5,23 +5,22 @@ a table, too.
 """
 
 import csv
-import functools
 import io
 import os
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from covid_lm.data.conversion import DEFAULT, Conversion
+from covid_lm.data.dicom_frames import find_headers, split_frame
+from covid_lm.data.file_records import ImageFile, file_records
+from covid_lm.data.identifiers import PRIVATE_COLUMNS, without_identifiers
 from covid_lm.data.reading import ROLES
-from covid_lm.data.records import SPLIT_NAMES, ImageDataset, ImageRecord
-from covid_lm.data.splits import draw_missing_splits, numbered_patients, refuse_patient_overlap
-from covid_lm.data.table_rows import image_paths, refuse_rows
+from covid_lm.data.records import SPLIT_NAMES, ImageDataset
+from covid_lm.data.splits import draw_missing_splits, refuse_patient_overlap
+from covid_lm.data.table_rows import file_digest, image_paths, refuse_rows
 from covid_lm.errors import InputError, reason, visible
-from covid_lm.files import (
-    atomic_write,
-    is_directory,
-    read_bytes,
-)
+from covid_lm.files import atomic_write, is_directory, read_bytes
 
 # Names of columns, in lower case without spaces, dots, hyphens and underscores; the first that the
 # table has is taken.
@@ -38,6 +37,7 @@ ALIASES = {
     ),
 }
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".parquet": ""}
+DIGEST = "sha256"  # column of the digests of files whose paths are not given
 FIRST_ROW = 2  # of a file, as spreadsheets count
 
 
@@ -46,6 +46,7 @@ def read_table(
     columns: Mapping[str, str] | None = None,
     image_root: str | None = None,
     allow_patient_overlap: bool = True,
+    conversion: Conversion = DEFAULT,
 ) -> ImageDataset:
     """Reads a table from a file; see `table_dataset`.
 
@@ -54,7 +55,13 @@ def read_table(
     """
     root = image_root or os.path.dirname(path) or "."
     return table_dataset(
-        _read_frame(path), root, columns, allow_patient_overlap, path, first_row=FIRST_ROW
+        _read_frame(path),
+        root,
+        columns,
+        allow_patient_overlap,
+        path,
+        first_row=FIRST_ROW,
+        conversion=conversion,
     )
 
 
@@ -66,11 +73,12 @@ def table_dataset(
     name: str = "table",
     first_row: int = 0,
     seed: int = 0,
+    conversion: Conversion = DEFAULT,
 ) -> ImageDataset:
     """Makes a data set of a table's rows, in their order.
 
-    Columns that have no role are the records' `factors`. Patients become numbers. Missing splits
-    are drawn by `draw_missing_splits`.
+    Columns that have no role are the records' `factors`, except `PRIVATE_COLUMNS`. Patients become
+    numbers. Missing splits are drawn by `draw_missing_splits`.
 
     Args:
         frame: columns of any type; a missing value is an empty text.
@@ -80,6 +88,7 @@ def table_dataset(
         allow_patient_overlap: accept a patient with images in several splits.
         name: of the table, for messages.
         first_row: number of the first row, for messages.
+        conversion: of the files.
 
     Raises:
         InputError: an unknown column, a row that can't be used (named by its number), or labels
@@ -91,26 +100,20 @@ def table_dataset(
     rows = [f"row {number}" for number in texts.index]
     labels, classes = _labels(name, found["label"], roles["label"], rows)
     splits = _splits(name, found.get("split"), roles.get("split"), rows)
-    paths = image_paths(name, roles["path"], image_root, rows)
-    others = [column for column in texts.columns if column not in found.values()]
-    factors = texts[others].rename(columns=_factor_name).map(visible).to_dict("records")
-    records = tuple(
-        ImageRecord(
-            filename=os.path.basename(path),
-            label=label,
-            split=split,
-            path=path,
-            read=functools.partial(read_bytes, path),
-            factors={str(key): value for key, value in facts.items()},
-        )
-        for path, label, split, facts in zip(paths, labels, splits, factors, strict=True)
-    )
-    patients = roles.get("patient", [""] * len(records))
-    records = numbered_patients(records, [patient or None for patient in patients])
+    paths = image_paths(name, roles["path"], image_root, rows, _digests(texts))
+    kept, private = _other_columns([c for c in texts if c not in found.values()])
+    factors = texts[kept].rename(columns=_factor_name).map(visible).to_dict("records")
+    patients = roles.get("patient", [""] * len(texts))
+    files = list(map(ImageFile, paths, labels, splits, patients, factors))
+    told = (columns or {}).get("patient") != ""
+    records, identifiers = file_records(files, find_headers(paths), classes, conversion, told)
     notes = ["columns: " + ", ".join(f"{role}={column}" for role, column in found.items())]
+    if private:
+        notes.append(f"not kept, since they identify patients: {', '.join(private)}")
     notes += refuse_patient_overlap(records, name, rows, allow_patient_overlap)
     records, drawn = draw_missing_splits(records, seed)
-    shown = tuple(map(visible, notes))
+    records = without_identifiers(records, identifiers, image_root)
+    shown = tuple(visible(note) for note in notes)
     return ImageDataset("table", classes, records, image_root, shown, drawn).check()
 
 
@@ -129,19 +132,27 @@ def table_images(
     column = _find_columns(path, list(texts.columns), columns or {}, ROLES[:1])["path"]
     root = image_root or os.path.dirname(path) or "."
     rows = [f"row {number}" for number in texts.index]
-    return image_paths(path, texts[column].tolist(), root, rows)
+    return image_paths(path, texts[column].tolist(), root, rows, _digests(texts))
 
 
 def write_splits(path: str, dataset: ImageDataset) -> None:
-    """Writes a data set as a table, with paths below its location as `--image_root`."""
+    """Writes a data set as a table, with paths below its location as `--image_root`.
+
+    The path of a file that is named by an identifier is not written. Such a file is found again by
+    the SHA-256 digest of its content.
+    """
     names = list(dict.fromkeys(name for record in dataset.records for name in record.factors))
+    hidden = any(record.source for record in dataset.records)
     with atomic_write(path) as staged, open(staged, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*ROLES, *names])
+        writer.writerow([*ROLES, *([DIGEST] if hidden else []), *names])
         for record in dataset.records:
             label, patient = dataset.classes[record.label], record.patient or ""
             factors = [record.factors.get(name, "") for name in names]
-            writer.writerow([dataset.path_below(record), label, record.split, patient, *factors])
+            row = [dataset.path_below(record), label, record.split, patient]
+            if hidden:
+                row.append(file_digest(split_frame(record.source)[0]) if record.source else "")
+            writer.writerow([*row, *factors])
 
 
 def _read_frame(path: str) -> pd.DataFrame:
@@ -229,6 +240,17 @@ def _find_columns(
 
 def _plain(column: str) -> str:
     return "".join(c for c in column.lower() if c not in " _-.")
+
+
+def _digests(texts: pd.DataFrame) -> list[str]:
+    return texts[DIGEST].tolist() if DIGEST in texts else [""] * len(texts)
+
+
+def _other_columns(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The columns to keep as factors, and those that identify patients."""
+    others = [name for name in names if name != DIGEST]
+    private = [name for name in others if _plain(name) in PRIVATE_COLUMNS]
+    return [name for name in others if name not in private], private
 
 
 def _factor_name(column: str) -> str:

@@ -2,23 +2,32 @@
 
 import functools
 import hashlib
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from covid_lm.data.archives import zip_members
+from covid_lm.data.conversion import DEFAULT, Conversion, read_and_convert
+from covid_lm.data.dicom_frames import find_headers
+from covid_lm.data.file_records import ImageFile, file_records
+from covid_lm.data.identifiers import Identifiers, without_identifiers
 from covid_lm.data.image_files import find_images, skipped_line
 from covid_lm.data.records import ImageDataset, ImageRecord, read_image
 from covid_lm.data.splits import draw_split, limit_images
 from covid_lm.errors import InputError
-from covid_lm.files import is_directory, read_bytes
+from covid_lm.files import is_directory, is_remote
 
 VAL_SHARE = 0.1
 
 
-def unlabelled_images(data_dir: str, seed: int = 0) -> ImageDataset:
+def unlabelled_images(
+    data_dir: str, seed: int = 0, conversion: Conversion = DEFAULT
+) -> ImageDataset:
     """Reads the images of a folder and its subfolders, or the files of a zip, as one class.
 
-    A seeded tenth is the validation split; there is no test split. Hidden files are left out.
+    A seeded tenth is the validation split, of whole patients where DICOM files name them; there is
+    no test split. Hidden files are left out.
+
+    Args:
+        conversion: of the files; of a DICOM file in a zip, the middle frame is taken.
 
     Raises:
         InputError: no such folder or zip, no images in it, or a link out of it.
@@ -26,25 +35,34 @@ def unlabelled_images(data_dir: str, seed: int = 0) -> ImageDataset:
     notes: tuple[str, ...] = ()
     if is_directory(data_dir):
         found = find_images(data_dir)
-        files: dict[str, Callable[[], bytes]] = {
-            path: functools.partial(read_bytes, path) for path in found.images
-        }
-        notes = tuple(filter(None, [skipped_line(found.others, data_dir)]))
+        found.check_readable(data_dir)
+        files = [ImageFile(path, 0, "train") for path in found.images]
+        headers = found.headers or find_headers(found.images if is_remote(data_dir) else ())
+        records, identifiers = file_records(files, headers, (), conversion)
+        note = identifiers.replace(skipped_line(found.others, data_dir))
+        notes = (note,) if note else ()
     else:
         try:
             members = zip_members(data_dir)
         except FileNotFoundError:
             raise InputError(f"{data_dir}: no such folder or zip") from None
-        files = {f"{data_dir}!{name}": read for name, read in members.items()}
-    names = {path: re.split(r"[/!]", path)[-1] for path in files}
-    records = tuple(
-        ImageRecord(names[path], 0, "train", path, read)
-        for path, read in files.items()
-        if not names[path].startswith(".")
-    )
+        records, identifiers = _members(data_dir, members, conversion), Identifiers()
     if len(records) > 1:
         records = draw_split(records, "val", VAL_SHARE, seed)
+    records = without_identifiers(records, identifiers, data_dir)
     return ImageDataset("images", ("image",), records, notes=notes).check()
+
+
+def _members(
+    archive: str, members: Mapping[str, Callable[[], bytes]], conversion: Conversion
+) -> tuple[ImageRecord, ...]:
+    records = []
+    for member, read in members.items():
+        path, name = f"{archive}!{member}", member.split("/")[-1]
+        converted = functools.partial(read_and_convert, read, path, conversion.window)
+        if not name.startswith("."):
+            records.append(ImageRecord(name, 0, "train", path, converted))
+    return tuple(records)
 
 
 def unlabelled_records(

@@ -7,15 +7,12 @@ import re
 
 START_BYTES = 512
 NOT_AN_IMAGE = "not an image"
-HTML, SVG = "HTML", "SVG"
+HTML, SVG, TIFF, DICOM = "HTML", "SVG", "TIFF", "DICOM"
 
 # Formats that are recognized to be named: offset and magic bytes, then the name.
 MAGIC = {
-    (0, b"II*\0"): "TIFF",
-    (0, b"MM\0*"): "TIFF",
-    (0, b"II+\0"): "TIFF",
-    (0, b"MM\0+"): "TIFF",
-    (128, b"DICM"): "DICOM",
+    **dict.fromkeys([(0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")], TIFF),
+    (128, b"DICM"): DICOM,
     **dict.fromkeys([(4, b"ftyp" + brand) for brand in (b"avif", b"avis")], "AVIF"),
     **dict.fromkeys(
         [(4, b"ftyp" + b) for b in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1")],
@@ -29,6 +26,9 @@ MAGIC = {
     (0, b"version https://git-lfs"): "Git LFS pointer",
 }
 NAMED_KINDS = frozenset({*MAGIC.values(), HTML, SVG})
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+GRAY, GRAY_ALPHA = 0, 4  # color types of PNG
 
 _READ = re.compile(
     rb"(?s)\x89PNG|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"
@@ -57,3 +57,9 @@ def kind_of(start: bytes) -> str:
         if pattern.match(start, place):
             return name
     return NOT_AN_IMAGE
+
+
+def is_deep_gray_png(content: bytes) -> bool:
+    """True for a gray PNG file of 16 bits, with or without alpha."""
+    gray = len(content) > 25 and content[25] in (GRAY, GRAY_ALPHA)
+    return gray and content.startswith(PNG_START) and content[24] == 16

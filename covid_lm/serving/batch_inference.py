@@ -17,6 +17,8 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
+from covid_lm.data.conversion import convert
+from covid_lm.data.windows import Window
 from covid_lm.errors import InputError, RunError, one_line, reason
 from covid_lm.files import check_file, is_remote
 from covid_lm.serving.predict import (
@@ -82,6 +84,7 @@ def run_batch_inference(
     runner: str = "DirectRunner",
     beam_options: str = "",
     batch_size: int = 32,
+    window: Window | None = None,
 ) -> list[str]:
     """Writes predictions for all files that the patterns match, as shards of JSON lines.
 
@@ -97,6 +100,7 @@ def run_batch_inference(
         runner: DirectRunner, DataflowRunner, FlinkRunner, SparkRunner or another Beam runner.
         beam_options: further options for Beam and the runner, as in a shell.
         batch_size: largest number of images in a call of the model.
+        window: of DICOM and 16-bit gray images; of a DICOM file, the middle frame is taken.
 
     Returns the shards' paths. Raises InputError if there is no such model, no file matches or the
     options are unusable, RunError if the pipeline fails.
@@ -113,7 +117,7 @@ def run_batch_inference(
         | "Path" >> beam.Map(lambda found: os.fsencode(found.path)).with_output_types(bytes)
         # Also distributes the files, which a single worker has listed, over all workers.
         | beam.Distinct()
-        | "Read" >> beam.Map(_read_item)
+        | "Read" >> beam.Map(_read_item, window)
         | RunInference(SavedModelHandler(version_dir, batch_size))
         | "Row" >> beam.Map(_json_line, classes)
         | beam.io.WriteToText(prefix, ".jsonl", num_shards=num_shards)
@@ -122,10 +126,10 @@ def run_batch_inference(
     return [f"{prefix}-{shard:05}-of-{num_shards:05}.jsonl" for shard in range(num_shards)]
 
 
-def _read_item(path: bytes) -> Any:
+def _read_item(path: bytes, window: Window | None) -> Any:
     name = os.fsdecode(path)
     try:
-        return path, _read(name)
+        return path, convert(_read(name), name, window)
     except Exception as error:  # every file system has its own kinds
         return Prediction(name, error=reason(error))
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from covid_lm.data.windows import Window
 from covid_lm.errors import InputError, RunError, one_line, reason
 from covid_lm.serving.model_client import ModelClient, RequestFailed
 from covid_lm.serving.predict import (
@@ -21,7 +22,12 @@ SERVER = re.compile(
 
 
 def predict_on_server(
-    server: str, files: Iterable[str], model_name: str, batch_size: int = 32, timeout: float = 30.0
+    server: str,
+    files: Iterable[str],
+    model_name: str,
+    batch_size: int = 32,
+    timeout: float = 30.0,
+    window: Window | None = None,
 ) -> Iterator[Prediction]:
     """Predicts file by file, in order, as `predict_files` does with an export on disk.
 
@@ -33,6 +39,7 @@ def predict_on_server(
         model_name: as configured on the server.
         batch_size: largest number of files in a request.
         timeout: seconds that a request may take, retries and the whole answer included.
+        window: of DICOM and 16-bit gray images, which are converted before they are sent.
 
     Raises:
         InputError: `server` is malformed, or gRPC's stubs are not installed.
@@ -48,7 +55,7 @@ def predict_on_server(
             return [Prediction(path, error=str(error)) for path, _ in batch]
         return batch_predictions(batch, outputs)
 
-    return in_batches(files, answer, batch_size)
+    return in_batches(files, answer, batch_size, window)
 
 
 def _client(server: str, model_name: str, timeout: float) -> ModelClient:

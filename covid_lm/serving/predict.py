@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from covid_lm.data.conversion import read_image_file
 from covid_lm.data.image_files import find_images, skipped_line
+from covid_lm.data.windows import Window
 from covid_lm.errors import InputError, RunError, named_apart, reason, visible
-from covid_lm.files import WEIGHT_BYTES, check_file, files_below, is_remote, read_bytes
+from covid_lm.files import WEIGHT_BYTES, check_file, files_below, is_remote, parse_json, read_bytes
 
 NO_REASON = "can't be decoded"  # for an invalid image; older exports give no reason
 # A batch holds no more image bytes than this, unless a single image does.
@@ -90,27 +92,41 @@ class ExportedModel:
         return batch_predictions(batch, decoded(outputs))
 
 
+def window_of(version_dir: str) -> str | None:
+    """The --window of the run that was exported; None without one."""
+    path = os.path.join(version_dir, "assets.extra", "config.json")
+    try:
+        run = parse_json(read_bytes(path), path).get("run", {})
+    except OSError:
+        return None
+    return run.get("window") if isinstance(run, dict) else None
+
+
 def predict_files(
-    version_dir: str, files: Iterable[str], batch_size: int = 32
+    version_dir: str, files: Iterable[str], batch_size: int = 32, window: Window | None = None
 ) -> Iterator[Prediction]:
     """Predictions for the files, in order. Raises RunError if the model can't be loaded."""
-    return in_batches(files, ExportedModel(version_dir), batch_size)
+    return in_batches(files, ExportedModel(version_dir), batch_size, window)
 
 
 def in_batches(
-    files: Iterable[str], predict: Callable[[Batch], Iterable[Prediction]], batch_size: int
+    files: Iterable[str],
+    predict: Callable[[Batch], Iterable[Prediction]],
+    batch_size: int,
+    window: Window | None = None,
 ) -> Iterator[Prediction]:
     """Reads files and predicts them in batches, in the order of the files.
 
     Args:
         predict: called with a batch, returns one Prediction for each of its files, in order.
         batch_size: largest number of files in a batch, which is also limited by BATCH_BYTES.
+        window: of DICOM and 16-bit gray images.
     """
     waiting: list[File | Prediction] = []
     num_bytes = 0
     for path in files:
         try:
-            item: File | Prediction = (path, read_bytes(path))
+            item: File | Prediction = (path, read_image_file(path, window))
         except OSError as error:
             item = Prediction(path, error=reason(error))
         num_bytes += image_size(item)

@@ -5,7 +5,9 @@ from typing import Any
 
 from covid_lm.command_line import PathParser
 from covid_lm.data import DATASETS, require_data_dir
+from covid_lm.data.dicom_frames import FRAMES
 from covid_lm.data.reading import Reading, parse_columns
+from covid_lm.data.windows import WINDOW_HELP
 from covid_lm.training.flags import INPUT, FlagOptions, option
 
 _COLUMNS = (
@@ -28,6 +30,8 @@ class ReadingOptions(FlagOptions):
         shown="IMAGES",
     )
     patient_pattern: str | None = option(None, _PATIENT)
+    window: str | None = option(None, WINDOW_HELP + "a DICOM file's own.")
+    frames: str = option("middle", "Frames of a DICOM file that has several.", FRAMES)
     allow_patient_overlap: bool = option(
         False, "Train although patients have images in several splits.", must_match=False
     )
@@ -50,6 +54,8 @@ class ReadingOptions(FlagOptions):
             columns,
             self.image_root,
             self.patient_pattern,
+            self.window,
+            self.frames,
             self.for_training,
             self.allow_patient_overlap,
         )
@@ -62,8 +68,8 @@ class ReadingOptions(FlagOptions):
     @property
     def reading_flags(self) -> dict[str, Any]:
         """The flags that are given, by name, for the command of another tool."""
-        fields = dataclasses.fields(ReadingOptions)
-        return {field.name: getattr(self, field.name) or None for field in fields}
+        values = {f.name: (getattr(self, f.name), f) for f in dataclasses.fields(ReadingOptions)}
+        return {name: None if v in (f.default, False) else v for name, (v, f) in values.items()}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ OTHERS = {
     "a.tif": (encode(PICTURE, "TIFF"), "TIFF"),
     "b.avif": (b"\0\0\0\x20ftypavif" + bytes(40), "AVIF"),
     "c.jp2": (encode(PICTURE, "JPEG2000"), "JPEG 2000"),
-    "d": (bytes(128) + b"DICM" + bytes(60), "DICOM"),
+    "d": (bytes(128) + b"DICM" + bytes(60), "DICOM without an image"),
     "e.jpg": (b"\n<!DOCTYPE HTML>\n<title>Not found</title>", "HTML"),
     "f.png": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
     "g.svg": (MARKUP + b"<!doctype svg>\n<svg width='3'/>", "SVG"),
@@ -71,8 +71,8 @@ def test_images_by_their_bytes_and_all_other_files_with_their_kind(tmp_path):
     assert below(tmp_path, found.folders) == ["sub"]
     assert below(tmp_path, found.predictable) == sorted({**IMAGES, **OTHERS})
     assert skipped_line(found.others, str(tmp_path)) == (
-        "skipped: 2 not an image, 2 HTML, 1 TIFF, 1 AVIF, 1 JPEG 2000, 1 DICOM, 1 Git LFS pointer, "
-        "1 SVG, 1 PDF, 1 CSV, 1 ZIP (the first: README)"
+        "skipped: 2 not an image, 2 HTML, 1 TIFF, 1 AVIF, 1 JPEG 2000, 1 DICOM without an image, "
+        "1 Git LFS pointer, 1 SVG, 1 PDF, 1 CSV, 1 ZIP (the first: README)"
     )
 
 

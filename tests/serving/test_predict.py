@@ -2,13 +2,25 @@
 
 import json
 import os
+import pathlib
 
+import numpy as np
 import pytest
 
+from covid_lm.data.conversion import convert
+from covid_lm.data.windows import Window
 from covid_lm.errors import InputError, RunError
-from covid_lm.serving.predict import image_files, predict_files, write_predictions
+from covid_lm.serving.predict import (
+    Prediction,
+    image_files,
+    in_batches,
+    predict_files,
+    window_of,
+    write_predictions,
+)
 from covid_lm.serving.versions import resolve_model
 from tests.conftest import encode, random_picture
+from tests.data.dicom_files import write_dicom
 from tests.serving.tiny_model import CLASSES
 
 
@@ -85,3 +97,42 @@ def test_resolve_model(version_dir, tmp_path):
         resolve_model(str(tmp_path))
     with pytest.raises(InputError, match="no such directory"):
         resolve_model(str(tmp_path / "absent"))
+
+
+def test_dicom_files_are_converted_before_a_model_sees_them(tmp_path):
+    frames = np.arange(3, dtype=np.uint8)[:, None, None] * 100 * np.ones((1, 4, 6), np.uint8)
+    path = write_dicom(tmp_path / "a.dcm", frames)
+    (tmp_path / "cut.dcm").write_bytes(pathlib.Path(path).read_bytes()[:-9])
+    seen = []
+
+    def answer(batch):
+        seen.extend(batch)
+        return [Prediction(name, "label", 1.0, (1.0,)) for name, _ in batch]
+
+    files = [path, f"{path}!3", str(tmp_path / "cut.dcm")]
+    window = Window(100, 100)
+    predictions = list(in_batches(files, answer, 2, window))
+    content = pathlib.Path(path).read_bytes()
+    assert seen == [
+        (path, convert(content, path, window)),
+        (f"{path}!3", convert(content, path, window, frame=2)),
+    ]
+    assert [bool(prediction.error) for prediction in predictions] == [False, False, True]
+    assert predictions[2].error.startswith("damaged DICOM (")
+
+
+@pytest.mark.parametrize(
+    ("config", "window"),
+    [
+        (None, None),
+        ({}, None),
+        ({"run": {"window": None}}, None),
+        ({"run": {"window": "lung"}}, "lung"),
+        ({"run": []}, None),
+    ],
+)
+def test_the_window_of_an_export(tmp_path, config, window):
+    if config is not None:
+        (tmp_path / "assets.extra").mkdir()
+        (tmp_path / "assets.extra" / "config.json").write_text(json.dumps(config))
+    assert window_of(str(tmp_path)) == window

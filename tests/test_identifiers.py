@@ -1,0 +1,74 @@
+"""No name or identifier of a patient in any file that a run, an audit and an export leave."""
+
+import os
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from covid_lm.auditing.command import run_audit
+from covid_lm.data.reading import Reading
+from covid_lm.export import export_run
+from covid_lm.training.options import TrainingOptions
+from covid_lm.training_run import train
+from tests.data.dicom_files import write_dicom
+
+SURNAMES = ("Ahlgren", "Bouvier", "Czerny", "Dvorak", "Eriksen", "Ferrara", "Grimaldi", "Horvat")
+PLANTED = re.compile("|".join([*SURNAMES, "jane", r"mrn-?55\d\d"]).encode(), re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> str:
+    """A table of DICOM files, with patients in tags, in columns and in names of files."""
+    root = tmp_path_factory.mktemp("scans")
+    generator = np.random.default_rng(0)
+    rows = ["path,label,patient_name,subject,note"]
+    for number, surname in enumerate(SURNAMES):
+        for image in range(4):
+            level = (-500, 300)[number % 2]
+            name = f"{surname.upper()}-Jane/{image}_mrn55{number:02}.dcm"
+            write_dicom(
+                root / name,
+                generator.integers(level - 99, level + 99, (20, 24)).astype(np.int16),
+                PatientName=f"{surname}^Jane",
+                PatientID=f"MRN-55{number:02}",
+                RescaleSlope=1,
+                RescaleIntercept=0,
+            )
+            label = ("well", "sick")[number % 2]
+            rows.append(f"{name},{label},{surname} Jane,MRN-55{number:02},seen {surname} again")
+    (root / "labels.csv").write_text("\n".join(rows))
+    return str(root / "labels.csv")
+
+
+@pytest.mark.parametrize("checks_model", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_no_file_of_a_run_an_audit_or_an_export_names_a_patient(
+    table, tmp_path, capfd, checks_model
+):
+    result = train(
+        TrainingOptions(
+            dataset="table",
+            data_dir=table,
+            window="lung",
+            layout="gray22",
+            backbone="1x64",
+            epochs=1,
+            batch_size=8,
+            name="run",
+            output_dir=str(tmp_path / "saved_models"),
+        )
+    )
+    model = result.model_dir if checks_model else None
+    run_audit("table", table, model, str(tmp_path / "audit"), reading=Reading(window="lung"))
+    if checks_model:
+        export_run(result.model_dir)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    names = {path.name for path in written}
+    assert {"splits.csv", "report.html", "audit.html", "tf_serving_warmup_requests"} <= names
+    assert [path for path in written if PLANTED.search(os.fsencode(path.name))] == []
+    assert [path for path in written if PLANTED.search(path.read_bytes())] == []
+    output, messages = capfd.readouterr()
+    assert not PLANTED.search((output + messages).encode())
+    assert " of 4 patients" in output
+    assert PLANTED.search(pathlib.Path(table).read_bytes())
