@@ -38,6 +38,12 @@ def evaluate(image_folder: str, output: str, model: str) -> None:
         evaluate_run(model, "folder", image_folder, output=metrics, record=record)
 
 
+def write_encoder(image_folder: str, output: str, model: str) -> None:
+    from covid_lm import export
+
+    export.write_encoder(model, os.path.join(output, "weights"))
+
+
 def run_until(step: int, command: Callable, arguments: tuple, root: str) -> None:
     """Runs the command, and kills this process before the given access to a path below `root`."""
     steps = itertools.count(1)
@@ -78,35 +84,41 @@ def test_a_written_file_is_the_old_one_or_the_new_one(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [audit, evaluate])
-def test_outputs_are_complete_or_absent(command, image_folder, request, tmp_path):
-    model = command is evaluate and request.getfixturevalue("finished_run").model_dir
+@pytest.mark.parametrize(("command", "num_files"), [(audit, 2), (evaluate, 3), (write_encoder, 3)])
+def test_outputs_are_complete_or_absent(command, num_files, image_folder, finished_run, tmp_path):
     # Each process starts from a server that has imported TensorFlow but not used it.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["covid_lm.auditing.command", "covid_lm.evaluation_run"])
+    context.set_forkserver_preload(
+        ["covid_lm.auditing.command", "covid_lm.evaluation_run", "covid_lm.export"]
+    )
 
     def exit_code(step: int, output: pathlib.Path) -> int | None:
-        arguments = (image_folder, str(output), model)
+        arguments = (image_folder, str(output), finished_run.model_dir)
         process = context.Process(target=run_until, args=(step, command, arguments, str(output)))
         process.start()
         process.join()
         return process.exitcode
 
     def contents(output: pathlib.Path) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in output.glob("*[!t]")}  # but for .part
+        """All files but those of unfinished writing."""
+        files = {str(path.relative_to(output)): path for path in output.rglob("*.*")}
+        return {n: p.read_bytes() for n, p in files.items() if ".part" not in n and p.is_file()}
 
     assert exit_code(0, tmp_path / "expected") == 0
     expected = contents(tmp_path / "expected")
-    assert len(expected) == {audit: 2, evaluate: 3}[command]
+    assert len(expected) == num_files
     output = tmp_path / "killed"
     kills = 0
     for step in itertools.count(1):
         code = exit_code(step, output)
-        assert contents(output).items() <= expected.items()
+        found = contents(output)
+        assert found.items() <= expected.items()
+        assert command is not write_encoder or len(found) in (0, num_files)
         if code == 0:
             break
         assert code == -signal.SIGKILL
         kills += 1
     print(f"{command.__name__}: killed {kills} times, and then finished by the same command")
-    assert kills >= 3 * len(expected)
-    assert {path.name: path.read_bytes() for path in output.iterdir()} == expected
+    assert kills >= 2 * len(expected)
+    assert contents(output) == expected
+    assert not list(output.rglob("*.part"))  # those of the killed commands are gone

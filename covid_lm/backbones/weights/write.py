@@ -44,11 +44,11 @@ def save_checkpoint(
     """
     remote = is_remote(directory)
     parent, name = os.path.split(directory if remote else os.path.abspath(directory))
-    if not remote:
-        os.makedirs(parent, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=None if remote else parent) as staging:
-        staged = os.path.join(staging, "new")
-        os.mkdir(staged)
+    staging = tempfile.mkdtemp() if remote else os.path.join(parent, f".{name}.part")
+    shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+    staged = os.path.join(staging, "new")
+    os.makedirs(staged)
+    try:
         write_config(config, vocabulary.index("[PAD]"), os.path.join(staged, "config.json"))
         write_vocabulary(vocabulary, os.path.join(staged, "vocab.txt"))
         tensor_file = os.path.join(staged, "model.safetensors")
@@ -63,6 +63,8 @@ def save_checkpoint(
         if os.path.isdir(directory):
             os.rename(directory, os.path.join(staging, "old"))
         os.rename(staged, directory)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _tensors(
