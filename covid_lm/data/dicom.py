@@ -84,15 +84,22 @@ def read_header(path: str) -> Header:
         NotConverted: damaged, without an image, or pydicom isn't installed.
         OSError: as `read_bytes`.
     """
+    if not available():
+        raise NotConverted(MISSING)
     if is_remote(path):
-        return header_from(io.BytesIO(read_bytes(path)))
+        return _header(io.BytesIO(read_bytes(path)))
     check_file(path)
+    status = os.stat(path)
+    return _read_header(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(2**18)  # a tool checks a data set before it loads it
+def _read_header(path: str, time: int, size: int) -> Header:
     with open_file(path) as file:
-        return header_from(file)
+        return _header(file)
 
 
-def header_from(file: BinaryIO) -> Header:
-    """As `read_header`, from an open file."""
+def _header(file: BinaryIO) -> Header:
     with errors_in_one_line():
         size = file.seek(0, os.SEEK_END)
         dataset = parsed(file, stop_before_pixels=True, specific_tags=[*HEADER])

@@ -67,9 +67,12 @@ def folder(
             notes.append(f"no patient in {len(unknown)} path(s), such as {unknown[0]}")
     headers = found.headers or find_headers(inside if is_remote(data_dir) else ())
     records, identifiers = file_records(files, headers, classes, conversion)
-    named = without_identifiers(records, identifiers, data_dir)
-    places = [record.path.removeprefix(os.path.join(data_dir, "")) for record in named]
-    notes += refuse_patient_overlap(records, data_dir, places, allow_patient_overlap)
+
+    def place(row: int) -> str:
+        below = records[row].path.removeprefix(os.path.join(data_dir, ""))
+        return identifiers.replace(below, records[row].patient)
+
+    notes += refuse_patient_overlap(records, data_dir, place, allow_patient_overlap)
     records, drawn = draw_missing_splits(records, seed)
     records = without_identifiers(records, identifiers, data_dir)
     shown = tuple(visible(identifiers.replace(note)) for note in notes if note)

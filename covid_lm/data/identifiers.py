@@ -60,6 +60,9 @@ class Identifiers:
             self._by_first[form[0]].setdefault(form, number)
         self._by_number[number].add(joined)
 
+    def __bool__(self) -> bool:
+        return bool(self._by_first)
+
     def replace(self, text: str, number: str | None = None, crosses: bool = False) -> str:
         """The text with the patients' numbers in place of identifiers.
 
@@ -68,7 +71,7 @@ class Identifiers:
                 words.
             crosses: put crosses of the same length there.
         """
-        if not self._by_first:
+        if not self:
             return text
         spans = self._spans(text, number)
         for start, end, owner in reversed(spans):
@@ -120,7 +123,9 @@ def without_identifiers(
     Args:
         root: location of the data set, which stays as it is.
     """
-    inside, taken, shown_records = os.path.join(root, ""), set(), []
+    if not identifiers:
+        return tuple(records)
+    inside, taken, changed = os.path.join(root, ""), set(), []
     for record in records:
         below = record.path.removeprefix(inside)
         shown = new = identifiers.replace(below, record.patient)
@@ -130,20 +135,19 @@ def without_identifiers(
                 break
             new = f"{stem}~{number}{extension}"
         taken.add(new)
-        changes: dict = {} if new == below else {"source": record.path}
-        shown_records.append(
-            dataclasses.replace(
-                record,
-                path=record.path.removesuffix(below) + new,
-                filename=identifiers.replace(record.filename, record.patient, crosses=True),
-                factors={
-                    key: identifiers.replace(value, record.patient)
-                    for key, value in record.factors.items()
-                },
-                **changes,
-            )
-        )
-    return tuple(shown_records)
+        changes: dict = {}
+        if new != below:
+            changes["path"] = record.path.removesuffix(below) + new
+            changes["source"] = record.path
+            name = identifiers.replace(record.filename, record.patient, crosses=True)
+            changes["filename"] = name
+        if record.factors:
+            changes["factors"] = {
+                key: identifiers.replace(value, record.patient)
+                for key, value in record.factors.items()
+            }
+        changed.append(dataclasses.replace(record, **changes) if changes else record)
+    return tuple(changed)
 
 
 def _words(text: str) -> list[str]:

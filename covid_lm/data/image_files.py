@@ -161,7 +161,7 @@ def _kind(path: str, headers: dict[str, dicom.Header]) -> str:
             start = file.read(START_BYTES)
             named = kind_of(start)
             if dicom.is_dicom(named, start, path):
-                headers[path] = dicom.header_from(file)
+                headers[path] = dicom.read_header(path)
                 return ""
             if named == TIFF:
                 from covid_lm.data.deep_images import is_deep_tiff  # needs numpy and Pillow

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -140,13 +140,13 @@ def numbered_patients(
 
 
 def refuse_patient_overlap(
-    records: Sequence[ImageRecord], name: str, places: Sequence[str], allowed: bool
+    records: Sequence[ImageRecord], name: str, place: Callable[[int], str], allowed: bool
 ) -> list[str]:
     """A line that counts the patients with images in several splits; none without such patients.
 
     Args:
         name: of the data, for the message.
-        places: where each record is, for the message.
+        place: function from a record's index to where it is, for the message.
 
     Raises:
         InputError: there is such a patient, and it isn't allowed.
@@ -160,7 +160,7 @@ def refuse_patient_overlap(
     if not allowed:
         own = [row for row, record in enumerate(records) if record.patient == shared[0]]
         other = next(row for row in own if records[row].split != records[own[0]].split)
-        pair = " and ".join(f"{places[row]} ({records[row].split})" for row in (own[0], other))
+        pair = " and ".join(f"{place(row)} ({records[row].split})" for row in (own[0], other))
         raise InputError(
             f"{name}: {pair} are of one patient ({len(shared)} patient(s) are in several "
             "splits); split by patient, or give --allow_patient_overlap"

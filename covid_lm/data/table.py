@@ -110,7 +110,7 @@ def table_dataset(
     notes = ["columns: " + ", ".join(f"{role}={column}" for role, column in found.items())]
     if private:
         notes.append(f"not kept, since they identify patients: {', '.join(private)}")
-    notes += refuse_patient_overlap(records, name, rows, allow_patient_overlap)
+    notes += refuse_patient_overlap(records, name, rows.__getitem__, allow_patient_overlap)
     records, drawn = draw_missing_splits(records, seed)
     records = without_identifiers(records, identifiers, image_root)
     shown = tuple(visible(note) for note in notes)

@@ -129,3 +129,8 @@ def test_a_jpeg_is_observed():
     assert isinstance(seen, Observation)
     assert (seen.format, seen.mode) == ("JPEG", "L")
     assert seen.thumbnail.shape == (32, 32)
+
+
+def test_a_tiff_file_is_read_as_png():
+    assert not container_features.extension_mismatch("scan.tif", "PNG")
+    assert container_features.extension_mismatch("scan.tif", "JPEG")

@@ -10,7 +10,8 @@ from PIL import ExifTags, Image
 NUM_FIRST_BYTES = 64
 MAX_VALUE_LENGTH = 64
 _BITS = {"1": 1, "I": 32, "F": 32}
-_FORMATS = {"MPO": "JPEG"}  # a JPEG file of several images
+# A JPEG file of several images is a JPEG file; a TIFF file is read as PNG.
+_FORMATS = {"MPO": "JPEG", "TIFF": "PNG"}
 
 
 def extension(filename: str) -> str:
