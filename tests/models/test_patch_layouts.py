@@ -171,8 +171,15 @@ def test_weights_of_other_patches_are_refused(classifier, tmp_path):
         load_weights(tmp_path, other.backbone)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("stem", ["patch", "conv"])
+@pytest.mark.parametrize(
+    ("stem", "dtype"),
+    [
+        ("patch", "float32"),
+        pytest.param("patch", "bfloat16", marks=pytest.mark.slow),
+        pytest.param("conv", "float32", marks=pytest.mark.slow),
+        ("conv", "bfloat16"),
+    ],
+)
 def test_attributions_of_bytes_add_up_to_the_change_of_the_margin(stem, dtype):
     classifier = patch_classifier(stem, protocol="paper", dtype=dtype)
     preprocessor = classifier.preprocessor("visible")
