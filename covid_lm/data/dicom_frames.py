@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from covid_lm.data import dicom
 from covid_lm.data.image_files import EXTENSIONS
 from covid_lm.data.windows import NotConverted
+from covid_lm.errors import InputError
 from covid_lm.files import check_file, is_remote, open_file
 from covid_lm.layers.image_kinds import START_BYTES, kind_of
 
@@ -37,6 +38,9 @@ def header_of(path: str) -> dicom.Header | None:
     """The header of a DICOM file; None for other files and for one that can't be read.
 
     Files with an extension of another format are not opened.
+
+    Raises:
+        InputError: a DICOM file, but pydicom isn't installed.
     """
     extension = os.path.splitext(path)[1].lower()
     if extension in EXTENSIONS or (is_remote(path) and extension not in dicom.EXTENSIONS):
@@ -49,7 +53,11 @@ def header_of(path: str) -> dicom.Header | None:
             if not dicom.is_dicom(kind_of(start), start, path):
                 return None
         return dicom.read_header(path)
-    except (OSError, NotConverted):
+    except OSError:
+        return None
+    except NotConverted as error:
+        if str(error) == dicom.MISSING:
+            raise InputError(f"{path}: {dicom.MISSING}") from None
         return None
 
 

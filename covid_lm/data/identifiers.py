@@ -9,12 +9,14 @@ import dataclasses
 import itertools
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from covid_lm.data.records import SPLIT_NAMES, ImageRecord
 
 MIN_LENGTH = 4  # of an identifier; shorter ones, such as "17", identify nobody
 MIN_NAME_LENGTH = 3  # of a part of a name
+MAX_WORDS = 8  # that an identifier may have in a text
 _WORD = re.compile(r"[^\W_]+")
 _NAME = re.compile(r"[^\W\d_]+([\W_]+[^\W\d_]+)+[\W_]*")
 # Columns of tables that are not kept, by their names in lower case without separators.
@@ -36,8 +38,11 @@ class Identifiers:
 
     def __init__(self, kept: Collection[str] = ()):
         self._kept = {*SPLIT_NAMES, *(word for name in kept for word in _words(name))}
-        self._by_first: dict[str, dict[tuple[str, ...], str]] = collections.defaultdict(dict)
-        self._by_number: dict[str, set[str]] = collections.defaultdict(set)
+        self._numbers: dict[str, str] = {}  # by the words of an identifier, joined
+        self._of_patient: dict[str, set[str]] = collections.defaultdict(set)
+
+    def __bool__(self) -> bool:
+        return bool(self._numbers)
 
     def add(self, texts: Iterable[str], number: str, names: Iterable[str] = ()) -> None:
         """Adds identifiers and names of the patient with a number; parts of names count, too.
@@ -47,21 +52,19 @@ class Identifiers:
         texts = [*texts]
         names = [*names, *(text for text in texts if _NAME.fullmatch(text))]
         for text in [*texts, *names]:
-            self._add(tuple(_words(text)), number, MIN_LENGTH)
+            self._add(_words(text), number, MIN_LENGTH)
         for name in names:
             for word in _words(name):
-                self._add((word,), number, MIN_NAME_LENGTH)
+                self._add([word], number, MIN_NAME_LENGTH)
 
-    def _add(self, words: tuple[str, ...], number: str, shortest: int) -> None:
+    def _add(self, words: Sequence[str], number: str, shortest: int) -> None:
         joined = "".join(words)
         if len(joined) < shortest or {*words} <= self._kept or joined in self._kept:
             return
-        for form in {words, words[::-1], (joined,)}:
-            self._by_first[form[0]].setdefault(form, number)
-        self._by_number[number].add(joined)
-
-    def __bool__(self) -> bool:
-        return bool(self._by_first)
+        for form in {joined, "".join(words[::-1])}:
+            for written in {form, _without_accents(form)}:
+                self._numbers.setdefault(written, number)
+                self._of_patient[number].add(written)
 
     def replace(self, text: str, number: str | None = None, crosses: bool = False) -> str:
         """The text with the patients' numbers in place of identifiers.
@@ -71,13 +74,14 @@ class Identifiers:
                 words.
             crosses: put crosses of the same length there.
         """
-        if not self:
+        composed = unicodedata.normalize("NFC", text)
+        spans = self._spans(composed, number) if self else []
+        if not spans:
             return text
-        spans = self._spans(text, number)
         for start, end, owner in reversed(spans):
             new = "x" * (end - start) if crosses else f"patient-{owner}"
-            text = text[:start] + new + text[end:]
-        return text
+            composed = composed[:start] + new + composed[end:]
+        return composed
 
     def _spans(self, text: str, number: str | None) -> list[tuple[int, int, str]]:
         """Start, end and patient of each identifier, in order, without overlaps."""
@@ -86,30 +90,27 @@ class Identifiers:
         found: list[tuple[int, int, str]] = []
         place = 0
         while place < len(words):
-            forms = self._by_first.get(folded[place], {})
-            best = max((f for f in forms if _fits(f, text, words[place:])), key=len, default=None)
-            if best:
-                end = words[place + len(best) - 1].end()
-                owner = forms[best]
-                if number is not None and "".join(best) in self._by_number[number]:
-                    owner = number  # of several patients with one first name
-                found.append((words[place].start(), end, owner))
-                place += len(best)
-                continue
-            found += self._within(words[place], number)
-            place += 1
+            start, most = words[place].start(), min(place + MAX_WORDS, len(words))
+            for after in range(most, place, -1):
+                joined, end = "".join(folded[place:after]), words[after - 1].end()
+                if joined in self._numbers and os.sep not in text[start:end]:
+                    own = number is not None and joined in self._of_patient[number]
+                    found.append((start, end, number or "" if own else self._numbers[joined]))
+                    place = after
+                    break
+            else:
+                found += self._within(words[place], number)
+                place += 1
         return found
 
-    def _within(self, word: re.Match, number: str | None) -> list[tuple[int, int, str]]:
-        """The longest identifier of the patient with a number that is a part of the word."""
+    def _within(self, word: re.Match, number: str | None) -> Iterator[tuple[int, int, str]]:
+        """As `_spans`, for the patient's own identifiers as parts of a word."""
         lowered = word[0].lower()
-        if number is None or len(lowered) != len(word[0]):  # some letters have no lower case
-            return []
-        for joined in sorted(self._by_number[number], key=len, reverse=True):
-            start = word.start() + lowered.find(joined)
-            if len(joined) > MIN_LENGTH and start >= word.start():
-                return [(start, start + len(joined), number)]
-        return []
+        own = [text for text in self._of_patient.get(number or "", ()) if len(text) >= MIN_LENGTH]
+        if own and len(lowered) == len(word[0]):  # unlike those of some letters
+            longest_first = sorted(own, key=len, reverse=True)
+            for part in re.finditer("|".join(map(re.escape, longest_first)), lowered):
+                yield word.start() + part.start(), word.start() + part.end(), number or ""
 
 
 def without_identifiers(
@@ -151,11 +152,8 @@ def without_identifiers(
 
 
 def _words(text: str) -> list[str]:
-    return [word.casefold() for word in _WORD.findall(text)]
+    return [word.casefold() for word in _WORD.findall(unicodedata.normalize("NFC", text))]
 
 
-def _fits(form: tuple[str, ...], text: str, words: Sequence[re.Match]) -> bool:
-    """True if the words of a text begin with those of an identifier, in one part of a path."""
-    own = words[: len(form)]
-    between = text[own[0].start() : own[-1].end()]
-    return tuple(word[0].casefold() for word in own) == form and os.sep not in between
+def _without_accents(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))

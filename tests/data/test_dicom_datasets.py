@@ -5,9 +5,11 @@ import csv
 import os
 import pathlib
 import re
+import unicodedata
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from covid_lm.data import dicom, load_dataset
 from covid_lm.data.dicom_pixels import frame_as_png
@@ -183,6 +185,29 @@ def test_the_images_for_pretraining(dicom_folder):
     assert not IDENTIFIER.search(texts(dataset))
 
 
+def test_dicom_files_in_a_store(dicom_folder):
+    store = "ram://dicom_store"
+    for place, _, names in os.walk(dicom_folder):
+        for name in names:
+            target = os.path.join(store, os.path.relpath(os.path.join(place, name), dicom_folder))
+            tf.io.gfile.makedirs(os.path.dirname(target))
+            tf.io.gfile.copy(os.path.join(place, name), target, overwrite=True)
+    dataset = load_dataset("folder", store, Reading(window="lung"))
+    expected = load_dataset("folder", dicom_folder, Reading(window="lung"))
+    assert facts(dataset) == facts(expected)
+    table = os.path.join(store, "splits.csv")
+    write_splits(table, dataset)
+    again = load_dataset("table", table, Reading(window="lung"))
+    assert [fact[1:] for fact in facts(again)] == [fact[1:] for fact in facts(expected)]
+
+
+def facts(dataset: ImageDataset) -> list[tuple]:
+    return [
+        (dataset.path_below(r), r.label, r.split, r.patient, dict(r.factors), r.read())
+        for r in dataset.records
+    ]
+
+
 def test_without_pydicom_a_folder_of_dicom_files_is_one_line(dicom_folder, monkeypatch):
     monkeypatch.setattr(dicom, "available", lambda: False)
     for name in ("folder", "images"):
@@ -191,6 +216,13 @@ def test_without_pydicom_a_folder_of_dicom_files_is_one_line(dicom_folder, monke
         assert str(error.value) == (
             f"{dicom_folder}: holds DICOM, which needs pip install 'covid_lm[dicom]'"
         )
+
+
+def test_without_pydicom_a_table_of_dicom_files_is_one_line(dicom_folder, tmp_path, monkeypatch):
+    table = write_table(dicom_folder, tmp_path / "labels.csv", patients=True)
+    monkeypatch.setattr(dicom, "available", lambda: False)
+    with pytest.raises(InputError, match=r"\.dcm: DICOM, which needs pip install 'covid_lm\[dicom"):
+        load_dataset("table", table, Reading(image_root=dicom_folder))
 
 
 def test_a_damaged_file_is_an_image_that_cannot_be_decoded(tmp_path):
@@ -213,13 +245,33 @@ def test_a_damaged_file_is_an_image_that_cannot_be_decoded(tmp_path):
         ("a/doe/jane", "a/patient-3/patient-3"),
         ("a/x98765y.png", "a/x98765y.png"),
         ("covid/17.png", "covid/17.png"),
-        ("a/987-65.png", "a/987-65.png"),
+        ("a/987-65.png", "a/patient-3.png"),
+        ("a/98/765.png", "a/98/765.png"),
+        ("a/mrn_55.png", "a/patient-3.png"),
+        ("Lüdér.png", "patient-3.png"),
+        (unicodedata.normalize("NFD", "b/Lüdér"), "b/patient-3"),
+        ("luder2.png", "luder2.png"),
+        ("a/luder/x", "a/patient-3/x"),
         ("a/JANETTE.png", "a/JANETTE.png"),
     ],
 )
 def test_identifiers(text, shown):
     identifiers = Identifiers(["covid", "non covid"])
-    identifiers.add(["98765", "17", "COVID"], "3", ["Doe^Jane", "covid^"])
+    identifiers.add(["98765", "17", "COVID", "MRN55"], "3", ["Doe^Jane", "covid^", "Lüdér"])
+    identifiers.add(["Jane Roe"], "4")
     assert identifiers.replace(text) == shown
-    assert len(identifiers.replace(text, crosses=True)) == len(text)
+    crossed = identifiers.replace(text, crosses=True)
+    assert len(crossed) == len(unicodedata.normalize("NFC", text))
+
+
+def test_a_patient_s_own_identifiers_are_found_within_words():
+    identifiers = Identifiers()
+    identifiers.add(["98765"], "3", ["Doe^Jane"])
+    identifiers.add([], "4", ["Roe^Jane"])
     assert identifiers.replace("a/x98765y.png", "3") == "a/xpatient-3y.png"
+    assert identifiers.replace("a/x98765y.png", "4") == "a/x98765y.png"
+    assert identifiers.replace("janedoe98765", "3") == "patient-3patient-3"
+    assert identifiers.replace("see Jane", "4") == "see patient-4"
+    assert (
+        identifiers.replace("see Jane", "3") == identifiers.replace("see Jane") == "see patient-3"
+    )
