@@ -27,6 +27,8 @@ STARTUP_LINES = re.compile(
     r"|.*computation placer already registered"
     r"|.*TF-TRT Warning: Could not find TensorRT"
 )
+# Deprecations, and functions that several models of one process trace, once for each.
+NOTES_FOR_DEVELOPERS = ("is deprecated and will be removed", "triggered tf.function retracing")
 
 
 def machine() -> dict:
@@ -95,12 +97,12 @@ def import_tensorflow() -> None:
     """Imports TensorFlow (with Keras) without the known messages that it prints at its start.
 
     Native code writes these to file descriptor 2. All other lines are shown, and all lines if the
-    import fails or if TF_CPP_MIN_LOG_LEVEL is 0. Deprecation notes, which are for developers, are
-    left out of TensorFlow's Python log, too.
+    import fails or if TF_CPP_MIN_LOG_LEVEL is 0. NOTES_FOR_DEVELOPERS are left out of TensorFlow's
+    Python log, too.
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0":
         logging.getLogger("tensorflow").addFilter(
-            lambda record: "is deprecated and will be removed" not in record.getMessage()
+            lambda record: not any(note in record.getMessage() for note in NOTES_FOR_DEVELOPERS)
         )
     sys.stderr.flush()
     real = os.dup(2)

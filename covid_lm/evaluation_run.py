@@ -30,7 +30,7 @@ ALL = "all"  # splits
 
 def evaluate_run(
     model: str,
-    dataset_name: str,
+    dataset: str | ImageDataset,
     data_dir: str | None,
     split: str = "test",
     skip_invalid: bool = False,
@@ -44,7 +44,8 @@ def evaluate_run(
 
     Args:
         model: `saved_models/NAME[/VERSION]`.
-        dataset_name, data_dir, reading: see `load_dataset`; the default window is the run's.
+        dataset, data_dir, reading: a data set, or its name with the arguments of `load_dataset`,
+            whose default window is the run's.
         split: "train", "val", "test", or "all" of them.
         output: file for the returned metrics, as JSON; the report goes to `report_path`.
         baselines: add `baseline_rows` (key `floors`).
@@ -61,7 +62,7 @@ def evaluate_run(
     """
     check_output("output", output)
     check_output("record", record)
-    dataset = _load_data(dataset_name, data_dir, with_window_of(reading, resolve_model(model)[0]))
+    dataset = _load_data(dataset, data_dir, with_window_of(reading, resolve_model(model)[0]))
     model_dir, version_dir, classifier = _load_model(model, dataset, "model")
     if baselines and not dataset.split("train"):
         raise InputError(f"--baselines: {dataset.name} has no training images to fit them on")
@@ -89,8 +90,9 @@ def evaluate_run(
     return report
 
 
-def _load_data(name: str, data_dir: str | None, reading: Reading) -> ImageDataset:
-    dataset = load_dataset(name, data_dir, reading)
+def _load_data(dataset: str | ImageDataset, data_dir: str | None, reading: Reading) -> ImageDataset:
+    if isinstance(dataset, str):
+        dataset = load_dataset(dataset, data_dir, reading)
     print(describe_splits(dataset))
     return dataset
 

@@ -52,13 +52,15 @@ class TrainingResult:
 
     model_dir: str
     version_dir: str
-    metrics: dict
+    metrics: dict = dataclasses.field(repr=False)
     export_difference: float
     seconds: float
 
 
 def train(
-    options: TrainingOptions, strategy: tf.distribute.Strategy | None = None
+    options: TrainingOptions,
+    strategy: tf.distribute.Strategy | None = None,
+    dataset: ImageDataset | None = None,
 ) -> TrainingResult:
     """Trains, evaluates on the test split, exports, and verifies the export.
 
@@ -66,6 +68,7 @@ def train(
 
     Args:
         strategy: overrides the devices that `options` name.
+        dataset: overrides the data set that `options` name.
 
     Raises:
         InputError: unusable options or data.
@@ -77,7 +80,7 @@ def train(
     strategy = strategy or choose_strategy(options)
     with Termination() as termination, staged_run(options.model_dir) as staged:
         with strategy.scope():
-            dataset, classifier, images = _prepare(options)
+            dataset, classifier, images = _prepare(options, dataset)
             run = resumed_config(staged, run_config(options, strategy, images["train"]), options)
             save_config(classifier, staged, run)
             _print_plan(classifier, dataset, images["train"], run)
@@ -108,10 +111,11 @@ def train_worker(options: TrainingOptions) -> None:
 
 
 def _prepare(
-    options: TrainingOptions,
+    options: TrainingOptions, dataset: ImageDataset | None = None
 ) -> tuple[ImageDataset, Classifier, dict[str, DecodedRecords]]:
     """The data set, the untrained classifier, and the decoded images of each split."""
-    dataset = load_dataset(options.dataset, options.data_dir, options.reading)
+    if dataset is None:
+        dataset = load_dataset(options.dataset, options.data_dir, options.reading)
     dataset = limit_images(dataset, options.max_images)
     keras.utils.set_random_seed(options.seed)
     classifier = build_classifier(options, dataset.classes)

@@ -15,7 +15,7 @@ ORDER = (
     ("evaluation", "serving", "training"),
     ("auditing", "benchmark", "cross_validate", "export", "objectives", "report", "results"),
     ("evaluation_run", "pretrain", "training_run"),
-    ("tools",),
+    ("api", "tools"),
 )
 LEVELS = {name: level for level, names in enumerate(ORDER) for name in names}
 MAX_MODULE_LINES = 300

@@ -1,12 +1,13 @@
-"""Runs an audit for `tools/audit.py`: prints the summary and writes the reports."""
+"""Runs an audit: prints the summary and writes the reports."""
 
 import os
 import sys
 
 from covid_lm.auditing.audit_report import html_report, json_report, text_summary
-from covid_lm.auditing.data_audit import audit_dataset
+from covid_lm.auditing.data_audit import AuditReport, audit_dataset
 from covid_lm.data import load_dataset
 from covid_lm.data.reading import Reading, with_window_of
+from covid_lm.data.records import ImageDataset
 from covid_lm.files import make_directories, write_json, write_text
 
 HIGH_FINDING = 3
@@ -40,18 +41,38 @@ def run_audit(
         reading = with_window_of(reading, model)
     dataset = load_dataset(dataset_name, data_dir, reading)
     print("".join(f"{note}\n" for note in dataset.notes), end="")
-    progress = sys.stderr.isatty()
+    report = audit_and_write(dataset, model, output, seed, sys.stderr.isatty())
+    print(text_summary(report))
+    if output is not None:
+        print(f"\nwritten: {', '.join(report_paths(output))}")
+    high = any(finding.severity == "high" for finding in report.findings)
+    return HIGH_FINDING if fail_on == "high" and high else 0
+
+
+def audit_and_write(
+    dataset: ImageDataset,
+    model: str | None = None,
+    output: str | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> AuditReport:
+    """Audits a data set, and optionally a model, and writes the reports if there is an `output`.
+
+    Args and errors are those of `run_audit`; `progress` shows progress bars on standard error.
+    """
     report = audit_dataset(dataset, seed, progress=progress)
     if model is not None:
         from covid_lm.auditing.model.model_checks import check_model  # needs TensorFlow
 
         report = report.with_model(*check_model(model, dataset, report.observations, progress))
-    print(text_summary(report))
     if output is not None:
         make_directories(output)
-        data, page = (os.path.join(output, name) for name in ("audit.json", "audit.html"))
+        data, page = report_paths(output)
         write_json(data, json_report(report))
         write_text(page, html_report(report))
-        print(f"\nwritten: {data}, {page}")
-    high = any(finding.severity == "high" for finding in report.findings)
-    return HIGH_FINDING if fail_on == "high" and high else 0
+    return report
+
+
+def report_paths(output: str) -> tuple[str, str]:
+    """Paths of the two reports in a folder."""
+    return os.path.join(output, "audit.json"), os.path.join(output, "audit.html")

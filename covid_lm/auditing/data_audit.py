@@ -22,7 +22,7 @@ from covid_lm.errors import InputError
 MIN_GROUPS = 8
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class AuditReport:
     """Results of an audit.
 
@@ -47,6 +47,11 @@ class AuditReport:
     not_probed: str
     findings: tuple[Finding, ...]
     model: dict = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        titles = ", ".join(f"{finding.severity}: {finding.title}" for finding in self.findings)
+        counts = f"{len(self.observations)} images, {len(self.findings)} findings"
+        return f"AuditReport({self.dataset!r}, {counts}; {titles or 'none'})"
 
     @property
     def probes_run(self) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from covid_lm.errors import InputError, named_apart, reason, visible
 
@@ -41,7 +42,7 @@ class ImageRecord:
     source: str = dataclasses.field(default="", repr=False)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class ImageDataset:
     """A named set of records.
 
@@ -50,6 +51,7 @@ class ImageDataset:
         root: the records' location.
         notes: lines for the user on how it was read.
         drawn: the splits that were drawn, since the data has none.
+        flags: those by which the tools load it, for the record of a run.
     """
 
     name: str
@@ -58,6 +60,11 @@ class ImageDataset:
     root: str = ""
     notes: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
+    flags: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{split}={len(self.split(split))}" for split in SPLITS)
+        return f"ImageDataset({self.name!r}, classes={self.classes}, {counts})"
 
     def split(self, *splits: str) -> tuple[ImageRecord, ...]:
         """Returns the records of the given splits, in the data set's order."""
