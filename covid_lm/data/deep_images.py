@@ -53,7 +53,7 @@ def reduce_image(content: bytes, window: Window | None) -> bytes:
     if values.dtype.itemsize != 2:
         return png(full_range_levels(values))
     _warn_if_narrow(values)
-    return png(values)
+    return png(values.astype(np.uint16))  # of this machine's byte order
 
 
 def _warn_if_png_is_narrow(content: bytes) -> None:

@@ -62,15 +62,13 @@ def file_records(
         [patient or None for patient in patients],
     )
     identifiers = Identifiers(classes)
-    texts = {
-        (
-            record.patient or "unknown",
-            *((file.patient, *header.identifiers) if header else (file.patient,)),
-        ): header.names if header else ()
+    known = {
+        (file.patient, header and (header.identifiers, header.names), record.patient)
         for file, header, record in zip(frames, found, records, strict=True)
     }
-    for (number, *own), names in texts.items():
-        identifiers.add(filter(None, own), number, names)
+    for patient, tags, number in sorted(known, key=str):
+        texts, names = tags or ((), ())
+        identifiers.add([*filter(None, [patient]), *texts], number or "unknown", names)
     return records, identifiers
 
 

@@ -58,6 +58,15 @@ def test_a_narrow_range_is_a_warning_once(image_format, capsys):
     assert capsys.readouterr().err == WARNING
 
 
+def test_tiff_of_the_other_byte_order():
+    values = np.arange(0, 65536, 16, dtype=">u2").reshape(64, 64)
+    content = encode(values, "TIFF")
+    assert content.startswith(b"MM")
+    np.testing.assert_array_equal(pixels_of(convert(content, "x")), values)
+    levels = pixels_of(convert(content, "x", Window(32768, 65536)))
+    assert np.abs(levels - values / 65535 * 255).max() <= 1
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
 def test_tiff_of_32_bits(kind):
     values = (TWELVE_BITS.astype(np.int32) - 1024).astype(kind)
