@@ -21,7 +21,8 @@ GRAYSCALE = (
     *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
 )
-_START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+# Markers of JPEG: starts of frames, and the header of a hierarchical image.
+_DECLARES_SIZE = frozenset({*range(0xC0, 0xD0), 0xDE, 0xF7} - {0xC4, 0xC8, 0xCC})
 _JPEG_2000 = b"\xff\x4f\xff\x51"
 
 
@@ -48,13 +49,17 @@ def frame_as_png(content: bytes, frame: int | None, window: Window | None) -> by
 def _check_pixels(dataset: Any, index: int, frames: int) -> None:
     """Refuses an image that would take more memory than its header or the limit says."""
     from pydicom.encaps import get_frame
+    from pydicom.uid import RLELossless
 
     width, height = int(dataset.Columns), int(dataset.Rows)
     check_size(width, height)
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_encapsulated or syntax == RLELossless:
         return
     size = codestream_size(get_frame(dataset.PixelData, index, number_of_frames=frames))
-    if size is not None and size[0] * size[1] > 4 * width * height:
+    if size is None:
+        raise NotConverted("damaged DICOM (a compressed frame has no size)")
+    if not 0 < size[0] * size[1] <= 4 * width * height:  # decoders take as much as it declares
         raise NotConverted(
             f"damaged DICOM (a frame of {size[0]} x {size[1]} pixels, not {width} x {height})"
         )
@@ -124,20 +129,18 @@ def codestream_size(frame: bytes) -> tuple[int, int] | None:
     """Width and height of a JPEG, JPEG-LS or JPEG 2000 frame; None for another or a damaged one."""
     start = frame.find(_JPEG_2000, 0, 4096)
     if start >= 0:
-        sizes = [int.from_bytes(frame[start + k : start + k + 4], "big") for k in (8, 12)]
-        return sizes[0], sizes[1]
-    if not frame.startswith(b"\xff\xd8"):
-        return None
-    place = 2
-    while place + 9 <= len(frame):
-        if frame[place] != 0xFF:
-            return None
+        width, height, components = (
+            int.from_bytes(frame[start + k : start + k + n]) for k, n in ((8, 4), (12, 4), (40, 2))
+        )
+        return (width, height) if 0 < components <= 4 else None
+    place = 2 if frame.startswith(b"\xff\xd8") else len(frame)
+    while place + 10 <= len(frame) and frame[place] == 0xFF:
         marker = frame[place + 1]
         if marker == 0xFF:  # a fill byte
             place += 1
             continue
-        if marker in _START_OF_FRAME:
+        if marker in _DECLARES_SIZE:
             height, width = (int.from_bytes(frame[place + k : place + k + 2]) for k in (5, 7))
-            return width, height
+            return (width, height) if 0 < frame[place + 9] <= 4 else None
         place += 2 + int.from_bytes(frame[place + 2 : place + 4])
     return None

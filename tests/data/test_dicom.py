@@ -209,6 +209,14 @@ def compressed(frame: bytes, syntax: str, **tags) -> bytes:
     return buffer.getvalue()
 
 
+def jpeg_without_height() -> bytes:
+    """A JPEG file of 8 pixels' width, whose height is to follow after the scan."""
+    content = bytearray(encode(random_picture(8, 8), "JPEG"))
+    place = content.index(b"\xff\xc0")
+    content[place + 5 : place + 7] = b"\0\0"
+    return bytes(content)
+
+
 def deflated(size: int) -> bytes:
     """A deflated file with a private element of `size` zeros."""
     dataset = pydicom.dcmread(io.BytesIO(dicom_content(np.zeros((8, 8), np.uint8))))
@@ -245,8 +253,13 @@ SQUARE = np.zeros((8, 8), np.uint8)
             r"damaged DICOM \(a frame of 32 x 64 pixels, not 8 x 8\)",
         ),
         (
+            compressed(jpeg_without_height(), JPEGBaseline8Bit),
+            r"damaged DICOM \(a frame of 8 x 0 pixels, not 8 x 8\)",
+        ),
+        (
             compressed(
-                b"\xff\x4f\xff\x51" + bytes(4) + b"\0\1\0\0" * 2 + bytes(40), JPEG2000Lossless
+                b"\xff\x4f\xff\x51" + bytes(4) + b"\0\1\0\0" * 2 + bytes(24) + b"\0\1",
+                JPEG2000Lossless,
             ),
             r"damaged DICOM \(a frame of 65536 x 65536 pixels, not 8 x 8\)",
         ),
