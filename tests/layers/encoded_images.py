@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -28,10 +28,10 @@ def encode(image: Image.Image, file_format: str, **options) -> bytes:
 
 
 def resized(image_bytes: bytes, size: tuple[int, int] = (32, 32)) -> np.ndarray:
-    """Pillow's result: alpha dropped, antialiased bilinear, int32 [height, width, 3]."""
+    """Pillow's result: turned by EXIF, without alpha, antialiased, int32 [height, width, 3]."""
     if image_bytes.startswith(b"\xff\xd8"):
         image_bytes += b"\xff\xd9"  # Pillow needs it for some JPEG files, and reads up to the first
-    image = Image.open(io.BytesIO(image_bytes))
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(image_bytes)))
     if image.mode.startswith("I"):
         # Pillow clips 16-bit gray instead of scaling it.
         high_byte = (np.asarray(image).astype(np.int32) >> 8).astype(np.uint8)
@@ -51,6 +51,8 @@ def good_images(height: int, width: int, seed: int = 0) -> dict[str, bytes]:
     rgba.putalpha(alpha)
     turned = palette.transpose(Image.Transpose.ROTATE_180)
     fast = {"compress_level": 1}
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
     return {
         "png rgb": encode(rgb, "PNG", **fast),
         "png rgba": encode(rgba, "PNG", **fast),
@@ -87,6 +89,9 @@ def good_images(height: int, width: int, seed: int = 0) -> dict[str, bytes]:
         "bmp 5-5-5": bmp_16(pixels, six_bits=False),
         "bmp 5-6-5": bmp_16(pixels, six_bits=True),
         "bmp and further bytes": encode(rgb, "BMP") + b"further",
+        "png turned": encode(rgb, "PNG", exif=exif, **fast),
+        "jpeg turned": encode(rgb, "JPEG", quality=90, exif=exif),
+        "webp turned": encode(rgb, "WEBP", quality=80, method=0, exif=exif),
     }
 
 
