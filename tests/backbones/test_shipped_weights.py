@@ -9,8 +9,12 @@ from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import BackboneConfig, PatchConfig
 from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.backbones.weights import shipped
+from covid_lm.backbones.weights.config import read_config
+from covid_lm.backbones.weights.read import load_weights
+from covid_lm.backbones.weights.tensor_names import encoder_targets
 from covid_lm.backbones.weights.write import save_checkpoint
 from covid_lm.errors import InputError
+from covid_lm.models.shipping import ship
 from covid_lm.results.run_records import weights_origin
 from covid_lm.training.build import build_classifier
 from covid_lm.training.options import TrainingOptions
@@ -43,6 +47,19 @@ def test_a_layout_s_weights_are_its_default_start(backbone):
     assert classifier.config.backbone.activation == "relu"
     np.testing.assert_array_equal(table(classifier.backbone), table(backbone))
     assert weights_origin("shipped") == "shipped"
+
+
+def test_shipped_files_are_half_as_large(backbone, tmp_path):
+    source, directory = tmp_path / LAYOUT, tmp_path / "half"
+    size = ship(str(source), str(directory))
+    assert size < 0.6 * (source / "model.safetensors").stat().st_size
+    again = build_backbone(read_config(directory))
+    load_weights(directory, again)
+    ours, theirs = encoder_targets(backbone), encoder_targets(again)
+    assert len(ours) > 20
+    for place, target in ours.items():
+        read = theirs[place].variable.numpy()
+        np.testing.assert_allclose(read, target.variable.numpy(), rtol=5e-4, atol=1e-7)
 
 
 def test_random_weights_are_a_choice(backbone):

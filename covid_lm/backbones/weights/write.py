@@ -2,7 +2,7 @@
 
 DIR/config.json
 DIR/vocab.txt
-DIR/model.safetensors        float32, the names of `BertForMaskedLM`, with or without its head
+DIR/model.safetensors        the names of `BertForMaskedLM`, with or without its head
 """
 
 import os
@@ -29,6 +29,7 @@ def save_checkpoint(
     vocabulary: Sequence[str],
     masked_lm_head: Mapping[str, keras.Variable] | None,
     pooler: bool,
+    dtype: type = np.float32,
 ) -> None:
     """Writes a directory atomically; an existing one is replaced.
 
@@ -38,6 +39,7 @@ def save_checkpoint(
         vocabulary: words, index = id.
         masked_lm_head: variables by the keys of `LoadedWeights.masked_lm_head`; None omits it.
         pooler: true to save the backbone's pooler, which is useless unless trained.
+        dtype: of the tensors, a NumPy type.
 
     Raises:
         OSError: the directory can't be written.
@@ -52,7 +54,7 @@ def save_checkpoint(
         write_config(config, vocabulary.index("[PAD]"), os.path.join(staged, "config.json"))
         write_vocabulary(vocabulary, os.path.join(staged, "vocab.txt"))
         tensor_file = os.path.join(staged, "model.safetensors")
-        tensors = _tensors(backbone, masked_lm_head, pooler)
+        tensors = _tensors(backbone, masked_lm_head, pooler, dtype)
         save_file(tensors, tensor_file, {"format": "pt"})  # transformers refuses a file without it
         # safetensors creates files that only the owner can read.
         shutil.copymode(os.path.join(staged, "vocab.txt"), tensor_file)
@@ -68,18 +70,21 @@ def save_checkpoint(
 
 
 def _tensors(
-    backbone: BertBackbone, masked_lm_head: Mapping[str, keras.Variable] | None, pooler: bool
+    backbone: BertBackbone,
+    masked_lm_head: Mapping[str, keras.Variable] | None,
+    pooler: bool,
+    dtype: type,
 ) -> dict[str, np.ndarray]:
     targets = tensor_names.encoder_targets(backbone)
     if pooler:
         targets |= tensor_names.pooler_targets(backbone)
     if masked_lm_head is not None:
         targets |= tensor_names.masked_lm_targets(backbone, masked_lm_head)
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for place, target in targets.items():
         name = tensor_names.hugging_face_name(place)
         array = keras.ops.convert_to_numpy(target.variable).reshape(target.shape)
         if tensor_names.is_transposed(name):
             array = array.T
-        tensors[name] = np.ascontiguousarray(array, np.float32)
+        tensors[name] = np.ascontiguousarray(array, dtype)
     return tensors
