@@ -2,10 +2,19 @@
 
 import os
 
+import numpy as np
+from keras_nlp.models import BertBackbone
+
+from covid_lm.backbones.bert_encoder import build_backbone
+from covid_lm.backbones.configs import BackboneConfig
+from covid_lm.backbones.vocabulary import read_vocabulary
+from covid_lm.backbones.weights.config import read_config, vocabulary_file
+from covid_lm.backbones.weights.read import load_weights
+from covid_lm.backbones.weights.write import save_checkpoint
 from covid_lm.errors import InputError, RunError
 from covid_lm.files import read_bytes
 from covid_lm.models.classifier import predict_tokens
-from covid_lm.models.saving import load_classifier, save_encoder
+from covid_lm.models.saving import WEIGHTS_FILE, load_classifier
 from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.pipeline.decoded import decode_records
 from covid_lm.serving.saved_model import export_classifier
@@ -38,24 +47,38 @@ def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
     return export_classifier(classifier, model_dir, images.records, probabilities, extra, dtype)
 
 
-def write_encoder(model_dir: str, directory: str) -> None:
+def write_encoder(model_dir: str, directory: str, dtype: str = "float32") -> None:
     """Writes the encoder's weights, config and vocabulary, without the classification head.
 
     Args:
-        model_dir: `saved_models/NAME` of a training run.
+        model_dir: `saved_models/NAME` of a training or pre-training run.
         directory: written completely or not at all. An existing directory is replaced only if it
             holds such weights, too.
+        dtype: of the weights, "float32" or "float16".
 
     Raises:
         InputError: no finished run there, a convolutional network, or a directory of other files.
         RunError: the directory can't be written.
     """
-    classifier = load_classifier(os.path.join(model_dir, "run"))
-    if not isinstance(classifier, TokenClassifier):
-        raise InputError(f"--run={model_dir}: its network has no encoder; give a run of a BERT")
+    encoder = _encoder(model_dir)
     if os.path.exists(directory) and not os.path.exists(os.path.join(directory, "vocab.txt")):
         raise InputError(f"--encoder={directory}: holds other files; give another directory")
     try:
-        save_encoder(classifier, directory)
+        save_checkpoint(directory, *encoder, None, pooler=False, dtype=np.dtype(dtype).type)
     except OSError as error:
         raise RunError(f"--encoder={directory}: {error.strerror}") from error
+
+
+def _encoder(model_dir: str) -> tuple[BertBackbone, BackboneConfig, tuple[str, ...]]:
+    """Encoder, config and vocabulary of a run; raises InputError as `write_encoder`."""
+    pretrained = os.path.join(model_dir, "weights")
+    trained = os.path.exists(os.path.join(model_dir, "run", WEIGHTS_FILE))
+    if os.path.isdir(pretrained) and not trained:
+        config, vocabulary = read_config(pretrained), read_vocabulary(vocabulary_file(pretrained))
+        backbone = build_backbone(config)
+        load_weights(pretrained, backbone)
+        return backbone, config, vocabulary
+    classifier = load_classifier(os.path.join(model_dir, "run"))
+    if not isinstance(classifier, TokenClassifier):
+        raise InputError(f"--run={model_dir}: its network has no encoder; give a run of a BERT")
+    return classifier.backbone, classifier.config.backbone, classifier.vocabulary

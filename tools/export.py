@@ -14,8 +14,9 @@ define_path("run", "Finished run, saved_models/NAME.", "input folder")
 flags.DEFINE_enum(
     "dtype",
     "float32",
-    ("float32", "bfloat16"),
-    "Type of the export's weights and arithmetic; its outputs are always float32.",
+    ("float32", "bfloat16", "float16"),
+    "Type of the export's weights and arithmetic, float32 or bfloat16; its outputs are always "
+    "float32. With --encoder, that of the weights, float32 or float16.",
 )
 define_path(
     "encoder",
@@ -28,6 +29,10 @@ define_path(
 def options() -> None:
     if FLAGS.run is None:
         raise InputError("give --run=saved_models/NAME, a finished run")
+    other = "float16" if FLAGS.encoder is None else "bfloat16"
+    if FLAGS.dtype == other:
+        reason = "only with --encoder" if FLAGS.encoder is None else "not with --encoder"
+        raise InputError(f"--dtype={other}: {reason}")
 
 
 def main(argv: list[str]) -> None:
@@ -35,7 +40,7 @@ def main(argv: list[str]) -> None:
     if FLAGS.encoder is not None:
         from covid_lm.export import write_encoder
 
-        write_encoder(FLAGS.run.rstrip("/"), FLAGS.encoder)
+        write_encoder(FLAGS.run.rstrip("/"), FLAGS.encoder, FLAGS.dtype)
         print(f"written: {FLAGS.encoder}")
         return
     from covid_lm.export import export_run

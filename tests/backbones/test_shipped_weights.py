@@ -1,6 +1,7 @@
 """Weights that ship: the default start of their layout, and how to start without them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from covid_lm.backbones.weights.read import load_weights
 from covid_lm.backbones.weights.tensor_names import encoder_targets
 from covid_lm.backbones.weights.write import save_checkpoint
 from covid_lm.errors import InputError
-from covid_lm.models.shipping import ship
+from covid_lm.export import write_encoder
 from covid_lm.results.run_records import weights_origin
 from covid_lm.training.build import build_classifier
 from covid_lm.training.options import TrainingOptions
@@ -50,9 +51,11 @@ def test_a_layout_s_weights_are_its_default_start(backbone):
 
 
 def test_shipped_files_are_half_as_large(backbone, tmp_path):
-    source, directory = tmp_path / LAYOUT, tmp_path / "half"
-    size = ship(str(source), str(directory))
-    assert size < 0.6 * (source / "model.safetensors").stat().st_size
+    source, directory = tmp_path / "run" / "weights", tmp_path / "half"
+    shutil.copytree(tmp_path / LAYOUT, source)
+    write_encoder(str(tmp_path / "run"), str(directory), "float16")
+    sizes = [(path / "model.safetensors").stat().st_size for path in (source, directory)]
+    assert sizes[1] < 0.6 * sizes[0]
     again = build_backbone(read_config(directory))
     load_weights(directory, again)
     ours, theirs = encoder_targets(backbone), encoder_targets(again)
