@@ -6,10 +6,19 @@ Options have the names of the tools' flags. TensorFlow is imported by `train`, `
 `Predictor`, and by `audit` if there is a model.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from covid_lm.api.predictor import Predictor
-from covid_lm.api.sources import Model, Source, import_keras, load_dataset, model_path, named_source
+from covid_lm.api.sources import (
+    Model,
+    Source,
+    as_text,
+    import_keras,
+    load_dataset,
+    model_path,
+    named_source,
+)
 from covid_lm.data.reading import NEEDED, with_window_of
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import refuse_patient_overlap
@@ -20,6 +29,7 @@ if TYPE_CHECKING:
     from covid_lm.auditing.data_audit import AuditReport
     from covid_lm.training_run import TrainingResult
 
+PATHS = ("output_dir", "weights")  # among the options of training
 __all__ = ["Predictor", "audit", "evaluate", "load_dataset", "train"]
 
 
@@ -55,6 +65,8 @@ def train(dataset: Source, recipe: str = "paper", **options: Any) -> "TrainingRe
 
     data = _loaded(dataset)
     source = data.flags or {"dataset": "table", "data_dir": data.root or "."}
+    paths = {name: as_text(value) for name, value in options.items() if name in PATHS}
+    options = {**options, **paths}
     chosen = TrainingOptions(**{**RECIPES.get(recipe, {}), **source, **options, "recipe": recipe})
     refuse_patient_overlap(
         data.records,
@@ -76,10 +88,10 @@ def evaluate(
     split: str = "test",
     *,
     skip_invalid: bool = False,
-    output: str | None = None,
+    output: str | os.PathLike | None = None,
     baselines: bool = False,
     compare: Model | None = None,
-    record: str | None = None,
+    record: str | os.PathLike | None = None,
 ) -> dict:
     """Evaluates a finished run and its export on a split, under every protocol it can be given.
 
@@ -112,7 +124,17 @@ def evaluate(
     import_keras()
     from covid_lm.evaluation_run import evaluate_run
 
-    return evaluate_run(path, data, None, split, skip_invalid, output, baselines, other, record)
+    return evaluate_run(
+        path,
+        data,
+        None,
+        split,
+        skip_invalid,
+        as_text(output),
+        baselines,
+        other,
+        as_text(record),
+    )
 
 
 def audit(
@@ -120,7 +142,7 @@ def audit(
     model: Model | None = None,
     *,
     seed: int = 0,
-    output: str | None = None,
+    output: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> "AuditReport":
     """Checks a data set, and optionally a model, for leakage of the label.
@@ -149,7 +171,7 @@ def audit(
         import_keras()
     from covid_lm.auditing.command import audit_and_write
 
-    return audit_and_write(data, path, output, seed, progress)
+    return audit_and_write(data, path, as_text(output), seed, progress)
 
 
 def _loaded(dataset: Source, model: str | None = None) -> ImageDataset:

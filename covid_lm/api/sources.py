@@ -112,6 +112,11 @@ def model_path(model: Model, flag: str = "model") -> str:
     return path
 
 
+def as_text(path: str | os.PathLike | None) -> str | None:
+    """A path as text, in which a leading `~` is the user's home directory; None stays None."""
+    return None if path is None else os.path.expanduser(os.fspath(path))
+
+
 def import_keras() -> None:
     """Imports TensorFlow and Keras, as the tools do.
 

@@ -168,7 +168,7 @@ def test_options_are_checked_before_the_work(frame, image_folder, examples):
 
 
 def test_an_audit_finds_and_writes(image_folder, tmp_path):
-    report = covid_lm.audit(covid_lm.load_dataset(image_folder), output=str(tmp_path / "audit"))
+    report = covid_lm.audit(covid_lm.load_dataset(image_folder), output=tmp_path / "audit")
     assert report.findings[0].severity == "high"
     assert repr(report).startswith("AuditReport('folder', 42 images, ")
     written = read_json(str(tmp_path / "audit" / "audit.json"))
@@ -222,7 +222,8 @@ def test_training_gets_the_data_and_the_options(examples):
 
 def test_a_recipe_gives_the_options_that_are_not_given(monkeypatch, image_folder):
     monkeypatch.setattr(training_run, "train", lambda options, dataset: options)
-    chosen = covid_lm.train(image_folder, recipe="named", epochs=2)
+    chosen = covid_lm.train(image_folder, recipe="named", epochs=2, output_dir=pathlib.Path("~/x"))
+    assert chosen.model_dir == os.path.expanduser("~/x/folder-1x128-paper-paper")
     assert (chosen.dataset, chosen.data_dir, chosen.epochs) == ("folder", image_folder, 2)
     assert (chosen.backbone, chosen.schedule) == ("1x128", "cosine")
 
