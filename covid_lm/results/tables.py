@@ -20,6 +20,7 @@ _PROTOCOLS = {
     "fixed": "fixed: 24 [MASK]s",
     "absent": "absent: no name",
 }
+_MIXED = {"mixup": "mixup", "cutmix": "cutmix", "both": "mixup or cutmix"}
 
 
 def all_tables(directory: str, reference: str | None = None) -> dict[str, str]:
@@ -116,6 +117,10 @@ def _model(record: dict) -> str:
     options = "" if record.get("recipe") in (None, "paper") else f", {record['recipe']} recipe"
     if record.get("augment") not in (None, "none"):
         options += f", {record['augment']} augmentation"
+    if record.get("mix") not in (None, "none"):
+        options += f", {_MIXED[record['mix']]}"
+    if record.get("ema"):
+        options += f", weights averaged ({record['ema']:g})"
     return f"{record['backbone']}{size}{layout}, {record['weights']} weights{options}"
 
 
@@ -174,6 +179,10 @@ def recipe_title(record: dict) -> str:
         return f"{title}, frozen, logistic regression"
     if flags.get("augment", "none") != "none":
         title += f", {flags['augment']} augmentation"
+    if flags.get("mix", "none") != "none":
+        title += f", {_MIXED[flags['mix']]}"
+    if "ema" in flags:
+        title += f", weights averaged ({flags['ema']})"
     for flag in ("label_smoothing", "weight_decay"):
         if flag in flags:
             title += f", {flag.replace('_', ' ')} {flags[flag]}"

@@ -83,6 +83,13 @@ def test_runs_are_in_the_order_of_model_protocol_and_seed(tmp_path):
     assert named == ["a`", "b`", "c`", "d`"]
 
 
+def test_mixing_and_averaging_are_part_of_the_model():
+    assert run_title(run_record("one", augment="rand", mix="both", ema=0.999)) == (
+        "minilm-l6, pretrained weights, rand augmentation, mixup or cutmix, "
+        "weights averaged (0.999), fixed, seed 0"
+    )
+
+
 def test_recipe_layout_and_augmentation_are_part_of_the_model():
     record = run_record("one", recipe="honest", layout="gray22", augment="light")
     assert run_title(record) == (
@@ -130,7 +137,7 @@ def test_recipes_of_cross_validations_by_their_lowest_loss(tmp_path):
     plain = cross_validation_report("--learning_rate=0.0003", 0.7, 0.6, 0.9)
     augmented = cross_validation_report(
         "--layout=gray16 --learning_rate=0.0005 --schedule=cosine --weight_decay=0.05 "
-        "--augment=strong",
+        "--augment=strong --mix=cutmix --ema=0.99",
         *(0.8, 0.55),
     )
     folder = tmp_path / "cross_validation"
@@ -140,9 +147,9 @@ def test_recipes_of_cross_validations_by_their_lowest_loss(tmp_path):
         (folder / f"{name}.json").write_text(json.dumps(record))
     tables = written_tables(tmp_path, run_record("a"))
     assert tables["cross_validation"].splitlines()[2:] == [
-        "| 2x128 gray16, random weights, strong augmentation, weight decay 0.05, cosine from "
-        "0.0005 | 3 of 5 | 20 | 2 of 2 | 0.520 [0.400, 0.600] | 0.620 [0.500, 0.750] | "
-        "0.550, 0.550 | 0123456 |",
+        "| 2x128 gray16, random weights, strong augmentation, cutmix, weights averaged (0.99), "
+        "weight decay 0.05, cosine from 0.0005 | 3 of 5 | 20 | 2 of 2 | 0.520 [0.400, 0.600] | "
+        "0.620 [0.500, 0.750] | 0.550, 0.550 | 0123456 |",
         "| 2x128 paper, random weights, constant 0.0003 | 3 of 5 | 20 | 2 of 3 | "
         "0.520 [0.400, 0.600] | 0.620 [0.500, 0.750] | 0.600, 0.900 | 0123456 |",
     ]
