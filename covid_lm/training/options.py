@@ -128,7 +128,7 @@ class RunOptions(ReadingOptions):
         None, "Project of a named TPU; default: this machine's.", shown="PROJECT", **PLACE
     )
     tpu_timeout: float = option(25.0, "Seconds until the TPU must be ready.", ABOVE_0, **PLACE)
-    backend: str = option("tensorflow", flag=None, shown=None)
+    backend: str = option("tensorflow", flag=None, must_match=False, shown=None)
 
     def __post_init__(self):
         for name in ("dtype", "backbone", "weights"):
