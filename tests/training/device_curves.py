@@ -77,7 +77,8 @@ def trained(strategy: tf.distribute.Strategy, jit_compile: bool = False) -> dict
         model = classifier()
         training, curve = records(IMAGES), Curve()
         options = TrainingOptions(learning_rate=1e-3)
-        compile_for_training(model.logits, options, training.steps(BATCH_SIZE), jit_compile)
+        compile_for_training(model.logits, options, training.steps(BATCH_SIZE))
+        model.logits.jit_compile = jit_compile
         for epoch in range(STEPS // training.steps(BATCH_SIZE)):
             batches = training.epoch(BATCH_SIZE, seed=0, epoch=epoch)
             model.logits.fit(batches, shuffle=False, callbacks=[curve], verbose=0)
