@@ -7,6 +7,7 @@ child process, and the children train together.
 """
 
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ import numpy as np
 from covid_lm.data.records import ImageRecord
 from covid_lm.environment import child_environment, without_startup_lines
 from covid_lm.errors import InputError, RunError
-from covid_lm.files import is_remote, read_json, write_json
+from covid_lm.files import is_remote, write_json
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 from covid_lm.pipeline.augmented import AugmentedRecords
@@ -65,7 +66,8 @@ class JaxJob:
     @classmethod
     def read(cls, directory: str) -> tuple["JaxJob", dict[str, dict[str, np.ndarray]]]:
         """Reads what `write` wrote: the job, and the arrays of each split by name."""
-        values = read_json(os.path.join(directory, "job.json"))
+        with open(os.path.join(directory, "job.json"), encoding="utf-8") as file:
+            values = json.load(file)  # a vocabulary may be larger than a config
         values["classifier"] = TokenClassifierConfig.from_dict(values["classifier"])
         values["vocabulary"] = tuple(values["vocabulary"])
         values["options"] = TrainingOptions(**values["options"])
@@ -86,9 +88,10 @@ class JaxJob:
         if "pixels" not in arrays:
             share = self.options.process_id, self.options.num_processes
             return TokenizedRecords(arrays, labels, *share)
+        names = [name.decode("utf-8", "surrogateescape") for name in arrays["filenames"]]
         records = tuple(
-            ImageRecord(os.fsdecode(name), int(label), "train", os.fsdecode(name), bytes)
-            for name, label in zip(arrays["filenames"], labels, strict=True)
+            ImageRecord(name, int(label), "train", name, bytes)
+            for name, label in zip(names, labels, strict=True)
         )
         images = DecodedRecords(arrays["pixels"], records)
         source = training_set(classifier, images, self.options)
