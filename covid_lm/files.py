@@ -83,11 +83,8 @@ def refuse_link_out(path: str, root: str) -> str:
 
 
 def _has_hole(path: str) -> bool:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return os.lseek(descriptor, 0, os.SEEK_HOLE) < os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
+    with open(path, "rb") as file:
+        return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < os.fstat(file.fileno()).st_size
 
 
 def read_bytes(path: str, limit: int = FILE_BYTES) -> bytes:
@@ -98,8 +95,7 @@ def read_bytes(path: str, limit: int = FILE_BYTES) -> bytes:
             return file.read()
     check_file(path, limit)
     with open_file(path) as file:
-        # Not to read a file without an end.
-        return file.read(max(os.fstat(file.fileno()).st_size, 2**16) + 1)
+        return file.read(max(os.fstat(file.fileno()).st_size, 2**16) + 1)  # it may have no end
 
 
 def open_file(path: str) -> BinaryIO:
@@ -120,14 +116,11 @@ def parse_json(content: bytes, path: str) -> dict:
     """The JSON object that is the content of a file, or one line of it; raises as `read_json`."""
     try:
         values = json.loads(content)
+        problem = "" if isinstance(values, dict) else type(values).__name__
     except (ValueError, RecursionError) as error:
-        raise UnusableFile(
-            path, f"damaged, not a JSON object ({reason(error)}); restore it"
-        ) from None
-    if not isinstance(values, dict):
-        raise UnusableFile(
-            path, f"damaged, not a JSON object ({type(values).__name__}); restore it"
-        )
+        problem = reason(error)
+    if problem:
+        raise UnusableFile(path, f"damaged, not a JSON object ({problem}); restore it")
     return values
 
 
@@ -172,6 +165,23 @@ def atomic_write(path: str, suffix: str = "") -> Iterator[str]:
             os.remove(staged)
         raise
     flush_to_disk(os.path.dirname(path) or ".")
+
+
+@contextlib.contextmanager
+def atomic_directory(path: str) -> Iterator[str]:
+    """A directory to fill, which replaces the local directory `path` at the end."""
+    parent, name = os.path.split(os.path.abspath(path))
+    staging = os.path.join(parent, f".{name}.part")
+    shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+    staged = os.path.join(staging, "new")
+    os.makedirs(staged)
+    try:
+        yield staged
+        if os.path.isdir(path):
+            os.rename(path, os.path.join(staging, "old"))
+        os.rename(staged, path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def list_names(directory: str) -> list[str]:

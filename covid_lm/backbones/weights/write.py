@@ -19,7 +19,7 @@ from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.vocabulary import write_vocabulary
 from covid_lm.backbones.weights import tensor_names
 from covid_lm.backbones.weights.config import write_config
-from covid_lm.files import copy_tree_to_store, is_remote, remove_tree
+from covid_lm.files import atomic_directory, copy_tree_to_store, is_remote, remove_tree
 
 
 def save_checkpoint(
@@ -44,29 +44,18 @@ def save_checkpoint(
     Raises:
         OSError: the directory can't be written.
     """
+    tensors = _tensors(backbone, masked_lm_head, pooler, dtype)
     remote = is_remote(directory)
-    parent, name = os.path.split(directory if remote else os.path.abspath(directory))
-    staging = tempfile.mkdtemp() if remote else os.path.join(parent, f".{name}.part")
-    shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
-    staged = os.path.join(staging, "new")
-    os.makedirs(staged)
-    try:
+    with tempfile.TemporaryDirectory() if remote else atomic_directory(directory) as staged:
         write_config(config, vocabulary.index("[PAD]"), os.path.join(staged, "config.json"))
         write_vocabulary(vocabulary, os.path.join(staged, "vocab.txt"))
         tensor_file = os.path.join(staged, "model.safetensors")
-        tensors = _tensors(backbone, masked_lm_head, pooler, dtype)
         save_file(tensors, tensor_file, {"format": "pt"})  # transformers refuses a file without it
         # safetensors creates files that only the owner can read.
         shutil.copymode(os.path.join(staged, "vocab.txt"), tensor_file)
         if remote:
             remove_tree(directory)
             copy_tree_to_store(staged, directory, last="config.json")
-            return
-        if os.path.isdir(directory):
-            os.rename(directory, os.path.join(staging, "old"))
-        os.rename(staged, directory)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _tensors(
