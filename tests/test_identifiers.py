@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from covid_lm.auditing.command import run_audit
+from covid_lm.auditing.repair.repair_options import RepairOptions
 from covid_lm.data.reading import Reading
 from covid_lm.export import export_run
 from covid_lm.training.options import TrainingOptions
@@ -26,7 +27,7 @@ def table(tmp_path_factory) -> str:
     rows = ["path,label,patient_name,subject,note"]
     for number, surname in enumerate(SURNAMES):
         for image in range(4):
-            level = (-500, 300)[number % 2]
+            level = (-500, 0)[number % 2]  # within the window
             name = f"{surname.upper()}-Jane/{image}_mrn55{number:02}.dcm"
             write_dicom(
                 root / name,
@@ -60,12 +61,23 @@ def test_no_file_of_a_run_an_audit_or_an_export_names_a_patient(
         )
     )
     model = result.model_dir if checks_model else None
-    run_audit("table", table, model, str(tmp_path / "audit"), reading=Reading(window="lung"))
+    repair = RepairOptions(
+        *(str(tmp_path / name) for name in ("new.csv", "copy")), names=str(tmp_path / "old.csv")
+    )
+    run_audit(
+        "table",
+        table,
+        model,
+        str(tmp_path / "audit"),
+        reading=Reading(window="lung"),
+        repair=repair,
+    )
     if checks_model:
         export_run(result.model_dir)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     names = {path.name for path in written}
     assert {"splits.csv", "report.html", "audit.html", "tf_serving_warmup_requests"} <= names
+    assert {"new.csv", "LABELS.csv", "old.csv", "01.png", "32.png"} <= names
     assert [path for path in written if PLANTED.search(os.fsencode(path.name))] == []
     assert [path for path in written if PLANTED.search(path.read_bytes())] == []
     output, messages = capfd.readouterr()

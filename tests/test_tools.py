@@ -108,6 +108,12 @@ ERRORS = [
     ("predict --model=tools --window=40,0 x.png", "--window=40,0: WIDTH must be at least 1"),
     ("evaluate --model=tools --baselines --split=all", "--baselines: fitted on training images"),
     ("audit --output=setup.cfg/x", "--output=setup.cfg/x: "),
+    ("audit --side=64", "--side: only with --neutralise"),
+    ("audit --split=/tmp/new.csv", "--split=/tmp/new.csv: the images of phantom are no files of"),
+    (
+        "audit --dataset=folder --data_dir=tools --neutralise=tools/x",
+        "--neutralise=tools/x: lies in",
+    ),
     ("benchmark --backbones=nope", "--backbone=nope: no such backbone"),
     ("benchmark --resume", "--resume needs --json=FILE"),
     ("benchmark --batch_sizes=8,0", "--batch_sizes=0: must be at least 1"),

@@ -2,6 +2,7 @@
 
 from absl import flags
 
+from covid_lm.auditing.repair.repair_options import RepairOptions
 from covid_lm.command_line import define_path, run_tool
 from covid_lm.environment import import_tensorflow
 from covid_lm.training.data_options import DataOptions
@@ -10,12 +11,23 @@ FLAGS = flags.FLAGS
 DataOptions.define_flags()
 define_path("model", "saved_models/NAME: check this model, too.", "input folder")
 define_path("output", "Folder for audit.json and audit.html; default: none.", "output folder")
+define_path(
+    "split", "Table to write, with new splits; images in archives need --neutralise.", "output file"
+)
+define_path(
+    "neutralise", "New folder for a copy whose files differ by pixels only.", "output folder"
+)
+flags.DEFINE_integer("side", None, "Width and height of the copy's images; default: by the data.")
+define_path("names", "Table to write that maps the copy's files to the originals.", "output file")
 flags.DEFINE_enum("fail_on", "never", ("never", "high"), "high: exit 3 on a high finding.")
 flags.DEFINE_integer("seed", 0, "Seed of folds, permutations and bootstraps.", lower_bound=0)
 
 
-def options() -> DataOptions:
-    return DataOptions.from_flags(FLAGS)
+def options() -> tuple[DataOptions, RepairOptions]:
+    data = DataOptions.from_flags(FLAGS)
+    repair = RepairOptions(FLAGS.split, FLAGS.neutralise, FLAGS.side, FLAGS.names)
+    repair.check(data.dataset, data.data_dir, data.image_root)
+    return data, repair
 
 
 def main(argv: list[str]) -> int:
@@ -23,8 +35,9 @@ def main(argv: list[str]) -> int:
         import_tensorflow()
     from covid_lm.auditing.command import run_audit
 
-    data, chosen = options(), (FLAGS.model, FLAGS.output, FLAGS.fail_on, FLAGS.seed)
-    return run_audit(data.dataset, data.data_dir, *chosen, data.reading)
+    data, repair = options()
+    chosen = (FLAGS.model, FLAGS.output, FLAGS.fail_on, FLAGS.seed)
+    return run_audit(data.dataset, data.data_dir, *chosen, data.reading, repair)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from covid_lm.auditing.checks import CHECKS
 from covid_lm.auditing.data_audit import AuditReport
 from covid_lm.auditing.findings import LEAKAGE_CLASSES, SEVERITIES, short_path
 from covid_lm.auditing.probes import FOLDS
+from covid_lm.auditing.repair.repairs import compared_findings, compared_probes
 from covid_lm.data.preview import thumbnail
 from covid_lm.data.records import ImageRecord
 from covid_lm.data.splits import split_lines
@@ -96,7 +97,16 @@ def _page_values(report: AuditReport) -> dict:
         "probes": _probe_table(report),
         "folds": FOLDS,
         "model": model_table(report.model) if report.model else None,
+        "comparison": _comparison(report),
     }
+
+
+def _comparison(report: AuditReport) -> list[pd.DataFrame]:
+    """Tables of the audits before and after the repairs; none without repairs."""
+    if report.repaired is None:
+        return []
+    tables = compared_findings(report, report.repaired), compared_probes(report, report.repaired)
+    return [table for table in tables if len(table)]
 
 
 def text_summary(report: AuditReport) -> str:
@@ -153,4 +163,6 @@ def json_report(report: AuditReport) -> dict:
             for d in report.duplicates
         ],
         "model": report.model,
+        "repairs": list(report.repairs),
+        "repaired": json_report(report.repaired) if report.repaired else None,
     }

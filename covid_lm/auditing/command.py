@@ -5,12 +5,15 @@ import sys
 
 from covid_lm.auditing.audit_report import html_report, json_report, text_summary
 from covid_lm.auditing.data_audit import AuditReport, audit_dataset
+from covid_lm.auditing.repair.repair_options import RepairOptions
+from covid_lm.auditing.repair.repairs import with_repairs
 from covid_lm.data import load_dataset
 from covid_lm.data.reading import Reading, with_window_of
 from covid_lm.data.records import ImageDataset
 from covid_lm.files import make_directories, write_json, write_text
 
 HIGH_FINDING = 3
+NO_REPAIR = RepairOptions()
 
 
 def run_audit(
@@ -21,6 +24,7 @@ def run_audit(
     fail_on: str = "never",
     seed: int = 0,
     reading: Reading | None = None,
+    repair: RepairOptions = NO_REPAIR,
 ) -> int:
     """Audits a data set, and optionally a model.
 
@@ -29,7 +33,8 @@ def run_audit(
         model: `saved_models/NAME`, a model to check as well.
         output: folder for `audit.json` and `audit.html`, created if missing.
         fail_on: "never" or "high".
-        seed: of folds, permutations and bootstraps.
+        seed: of folds, permutations, bootstraps and repairs.
+        repair: options of repairs.
 
     Returns:
         The exit status: 3 if `fail_on` is "high" and there is a high finding, otherwise 0.
@@ -39,12 +44,15 @@ def run_audit(
     """
     if model is not None:
         reading = with_window_of(reading, model)
+    repair.check(dataset_name, data_dir, reading.image_root if reading else None)
     dataset = load_dataset(dataset_name, data_dir, reading)
     print("".join(f"{note}\n" for note in dataset.notes), end="")
-    report = audit_and_write(dataset, model, output, seed, sys.stderr.isatty())
+    report = audit_and_write(dataset, model, output, seed, sys.stderr.isatty(), repair)
     print(text_summary(report))
-    if output is not None:
-        print(f"\nwritten: {', '.join(report_paths(output))}")
+    reports = report_paths(output) if output is not None else ()
+    written = [*reports, *filter(None, (repair.split, repair.neutralise, repair.names))]
+    if written:
+        print(f"\nwritten: {', '.join(written)}")
     high = any(finding.severity == "high" for finding in report.findings)
     return HIGH_FINDING if fail_on == "high" and high else 0
 
@@ -55,6 +63,7 @@ def audit_and_write(
     output: str | None = None,
     seed: int = 0,
     progress: bool = False,
+    repair: RepairOptions = NO_REPAIR,
 ) -> AuditReport:
     """Audits a data set, and optionally a model, and writes the reports if there is an `output`.
 
@@ -65,6 +74,7 @@ def audit_and_write(
         from covid_lm.auditing.model.model_checks import check_model  # needs TensorFlow
 
         report = report.with_model(*check_model(model, dataset, report.observations, progress))
+    report = with_repairs(report, dataset, repair, seed, progress)
     if output is not None:
         make_directories(output)
         data, page = report_paths(output)

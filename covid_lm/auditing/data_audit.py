@@ -35,6 +35,8 @@ class AuditReport:
         not_probed: the reason why some or all images were not probed; "" if all were.
         findings: sorted by severity.
         model: results of the model checks; empty without a model.
+        repairs: a line for each repair that was made.
+        repaired: the audit of the repaired data set; None without repairs.
     """
 
     dataset: str
@@ -47,6 +49,8 @@ class AuditReport:
     not_probed: str
     findings: tuple[Finding, ...]
     model: dict = dataclasses.field(default_factory=dict)
+    repairs: tuple[str, ...] = ()
+    repaired: "AuditReport | None" = None
 
     def __repr__(self) -> str:
         titles = ", ".join(f"{finding.severity}: {finding.title}" for finding in self.findings)

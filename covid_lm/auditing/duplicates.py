@@ -61,19 +61,23 @@ def find_duplicates(observations: Sequence[Observation]) -> list[DuplicatePair]:
 
 
 def independent_groups(
-    patients: Sequence[str | None], pairs: Sequence[DuplicatePair]
+    patients: Sequence[str | None],
+    pairs: Sequence[DuplicatePair],
+    sources: Sequence[str | None] = (),
 ) -> np.ndarray:
-    """Numbers the groups of dependent files: files of one patient, and duplicates of each other.
+    """Numbers the groups of dependent files: of one patient or source, or duplicates.
 
     Args:
         patients: the patient of each of the n files, None where unknown.
+        sources: the source of each file, None where unknown; empty if sources don't count.
 
     Returns:
         int [n], the group of each file, numbered from 0 in the order of the files.
     """
-    # A graph of files and patients, whose edges join a patient's files, and duplicates.
-    numbers = {name: len(patients) + i for i, name in enumerate(dict.fromkeys(patients))}
-    links = [(i, numbers[name]) for i, name in enumerate(patients) if name is not None]
+    # A graph of files, patients and sources, whose edges join the files of each, and duplicates.
+    keys = [("patient", name) for name in patients] + [("source", name) for name in sources]
+    numbers = {key: len(patients) + i for i, key in enumerate(dict.fromkeys(keys))}
+    links = [(i % len(patients), numbers[k]) for i, k in enumerate(keys) if k[1] is not None]
     links += [(pair.first, pair.second) for pair in pairs]
     rows, columns = np.array(links, int).reshape(-1, 2).T
     size = len(patients) + len(numbers)

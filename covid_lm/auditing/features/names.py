@@ -112,16 +112,23 @@ def shared_patients(records: Sequence[ImageRecord]) -> list[SharedSource]:
     return _shared(records, [record.patient for record in records])
 
 
-def shared_name_sources(records: Sequence[ImageRecord]) -> list[SharedSource]:
-    """Returns the name stems with files in several splits.
+def name_sources(records: Sequence[ImageRecord]) -> list[str | None]:
+    """The source of each file by its name, None where the name suggests none.
 
-    Stems whose files all belong to `shared_patients` are left out. A stem of more than 5% of the
-    files is a naming scheme and identifies no source.
+    A stem of more than 5% of the files is a naming scheme and identifies no source.
     """
     sources = [name_source(record.filename) for record in records]
     frequent = collections.Counter(sources)
     limit = max(MAX_SOURCE_SHARE * len(records), 2)
-    sources = [source if frequent[source] <= limit else None for source in sources]
+    return [source if frequent[source] <= limit else None for source in sources]
+
+
+def shared_name_sources(records: Sequence[ImageRecord]) -> list[SharedSource]:
+    """Returns the name stems with files in several splits.
+
+    Stems whose files all belong to `shared_patients` are left out.
+    """
+    sources = name_sources(records)
     known = {patient.name for patient in shared_patients(records)}
     shared = _shared(records, sources)
     return [s for s in shared if not s.patients or not set(s.patients) <= known]
