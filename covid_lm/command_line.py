@@ -34,14 +34,21 @@ class PathParser(flags.ArgumentParser):
         kind: what must exist when the tool starts: an input, or the folder of an output file, or
             a writable folder in which an output folder can be created.
         names: values that are not paths, but names of inputs that come with a package.
+        prefix: start of other names, of inputs that are downloaded; "" for none.
     """
 
     syntactic_help = "a path"
 
-    def __init__(self, kind: PathKind = "input", names: Collection[str] = ()):
+    def __init__(self, kind: PathKind = "input", names: Collection[str] = (), prefix: str = ""):
         super().__init__()
         self.kind = kind
         self.names = names
+        self.prefix = prefix
+
+    def is_name(self, value: object) -> bool:
+        """True for a value that is not a path."""
+        is_download = self.prefix != "" and str(value).startswith(self.prefix)
+        return value in self.names or is_download
 
     def parse(self, argument: str) -> str:
         """The path with `~` expanded."""
@@ -56,7 +63,7 @@ class PathParser(flags.ArgumentParser):
             raise InputError(f"--{flag}={path}: not UTF-8; give another path")
         if self.kind.startswith("output"):
             check_output(flag, path, self.kind == "output folder")
-        elif path in self.names or is_remote(path):
+        elif self.is_name(path) or is_remote(path):
             return  # checked when it is used
         elif self.kind == "input folder" and not os.path.isdir(path):
             raise InputError(f"--{flag}={path}: no such directory")

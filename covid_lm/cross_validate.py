@@ -48,8 +48,7 @@ def cross_validate(
         max_folds: number of folds to run, the first ones; all unless given.
         output: file for the returned dict, as JSON, rewritten after every fold.
         repeats: number of divisions into folds, drawn with the seeds `options.seed`, +1, ...
-        frozen: to fit a logistic regression on the embeddings of the initial model instead of
-            training it.
+        frozen: to fit a logistic regression on the initial model's embeddings, without training.
 
     Returns:
         `dataset`, the keys of `origin` and `fold_figures`, `run` (the options), `classes`,
@@ -61,6 +60,7 @@ def cross_validate(
         RunError: the loss became non-finite.
     """
     check_output("output", output)
+    options = options.with_pinned_weights()
     dataset = load_dataset(options.dataset, options.data_dir, options.reading)
     dataset = limit_images(dataset, options.max_images)
     print(describe_splits(dataset))

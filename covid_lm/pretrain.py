@@ -55,6 +55,7 @@ def pretrain(options: PretrainingOptions) -> PretrainingResult:
         Terminated: SIGTERM arrived, and the state was saved.
     """
     started = time.monotonic()
+    options = options.with_pinned_weights()
     strategy = choose_strategy(options)
     weights_dir = os.path.join(options.model_dir, "weights")
     with (

@@ -77,6 +77,7 @@ def train(
         Terminated: SIGTERM arrived, and the state was saved.
     """
     started = time.monotonic()
+    options = options.with_pinned_weights()
     strategy = strategy or choose_strategy(options)
     with Termination() as termination, staged_run(options.model_dir) as staged:
         with strategy.scope():
@@ -104,6 +105,7 @@ def train(
 
 def train_worker(options: TrainingOptions) -> None:
     """Runs a non-primary process of a multi-host job. Writes no files; raises as `train`."""
+    options = options.with_pinned_weights()
     with tempfile.TemporaryDirectory() as directory, choose_strategy(options).scope():
         _, classifier, images = _prepare(options)
         batch_size = global_batch_size(options, len(images["train"].records))

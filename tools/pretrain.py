@@ -30,6 +30,7 @@ def main(argv: list[str]) -> None:
     chosen = options()
     for name, directory in chosen.sources:
         check_dataset(name, directory, chosen.reading)
+    chosen = chosen.with_pinned_weights()
     import_tensorflow()
     from covid_lm.pretrain import pretrain
 

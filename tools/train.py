@@ -26,6 +26,7 @@ def options() -> TrainingOptions:
 def main(argv: list[str]) -> None:
     chosen = options()
     check_dataset(chosen.dataset, chosen.data_dir, chosen.reading)
+    chosen = chosen.with_pinned_weights()
     import_tensorflow()
     from covid_lm.evaluation.summary import summary
     from covid_lm.training_run import train, train_worker

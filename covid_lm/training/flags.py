@@ -122,7 +122,8 @@ class FlagOptions:
             if value == self.default(field) == recipe.get(field.name, value):
                 continue
             for item in value if isinstance(value, tuple) else (value,):
-                public = item in getattr(field.metadata["valid"], "names", ())
+                valid = field.metadata["valid"]
+                public = isinstance(valid, PathParser) and valid.is_name(item)
                 value = str(item) if public else shown or str(item)
                 if item is None:
                     value = "none"  # where that is not the default

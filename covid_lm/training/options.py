@@ -3,12 +3,13 @@
 An option is one dataclass field: see `training.flags.option`.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from covid_lm.backbones.configs import (
     BACKBONES,
@@ -17,10 +18,12 @@ from covid_lm.backbones.configs import (
     TEACHER,
     backbone_config,
 )
+from covid_lm.backbones.weights.hub import PREFIX, is_hub_name, parse_hub_name, pin
 from covid_lm.backbones.weights.shipped import SHIPPED, shipped_backbone
 from covid_lm.command_line import PathParser
 from covid_lm.data import DATASETS, require_data_dir
 from covid_lm.errors import InputError
+from covid_lm.files import read_json
 from covid_lm.protocols import (
     AUGMENTATIONS,
     LAYOUT_HELP,
@@ -29,6 +32,7 @@ from covid_lm.protocols import (
     SCHEDULES,
     layout_arguments,
 )
+from covid_lm.training import help_texts
 from covid_lm.training.data_options import ReadingOptions
 from covid_lm.training.flags import (
     ABOVE_0,
@@ -44,37 +48,9 @@ from covid_lm.training.recipes import RECIPES
 
 BACKENDS = ("tensorflow", "jax")
 IMAGE_SIDE = Bound("from 32 to 1024", lambda value: 32 <= value <= 1024)
-WEIGHTS = PathParser("input", names=(TEACHER, "none", SHIPPED))
+WEIGHTS = PathParser("input", (TEACHER, "none", SHIPPED), PREFIX)
+UNFINISHED = ".run-in-progress"  # directory in `model_dir`, until the run is finished
 PLACE: dict[str, Any] = {"must_match": False, "in_folds": False}  # where a run computes or writes
-_NETWORKS = ", ".join(CONVOLUTIONAL_NETWORKS)
-_BACKBONE = (
-    f"{', '.join(BACKBONES)}, a size such as 4x256; except in pretrain.py, {_NETWORKS}; default: "
-    "that of the weights that ship for the layout, else tiny."
-)
-_MAX_IMAGES = "Most training and most validation images of a data set; default: all."
-_WEIGHTS = (
-    "Pretrained weights: a directory with model.safetensors, tf_model.h5 or an original TensorFlow "
-    "checkpoint; for a convolutional network its HDF5 file without the top; `efficientnet-lite0` "
-    "for its own, from the extra `teacher`; none: random ones; default: those that ship for the "
-    "layout and backbone, if any."
-)
-_PROTOCOL = "How the file name enters in training and test; `fixed` and `absent` don't let it in."
-AUGMENT_HELP = (
-    "Random changes of training images, new in every epoch: light, strong, heavy: crop, flip, "
-    "contrast, brightness; crop: shift by up to an eighth, flip; rand: also RandAugment; erase: "
-    "also random erasing."
-)
-_MIX = "Mixes training images and their labels; both: one of the two for each batch."
-_TPU = "Cloud TPU: name, `local` on a TPU VM, or grpc://HOST:PORT; else all GPUs, or the CPU."
-SCHEDULE_HELP = (
-    "Learning rate: constant, or warm-up over a tenth of the --epochs, then cosine decay."
-)
-DECAY_HELP = "Weight decay of AdamW; not of biases, normalization, positions and segments."
-_EMA = "Momentum of a moving average of the weights, which is evaluated and kept; 0: none."
-_EARLY_STOPPING = (
-    "Split that stops the training. `test` replicates the paper and spoils the test split; `test` "
-    "and `none` train on the validation images too."
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +62,13 @@ class RunOptions(ReadingOptions):
     """
 
     TOOL: ClassVar[str]
+    SECTION: ClassVar[str] = "run"  # of `config.json`, which has the options
     PREFIX: ClassVar[str] = ""  # of the name of a run that is given none
 
-    max_images: int | None = option(None, _MAX_IMAGES, AT_LEAST_1)
-    backbone: str = option(None, _BACKBONE)
-    weights: str | None = option(None, _WEIGHTS, WEIGHTS, shown="WEIGHTS_DIR")
-    protocol: str = option("paper", _PROTOCOL, tuple(PROTOCOLS))
+    max_images: int | None = option(None, help_texts.MAX_IMAGES, AT_LEAST_1)
+    backbone: str = option(None, help_texts.BACKBONE)
+    weights: str | None = option(None, help_texts.WEIGHTS, WEIGHTS, shown="WEIGHTS_DIR")
+    protocol: str = option("paper", help_texts.PROTOCOL, tuple(PROTOCOLS))
     layout: str = option("paper", LAYOUT_HELP)
     stem: str | None = option(
         None, "Embedding of patches; default: that of the weights, or conv.", STEMS
@@ -122,7 +99,7 @@ class RunOptions(ReadingOptions):
     output_dir: str = option(
         "saved_models", "Directory in which NAME/ is written.", OUTPUT_FOLDER, shown=None, **PLACE
     )
-    tpu: str | None = option(None, _TPU, **PLACE)
+    tpu: str | None = option(None, help_texts.TPU, **PLACE)
     tpu_zone: str | None = option(None, "Zone of a named TPU; default: this machine's.", **PLACE)
     gcp_project: str | None = option(
         None, "Project of a named TPU; default: this machine's.", shown="PROJECT", **PLACE
@@ -137,6 +114,8 @@ class RunOptions(ReadingOptions):
         if self.weights == "none":
             object.__setattr__(self, "weights", None)
         super().__post_init__()
+        if is_hub_name(self.weights):
+            parse_hub_name(str(self.weights))
         if "patch_size" not in layout_arguments(self.layout) and self.stem is not None:
             raise InputError(f"--stem={self.stem}: only for layouts of patches")
         if self.activation is not None and self.weights is not None:
@@ -156,6 +135,23 @@ class RunOptions(ReadingOptions):
             reason = "not with KERAS_BACKEND=jax, which takes all devices of its machine"
             raise InputError(f"--tpu={self.tpu}: {reason}")
 
+    def with_pinned_weights(self) -> Self:
+        """The options with the commit of `--weights=hf://...`, which is downloaded if needed.
+
+        It is the commit of the unfinished run, if there is one to resume, so that the weights are
+        the same although a newer version may have been published.
+
+        Raises:
+            InputError, RunError: the weights can't be downloaded.
+        """
+        if not is_hub_name(self.weights):
+            return self
+        stored = None
+        with contextlib.suppress(OSError, AttributeError):  # a damaged file is reported later
+            config = read_json(os.path.join(self.model_dir, UNFINISHED, "config.json"))
+            stored = str(config.get(self.SECTION, {}).get("weights"))
+        return dataclasses.replace(self, weights=pin(str(self.weights), stored))
+
     @property
     def command(self) -> str:
         """The command that repeats the run, with DIR, HOST:PORT and so on for private values."""
@@ -173,7 +169,10 @@ class RunOptions(ReadingOptions):
     def _default(self, name: str) -> Any:
         """The default of an option that follows from others."""
         if name == "dtype":
-            return default_dtype(self.tpu)
+            return "float32" if self.tpu is None else "bfloat16"
+        if name == "backbone" and is_hub_name(self.weights):
+            repository = parse_hub_name(str(self.weights)).repository.lower()
+            return next((name for name in BACKBONES if repository.endswith(name)), "tiny")
         if name == "backbone":
             return shipped_backbone(self.layout) or "tiny"
         if name == "weights" and shipped_backbone(self.layout) == self.backbone:
@@ -219,13 +218,15 @@ class TrainingOptions(RunOptions):
     image_size: int | None = option(
         None, "Pixels of a convolutional network's side; default: 224.", IMAGE_SIDE
     )
-    schedule: str = option("constant", SCHEDULE_HELP, SCHEDULES)
-    weight_decay: float = option(1e-8, DECAY_HELP, AT_LEAST_0)
-    ema: float = option(0.0, _EMA, BELOW_1)
+    schedule: str = option("constant", help_texts.SCHEDULE, SCHEDULES)
+    weight_decay: float = option(1e-8, help_texts.DECAY, AT_LEAST_0)
+    ema: float = option(0.0, help_texts.EMA, BELOW_1)
     label_smoothing: float = option(0.0, "Share of a target spread over all classes.", BELOW_1)
-    augment: str = option("none", AUGMENT_HELP, ("none", *AUGMENTATIONS))
-    mix: str = option("none", _MIX, MIXES)
-    early_stopping: str = option("val", _EARLY_STOPPING, ("val", "test", "none"), in_folds=False)
+    augment: str = option("none", help_texts.AUGMENT, ("none", *AUGMENTATIONS))
+    mix: str = option("none", help_texts.MIX, MIXES)
+    early_stopping: str = option(
+        "val", help_texts.EARLY_STOPPING, ("val", "test", "none"), in_folds=False
+    )
     tensorboard: bool = option(False, "Write logs to NAME/run/tensorboard, too.", **PLACE)
     coordinator: str | None = option(
         None, "HOST:PORT of process 0, for several processes.", shown="HOST:PORT", **PLACE
@@ -258,10 +259,13 @@ class TrainingOptions(RunOptions):
         if self.mix != "none" and PROTOCOLS[self.protocol][0] == "visible":
             reason = "the visible name of a mixed image belongs to one of two"
             yield f"--mix={self.mix}: {reason}; use another --protocol, such as fixed"
+        if self.backbone in CONVOLUTIONAL_NETWORKS and is_hub_name(self.weights):
+            yield f"--weights={self.weights}: of a BERT; --backbone={self.backbone} takes a file"
         if self.backbone not in CONVOLUTIONAL_NETWORKS:
             backbone_config(self.backbone)
             if self.image_size is not None:
-                yield f"--image_size={self.image_size}: only for {_NETWORKS}; others have --layout"
+                networks = ", ".join(CONVOLUTIONAL_NETWORKS)
+                yield f"--image_size={self.image_size}: only for {networks}; others have --layout"
         elif self.protocol != "absent":
             reason = f"{self.backbone} reads no file name"
             yield f"--protocol={self.protocol}: {reason}; use --protocol=absent"
@@ -291,8 +295,3 @@ class TrainingOptions(RunOptions):
     def input_size(self) -> str:
         is_convolutional = self.backbone in CONVOLUTIONAL_NETWORKS
         return str(self.image_size or 224) if is_convolutional else self.layout
-
-
-def default_dtype(tpu: str | None) -> str:
-    """The arithmetic that suits the device: bfloat16 on a TPU, otherwise float32."""
-    return "float32" if tpu is None else "bfloat16"

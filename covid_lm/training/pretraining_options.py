@@ -10,6 +10,7 @@ from covid_lm.data import DATASETS, EMBEDDED, UNLABELLED
 from covid_lm.errors import InputError
 from covid_lm.files import is_remote
 from covid_lm.protocols import AUGMENTATIONS, PROTOCOLS, SCHEDULES, layout_arguments
+from covid_lm.training import help_texts
 from covid_lm.training.flags import (
     AT_LEAST_0,
     AT_LEAST_1,
@@ -18,14 +19,7 @@ from covid_lm.training.flags import (
     Bound,
     option,
 )
-from covid_lm.training.options import (
-    AUGMENT_HELP,
-    DECAY_HELP,
-    IMAGE_SIDE,
-    PLACE,
-    SCHEDULE_HELP,
-    RunOptions,
-)
+from covid_lm.training.options import IMAGE_SIDE, PLACE, RunOptions
 
 FRACTION = Bound("above 0 and below 1", lambda value: 0 < value < 1)
 MASK_RATES = {"words": 0.15, "bytes": 0.6, "teacher": None}  # by objective
@@ -55,6 +49,7 @@ class PretrainingOptions(RunOptions):
     """
 
     TOOL = "pretrain.py"
+    SECTION = "pretraining"
     PREFIX = "pretrained-"
 
     datasets: tuple[str, ...] = option(
@@ -71,10 +66,10 @@ class PretrainingOptions(RunOptions):
     teacher: str = option(TEACHER, _TEACHER, PathParser(names=(TEACHER,)), shown="TEACHER_FILE")
     teacher_size: int | None = option(None, _TEACHER_SIZE, IMAGE_SIDE)
     crops: int = option(16, "Crops of each image, for a teacher.", AT_LEAST_1)
-    augment: str = option(None, AUGMENT_HELP, ("none", *AUGMENTATIONS))
+    augment: str = option(None, help_texts.AUGMENT, ("none", *AUGMENTATIONS))
     cache: str | None = option(None, _CACHE, OUTPUT_FOLDER, shown=None, **PLACE)
-    schedule: str = option("constant", SCHEDULE_HELP, SCHEDULES)
-    weight_decay: float = option(1e-8, DECAY_HELP, AT_LEAST_0)
+    schedule: str = option("constant", help_texts.SCHEDULE, SCHEDULES)
+    weight_decay: float = option(1e-8, help_texts.DECAY, AT_LEAST_0)
     epochs: int = option(
         RunOptions.epochs, "Most epochs; more can follow.", AT_LEAST_1, must_match=False
     )

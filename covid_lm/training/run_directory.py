@@ -34,10 +34,9 @@ from covid_lm.files import (
 from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.devices import describe
-from covid_lm.training.options import RunOptions
+from covid_lm.training.options import UNFINISHED, RunOptions
 
 NUM_SAMPLES = 6
-UNFINISHED = ".run-in-progress"
 CHECKPOINT_NAME = re.compile(r"step-\d+\.npz")
 RESOLVED = ("batch_size", "training_images", "validation_images")  # that a resumed run must match
 KINDS = {"run": "training", "pretraining": "pre-training"}  # by the options' section in config.json

@@ -11,7 +11,7 @@ import tensorflow as tf
 from covid_lm.errors import InputError, RunError
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.devices import choose_strategy, describe
-from covid_lm.training.options import TrainingOptions, default_dtype
+from covid_lm.training.options import TrainingOptions
 from tests.training.google_cloud import closed_port, google_cloud, silent_port
 
 TRAIN = str(pathlib.Path(__file__).parents[2] / "tools" / "train.py")
@@ -25,7 +25,7 @@ def test_without_a_tpu_it_is_this_machine():
 
 @pytest.mark.parametrize(("tpu", "dtype"), [(None, "float32"), ("node-1", "bfloat16")])
 def test_the_arithmetic_that_suits_the_device(tpu, dtype):
-    assert default_dtype(tpu) == dtype
+    assert TrainingOptions(tpu=tpu).dtype == dtype
 
 
 def test_a_batch_is_the_same_number_of_images_on_each_device():

@@ -7,11 +7,11 @@ import re
 from covid_lm.backbones.configs import STEMS, BackboneConfig, PatchConfig, backbone_config
 from covid_lm.backbones.vocabulary import built_in_vocabulary, read_vocabulary
 from covid_lm.backbones.weights.formats import refuse_unsafe_file
+from covid_lm.backbones.weights.hub import CONFIG_FILES
 from covid_lm.errors import InputError, one_line
 from covid_lm.files import CONFIG_BYTES, read_json, write_json
 
 _FETCH_AGAIN = "fetch the model's own file again"
-_CONFIG_FILES = ("config.json", "bert_config.json")
 _SIZES = {  # field of `BackboneConfig` -> key of the file
     "num_layers": "num_hidden_layers",
     "hidden_dim": "hidden_size",
@@ -113,12 +113,12 @@ def config_path(directory: str | os.PathLike) -> str:
     """
     if not os.path.isdir(directory):
         raise InputError(f"{os.fspath(directory)}: no such directory; give one that holds a BERT")
-    for name in _CONFIG_FILES:
+    for name in CONFIG_FILES:
         path = os.path.join(directory, name)
         if os.path.lexists(path):
             return path
     raise InputError(
-        f"{os.fspath(directory)}: neither {' nor '.join(_CONFIG_FILES)}; "
+        f"{os.fspath(directory)}: neither {' nor '.join(CONFIG_FILES)}; "
         "put the model's own config there"
     )
 

@@ -8,6 +8,7 @@ import dataclasses
 import glob
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 
 import h5py
@@ -22,6 +23,7 @@ from covid_lm.errors import InputError
 from covid_lm.files import WEIGHT_BYTES, check_file, refuse_link_out
 
 _READ_ERRORS = (SafetensorError, tf.errors.OpError, OSError, LookupError, RuntimeError, ValueError)
+_CACHED_MODEL = re.compile(r".*/models--[^/]+\Z")  # a folder of Hugging Face's cache
 _FETCH_AGAIN = "it is truncated or damaged: fetch it again"
 
 
@@ -52,17 +54,20 @@ class TensorFile:
 def refuse_unsafe_file(path: str, limit: int = WEIGHT_BYTES) -> None:
     """Checks a file of a weight directory before it is read.
 
-    In Hugging Face's cache, the files in `snapshots/REVISION` are links to `blobs` of that model.
+    In Hugging Face's cache, the files in `snapshots/REVISION` are links to `blobs` of that model,
+    which may be links to `blobs` of the cache, of files that several models share.
 
     Raises:
-        InputError: a link out of the directory, or out of the model's folder in that cache; not a
-            regular file, or too large; or git-LFS's placeholder for a large file.
+        InputError: a link out of the directory, or out of the model's folder and the `blobs` in
+            that cache; not a regular file, or too large; or git-LFS's placeholder for a large file.
     """
     root = os.path.realpath(os.path.dirname(path))
     snapshots = os.path.dirname(root)
-    refuse_link_out(
-        path, os.path.dirname(snapshots) if os.path.basename(snapshots) == "snapshots" else root
-    )
+    if os.path.basename(snapshots) == "snapshots":
+        root = os.path.dirname(snapshots)
+    shared = os.path.join(os.path.dirname(root), "blobs", "")
+    if not (_CACHED_MODEL.match(root) and os.path.realpath(path).startswith(shared)):
+        refuse_link_out(path, root)
     check_file(path, limit)
     with open(path, "rb") as file:
         if file.read(26) == b"version https://git-lfs.gi":

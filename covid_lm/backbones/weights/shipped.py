@@ -1,10 +1,11 @@
-"""Weights that ship with the package: the default start of their layouts.
+"""Weights that ship with the package, the default start of their layouts, and others by name.
 
 Imports no TensorFlow.
 """
 
 import os
 
+from covid_lm.backbones.weights.hub import hub_directory, is_hub_name
 from covid_lm.files import read_json
 
 SHIPPED = "shipped"  # in place of a directory
@@ -27,5 +28,11 @@ def shipped_backbone(layout: str) -> str | None:
 
 
 def weights_directory(weights: str | None, layout: str) -> str | None:
-    """The directory that `--weights` means: itself, that of the shipped ones, or None."""
+    """The directory that `--weights` means: itself, of shipped or downloaded ones, or None.
+
+    Raises:
+        InputError, RunError: see `hub_directory`.
+    """
+    if weights is not None and is_hub_name(weights):
+        return hub_directory(weights)
     return shipped_directory(layout) if weights == SHIPPED else weights
