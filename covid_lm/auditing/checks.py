@@ -71,6 +71,11 @@ def _mode(seen: Sequence[Observation]) -> Features:
     return Features(facts=facts)
 
 
+def _first_bytes(seen: Sequence[Observation]) -> Features:
+    unusual = container_features.unusual_bytes([(o.format, o.first_bytes) for o in seen])
+    return Features(facts=[(*o.first_bytes, *u) for o, u in zip(seen, unusual, strict=True)])
+
+
 def _size(seen: Sequence[Observation]) -> Features:
     width = np.array([o.width for o in seen], float)
     height = np.array([o.height for o in seen], float)
@@ -120,7 +125,7 @@ CHECKS = (
     Check("mode", "format, mode and bit depth", FILE, "L2", _MODES, _mode),
     Check("extension", "extension and actual format", FILE, "L2", _REENCODE, _extension),
     Check("border", "border pixels only", PICTURE, "L2", _BORDERS, _attribute("border")),
-    Check("container_bytes", "first 64 bytes", FILE, "L2", _REENCODE, _attribute("first_bytes")),
+    Check("container_bytes", "first 64 bytes", FILE, "L2", _REENCODE, _first_bytes),
     Check("order", "order of the file names", FILE, "L3.1", _TIME, _order),
     Check("size", "width, height and aspect ratio", FILE, "L2", _SIZES, _size),
     Check("file_size", "file size", PICTURE, "L2", _REENCODE, _file_size),

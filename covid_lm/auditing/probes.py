@@ -1,7 +1,8 @@
-"""Probes: how well one kind of feature predicts the label, with a permutation test.
+"""Probes: how well one kind of feature predicts the label, with a test.
 
-A probe is a ridge regression of the class indicators on binned features. It is scored out of fold
-on all the data, with no patient in both parts of a fold, and on the data set's own test split.
+A probe is a ridge regression of the class indicators on binned features, next to exact tests of
+single columns (`markers`). It is scored out of fold on all the data, with no patient in both parts
+of a fold, and on the data set's own test split.
 Least squares fits any number of permuted labels in one matrix product, so every permutation is a
 complete cross-validation: a permutation of finished scores would take these as independent.
 """
@@ -10,7 +11,8 @@ import dataclasses
 
 import numpy as np
 
-from covid_lm.auditing.design_matrix import DesignMatrix, Features, design_matrix, standardized
+from covid_lm.auditing.design_matrix import Features, design_matrix, standardized
+from covid_lm.auditing.markers import Markers, collect_markers, exact_test
 from covid_lm.auditing.ridge import FoldRidge, RidgeFit
 from covid_lm.evaluation.statistics import (
     areas_under_curve,
@@ -20,10 +22,11 @@ from covid_lm.evaluation.statistics import (
 )
 
 FOLDS = 5
-PERMUTATIONS = 999
-FIRST_PERMUTATIONS = 99
+PERMUTATIONS = 4999
+STAGES = (99, 999)
 NUM_MARKERS = 5
 _ENOUGH_EXCEEDANCES = 10
+_DECISIVE = 1e-4  # an exact test's p-value that permutations need not support
 _MAX_CELLS = 8_000_000
 
 
@@ -52,10 +55,10 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Marker:
-    """A column of the design matrix that correlates with the label.
+    """A statement on files that predicts the label.
 
     Attributes:
-        text: the statement that the column represents.
+        text: the statement.
         class_shares: for each class, the share of its files for which the statement holds.
         files: indices of the files for which it holds.
     """
@@ -73,15 +76,17 @@ class ProbeResult:
         score: out of fold, on all files.
         test: fitted on the other splits and scored on the test split; None if that lacks a class.
         p_value: of the hypothesis that the labels are exchangeable between groups: twice the
-            smaller of two permutation p-values, of the out-of-fold correlation and of the
-            strongest single column.
+            smaller of the p-values of the out-of-fold correlation (by permutations) and of the
+            strongest marker.
+        marker_p_value: of the strongest marker by the exact test, corrected for their number.
         permutations: number of permutations.
-        markers: the columns with the strongest correlation with the label, strongest first.
+        markers: the statements with the smallest p-values, smallest first.
     """
 
     score: Score
     test: Score | None
     p_value: float
+    marker_p_value: float
     permutations: int
     markers: tuple[Marker, ...]
 
@@ -126,13 +131,18 @@ def run_probe(
     truth = target.indicators(target.labels).astype(np.float32)
     predictions, scores = model.predict(truth)
     score = _score(predictions, scores, target, np.full(len(truth), True), rng)
-    p_value, drawn = _permutation_test(matrix, target, model, scores, permutations, rng)
+    markers = collect_markers(features, matrix)
+    exact = exact_test(markers, target.labels, target.groups, target.num_classes)
+    enough = STAGES[0] if exact.p_value < _DECISIVE else permutations
+    p_value, drawn = _permutation_test(target, model, scores, min(enough, permutations), rng)
+    p_value = min(1.0, 2 * min(p_value, exact.p_value))
     test, inside = None, target.is_test
     if len(np.unique(target.labels[inside])) == target.num_classes and not inside.all():
         fit = RidgeFit(matrix.columns[~inside])
         scores = fit.predict(truth[~inside], matrix.columns[inside])
         test = _score(scores + truth[~inside].mean(axis=0), scores, target, inside, rng)
-    return ProbeResult(score, test, p_value, drawn, _markers(matrix, target))
+    shown = tuple(_marker(markers, index, target) for index in exact.order[:NUM_MARKERS])
+    return ProbeResult(score, test, p_value, exact.p_value, drawn, shown)
 
 
 def _score(
@@ -181,54 +191,41 @@ def permuted_labels(
 
 
 def _permutation_test(
-    matrix: DesignMatrix,
     target: Labels,
     model: FoldRidge,
     scores: np.ndarray,
     permutations: int,
     rng: np.random.Generator,
 ) -> tuple[float, int]:
-    """The p-value and the number of permutations.
+    """The p-value of the correlation of scores and labels, and the number of permutations.
 
-    Stops after 99 permutations if at least 10 of them reached each observed statistic.
+    Stops after 99 or 999 permutations if at least 10 of them reached the observed correlation.
     """
     truth = target.indicators(target.labels).astype(np.float32)
-    columns = standardized(matrix.columns)
-    observed = _correlations(columns, scores[:, None], truth[:, None]) - 1e-6
-    exceeding, drawn = np.zeros(2, int), 0
+    observed = _correlations(scores[:, None], truth[:, None]) - 1e-6
+    exceeding, drawn = 0, 0
     chunk = max(1, _MAX_CELLS // (len(truth) * truth.shape[1]))
     while drawn < permutations:
-        goal = min(FIRST_PERMUTATIONS if drawn < FIRST_PERMUTATIONS else permutations, permutations)
-        count = min(chunk, goal - drawn)
+        goal = next((stage for stage in STAGES if drawn < stage), permutations)
+        count = min(chunk, goal - drawn, permutations - drawn)
         labels = permuted_labels(target.labels, target.groups, count, rng)
         shuffled = target.indicators(labels).astype(np.float32)  # [n, count, k]
         _, outside = model.predict(shuffled.reshape(len(truth), -1))
-        drawn_correlations = _correlations(columns, outside.reshape(shuffled.shape), shuffled)
-        exceeding += np.sum(drawn_correlations >= observed, axis=1)
+        exceeding += int(
+            np.sum(_correlations(outside.reshape(shuffled.shape), shuffled) >= observed)
+        )
         drawn += count
-        if drawn == FIRST_PERMUTATIONS and exceeding.min() >= _ENOUGH_EXCEEDANCES:
+        if drawn in STAGES and exceeding >= _ENOUGH_EXCEEDANCES:
             break
-    return float(min(1.0, 2 * (exceeding.min() + 1) / (drawn + 1))), drawn
+    return (exceeding + 1) / (drawn + 1), drawn
 
 
-def _correlations(columns: np.ndarray, scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Correlation of scores and truth, and of truth and its strongest column: [2, permutations].
-
-    Scores and truth are [n, permutations, k]. The first is averaged over k, the second the largest.
-    """
-    truth = standardized(truth)
-    mean = (standardized(scores) * truth).sum(axis=0).mean(axis=-1)
-    strongest = np.abs(columns.T @ truth.reshape(len(truth), -1)).max(axis=0)
-    return np.stack([mean, strongest.reshape(truth.shape[1:]).max(axis=-1)])
+def _correlations(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Mean over k of the correlations of scores and truth, [n, permutations, k] each."""
+    return (standardized(scores) * standardized(truth)).sum(axis=0).mean(axis=-1)
 
 
-def _markers(matrix: DesignMatrix, target: Labels) -> tuple[Marker, ...]:
-    truth = target.indicators(target.labels).astype(np.float32)
-    strength = np.abs(standardized(matrix.columns).T @ standardized(truth)).max(axis=1)
-    markers = []
-    for index in np.argsort(-strength, kind="stable")[:NUM_MARKERS]:
-        column = matrix.columns[:, index] > 0
-        shares = [float(column[target.labels == k].mean()) for k in range(target.num_classes)]
-        files = np.flatnonzero(column).tolist()
-        markers.append(Marker(matrix.names[index], tuple(shares), tuple(files)))
-    return tuple(markers)
+def _marker(markers: Markers, index: int, target: Labels) -> Marker:
+    column = markers.column(index)
+    shares = [float(column[target.labels == k].mean()) for k in range(target.num_classes)]
+    return Marker(markers.names[index], tuple(shares), tuple(np.flatnonzero(column).tolist()))

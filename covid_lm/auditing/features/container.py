@@ -1,14 +1,18 @@
 """Features of a file that need no pixels: its first bytes, its format and its metadata."""
 
+import collections
 import hashlib
 import os
 import re
 import struct
+from collections.abc import Sequence
 
 from PIL import ExifTags, Image
 
 NUM_FIRST_BYTES = 64
 MAX_VALUE_LENGTH = 64
+USUAL_SHARE = 0.85
+UNUSUAL_BYTE = "a first byte is unusual for the format"
 _BITS = {"1": 1, "I": 32, "F": 32}
 # A JPEG file of several images is a JPEG file; a TIFF file is read as PNG.
 _FORMATS = {"MPO": "JPEG", "TIFF": "PNG"}
@@ -36,6 +40,28 @@ def first_bytes(payload: bytes) -> tuple[str, ...]:
         data = payload.find(b"IDAT", 0, end)
         end = end if data < 0 else min(end, data + 6)
     return tuple(f"byte {i} is {value:02x}" for i, value in enumerate(payload[:end]))
+
+
+def unusual_bytes(files: Sequence[tuple[str, tuple[str, ...]]]) -> list[tuple[str, ...]]:
+    """A fact on the files with a first byte that 85% of the files of their format don't have.
+
+    A rare encoder writes other bytes into PNG and JPEG files: single ones are in half of its files.
+    Bytes that differ between files by design, such as checksums, are none.
+
+    Args:
+        files: format and `first_bytes` of each file.
+    """
+    counts = collections.Counter((kind, fact) for kind, facts in files for fact in facts)
+    totals = collections.Counter(kind for kind, _ in files)
+    usual = {
+        (kind, fact.split(" is ")[0]): fact
+        for (kind, fact), count in counts.items()
+        if count >= USUAL_SHARE * totals[kind]
+    }
+    return [
+        (UNUSUAL_BYTE,) if any(usual.get((kind, f.split(" is ")[0]), f) != f for f in facts) else ()
+        for kind, facts in files
+    ]
 
 
 def image_format(image: Image.Image) -> str:
