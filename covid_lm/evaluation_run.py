@@ -2,12 +2,16 @@
 
 import os
 
+import pandas as pd
+
 from covid_lm.command_line import check_output
 from covid_lm.data import load_dataset
 from covid_lm.data.reading import Reading, with_window_of
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.splits import describe_splits
 from covid_lm.errors import InputError
+from covid_lm.evaluation.factor_metrics import factor_table
+from covid_lm.evaluation.predictions import prediction_table
 from covid_lm.evaluation.protocol_metrics import (
     Evaluation,
     baseline_rows,
@@ -28,6 +32,23 @@ from covid_lm.training.run_directory import read_run
 ALL = "all"  # splits
 
 
+class EvaluationResult(dict):
+    """Metrics of an evaluation, as `evaluate_run` lists them.
+
+    Attributes:
+        predictions: `prediction_table` of the evaluated images.
+    """
+
+    def __init__(self, metrics: dict, predictions: pd.DataFrame):
+        super().__init__(metrics)
+        self.predictions = predictions
+
+    @property
+    def factors(self) -> pd.DataFrame:
+        """The figures of each group, by scanner, sex, age band and so on, as `factor_table`."""
+        return factor_table(self.get("factors", {}))
+
+
 def evaluate_run(
     model: str,
     dataset: str | ImageDataset,
@@ -39,7 +60,7 @@ def evaluate_run(
     compare: str | None = None,
     record: str | None = None,
     reading: Reading | None = None,
-) -> dict:
+) -> EvaluationResult:
     """Evaluate a run's live model under every protocol, and compare its export with it.
 
     Args:
@@ -55,7 +76,8 @@ def evaluate_run(
 
     Returns:
         `split_metrics`, `version` (the export's folder) and `export_difference` (the largest
-        difference between its probabilities and the live model's).
+        difference between its probabilities and the live model's), with `predictions` and `factors`
+        as tables.
 
     Raises:
         InputError: no such model or data, other classes than the model's, or an unusable output.
@@ -87,7 +109,7 @@ def evaluate_run(
     if output is not None:
         write_json(output, report)
         write_run_report(report_path(output), classifier, evaluation, report, run)
-    return report
+    return EvaluationResult(report, prediction_table(evaluation, dataset))
 
 
 def _load_data(dataset: str | ImageDataset, data_dir: str | None, reading: Reading) -> ImageDataset:

@@ -12,11 +12,11 @@ from covid_lm.data import WITH_FILES, load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import describe_splits, limit_images
 from covid_lm.data.table import write_splits
+from covid_lm.evaluation.predictions import write_predictions
 from covid_lm.evaluation.protocol_metrics import (
     Evaluation,
     evaluate_protocols,
     split_metrics,
-    write_predictions,
 )
 from covid_lm.files import write_json, write_text
 from covid_lm.models.classifier import Classifier

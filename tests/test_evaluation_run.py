@@ -4,15 +4,18 @@ import csv
 import json
 import os
 import pathlib
+import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import covid_lm
 from covid_lm.data import load_dataset
 from covid_lm.data.folder import folder
 from covid_lm.data.reading import Reading
-from covid_lm.data.records import ImageRecord
+from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.errors import InputError
 from covid_lm.evaluation import baselines, protocol_metrics
 from covid_lm.evaluation.protocol_metrics import evaluate_protocols
@@ -192,9 +195,58 @@ def test_predictions_are_those_of_the_live_model(runs, image_folder):
     assert len(rows) == 4 * 10
     own = [row for row in rows if row["protocol"] == "paper"]
     paths = [os.path.relpath(record.path, image_folder) for record in evaluation.records]
-    assert [row["file"] for row in own] == paths
+    assert [row["path"] for row in own] == paths
     dark = [float(row["p(dark)"]) for row in own]
     np.testing.assert_allclose(dark, evaluation.own_probabilities[:, 1], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def with_factors(image_folder) -> ImageDataset:
+    """All images as a table with two scanners and an age; two images of each patient."""
+    records = folder(image_folder).records
+    frame = pd.DataFrame(
+        {
+            "path": [os.path.relpath(record.path, image_folder) for record in records],
+            "label": [("bright", "dark")[record.label] for record in records],
+            "split": "test",
+            "patient": [f"Doe {row % 21}" for row in range(42)],
+            "scanner": ["A" if row % 21 < 12 else "B" for row in range(42)],
+            "age": [30 + row % 21 for row in range(42)],
+            "note": [f"slice {row} of Doe {row % 21}" for row in range(42)],
+            "predicted": ["yes", "no"] * 21,
+        }
+    )
+    return covid_lm.load_dataset(frame, image_root=image_folder)
+
+
+def test_figures_by_factor(runs, with_factors, tmp_path):
+    output, record = (str(tmp_path / name) for name in ("metrics.json", "record.json"))
+    metrics = evaluate_run(runs[1], with_factors, None, "all", output=output, record=record)
+    rows = metrics.predictions
+    assert len(rows) == 42
+    assert rows["path"].tolist() == [with_factors.path_below(r) for r in with_factors.records]
+    assert rows["patient"].tolist() == [record.patient for record in with_factors.records]
+    assert list(rows.columns) == [
+        *("protocol", "path", "patient", "split", "label", "predicted", "p(bright)", "p(dark)"),
+        *("scanner", "age", "note", "predicted (factor)"),
+    ]
+    correct = (rows["label"] == rows["predicted"]).groupby(rows["scanner"]).mean()
+    table = metrics.factors.set_index(["factor", "level"])
+    assert table.loc[("scanner", "A"), "accuracy"] == correct["A"]
+    assert (table.loc[("scanner", "A"), ["n", "num_patients"]] == [24, 12]).all()
+    ends = table.loc[("scanner", "A"), ["accuracy_low", "accuracy_high"]].tolist()
+    assert ends == metrics["factors"]["scanner"]["groups"][0]["ci95"]
+    assert table.loc[("scanner", "B"), "note"] == "fewer than 10 patients"
+    assert table.loc[("age", "30 to 39"), "num_patients"] == 10
+    assert metrics["factors"]["note"] == {"left_out": "42 different values"}
+    for path in (output, record):
+        assert json.loads(pathlib.Path(path).read_text())["factors"] == metrics["factors"]
+    assert "fewer than 10 patients" in pathlib.Path(report_path(output)).read_text()
+    text = summary(metrics)
+    assert "factors without figures: note (42 different values)" in text
+    assert re.search(r"\n *scanner +B +- +- +fewer than 10 patients +-\n", text)
+    written = [text, *(path.read_text() for path in tmp_path.iterdir())]
+    assert not [text for text in written if "Doe" in text]
 
 
 def test_chunks_leave_no_image_out_and_count_the_damaged(image_folder):

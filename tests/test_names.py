@@ -73,8 +73,8 @@ def test_a_run_has_a_row_and_a_sample_of_every_image(odd_run, odd_folder):
     test = dataset.split("test")
     with open(run_dir / "predictions.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["protocol"] == "masked"]
-    assert [row["file"] for row in rows] == [dataset.path_below(record) for record in test]
-    assert len({row["file"] for row in rows}) == len(test) == 8
+    assert [row["path"] for row in rows] == [dataset.path_below(record) for record in test]
+    assert len({row["path"] for row in rows}) == len(test) == 8
     assert {row["label"] for row in rows} == set(CLASSES)
     samples = list_names(str(run_dir / "samples"))
     assert len(samples) == 6

@@ -27,6 +27,7 @@ from covid_lm.serving.versions import resolve_model
 
 if TYPE_CHECKING:
     from covid_lm.auditing.data_audit import AuditReport
+    from covid_lm.evaluation_run import EvaluationResult
     from covid_lm.training_run import TrainingResult
 
 PATHS = ("output_dir", "weights")  # among the options of training
@@ -92,7 +93,7 @@ def evaluate(
     baselines: bool = False,
     compare: Model | None = None,
     record: str | os.PathLike | None = None,
-) -> dict:
+) -> "EvaluationResult":
     """Evaluates a finished run and its export on a split, under every protocol it can be given.
 
     Args:
@@ -109,6 +110,9 @@ def evaluate(
     Returns:
         The metrics: `protocols` has a dict for each protocol (`n`, `correct`, `accuracy`, `auc`
         and so on), `export_difference` the largest difference of a probability of the export.
+        The result is a dict with two tables (`DataFrame`): `factors` has accuracy and AUC of each
+        group of a factor, such as a scanner or an age band, with intervals, and `predictions` the
+        probabilities of each image with its path, patient, split, label and factors.
 
     Raises:
         InputError: no such model, other classes than the model's, or no such images.
@@ -116,6 +120,7 @@ def evaluate(
     Examples:
         >>> metrics = covid_lm.evaluate("saved_models/first", table)
         >>> metrics["protocols"]["absent"]["auc"]
+        >>> metrics.factors[["factor", "level", "accuracy", "accuracy_low", "accuracy_high"]]
     """
     if split not in ("train", "val", "test", "all"):
         raise InputError(f"--split={split}: choose one of train, val, test, all")

@@ -1,6 +1,5 @@
 """A model's metrics under every metadata policy that it can be tested with."""
 
-import csv
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -14,9 +13,9 @@ from covid_lm.evaluation.baselines import (
     baseline_probabilities,
     name_length_baseline,
 )
+from covid_lm.evaluation.factor_metrics import factor_metrics
 from covid_lm.evaluation.headline import headline
 from covid_lm.evaluation.metrics import classification_metrics
-from covid_lm.files import atomic_write
 from covid_lm.layers.file_name_input import POLICIES
 from covid_lm.models.classifier import Classifier, predict_tokens
 from covid_lm.models.pixel_classifier import PixelClassifierConfig
@@ -139,7 +138,8 @@ def split_metrics(
     Returns:
         `dataset`, `split`, `classes`, `weights`, `protocols` (the rows), `name_alone` (metrics of
         `name_length_baseline`, fitted on the training split; None without one, and for all splits
-        together) and `headline`.
+        together), `headline`, and `factors` (`factor_metrics` under the run's own protocol; only if
+        the records have factors).
     """
     classes, training = dataset.classes, dataset.split("train")
     name_row = None
@@ -147,6 +147,7 @@ def split_metrics(
     if training and split != "all":
         by_name = name_length_baseline(training, evaluation.records, len(classes))
         name_row = record_metrics(by_name, evaluation.records, classes)
+    factors = factor_metrics(evaluation.own_probabilities, evaluation.records, classes)
     return {
         "dataset": dataset.name,
         "split": split,
@@ -155,6 +156,7 @@ def split_metrics(
         "protocols": evaluation.rows,
         "name_alone": name_row,
         "headline": headline(evaluation.rows),
+        **({"factors": factors} if factors else {}),
     }
 
 
@@ -180,19 +182,3 @@ def baseline_rows(
         )
         for kind in BASELINES
     }
-
-
-def write_predictions(path: str, evaluation: Evaluation, dataset: ImageDataset) -> None:
-    """Write one line of CSV for each row and image: the label and the probabilities.
-
-    An image is named by its path below the location of the data set.
-    """
-    classes = dataset.classes
-    with atomic_write(path) as staged, open(staged, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["protocol", "file", "label", "predicted", *(f"p({c})" for c in classes)])
-        for name, probabilities in evaluation.predictions.items():
-            for record, row in zip(evaluation.records, probabilities, strict=True):
-                names = [classes[record.label], classes[int(np.argmax(row))]]
-                values = [f"{value:.6f}" for value in row]
-                writer.writerow([name, dataset.path_below(record), *names, *values])

@@ -1,8 +1,13 @@
 """Tables as text: Markdown for documents, aligned columns for a terminal, and a run's metrics."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from covid_lm.evaluation.statistics import PATIENT_BOOTSTRAP, PATIENT_WILSON
+
+FACTOR_HEADER = ("factor", "group", "images", "patients", "accuracy", "AUC")
+MAX_LEFT_OUT = 10  # factors that are named
 
 
 def markdown_table(table: pd.DataFrame) -> str:
@@ -57,6 +62,29 @@ def metrics_table(rows: dict[str, dict]) -> str:
     return "\n".join([text_table(table), *notes])
 
 
+def factor_rows(factors: Mapping[str, dict]) -> list[list[str]]:
+    """Cells of the groups of `factor_metrics`, with intervals, as in `FACTOR_HEADER`."""
+    return [
+        [
+            name,
+            "no value" if group["level"] is None else group["level"],
+            *(str(group.get(key) or "-") for key in ("n", "num_patients")),
+            group.get("suppressed") or interval_text(group["accuracy"], group["ci95"]),
+            interval_text(group.get("auc"), group.get("auc_ci95")),
+        ]
+        for name, factor in factors.items()
+        for group in factor.get("groups", ())
+    ]
+
+
+def left_out_factors(factors: Mapping[str, dict]) -> str:
+    """The factors without groups, with the reasons: "note (40 different values)"; "" for none."""
+    texts = [f"{k} ({factor['left_out']})" for k, factor in factors.items() if "left_out" in factor]
+    if len(texts) > MAX_LEFT_OUT:
+        texts[MAX_LEFT_OUT:] = [f"{len(texts) - MAX_LEFT_OUT} more"]
+    return ", ".join(texts)
+
+
 def fold_table(report: dict) -> str:
     """Format the pooled figures of every epoch of a report of `cross_validate`."""
     epochs = report["epochs"]
@@ -91,6 +119,11 @@ def summary(metrics: dict) -> str:
     if metrics["name_alone"] is not None:
         baselines["name length"] = {**metrics["name_alone"], "test_policy": "name"}
     lines.append(metrics_table(metrics["protocols"] | baselines | metrics.get("floors", {})))
+    factors = metrics.get("factors", {})
+    if rows := factor_rows(factors):
+        lines += ["", text_table(pd.DataFrame(rows, columns=FACTOR_HEADER)), ""]
+    if left_out := left_out_factors(factors):
+        lines.append(f"factors without figures: {left_out}")
     if "comparison" in metrics:
         test = metrics["comparison"]
         correct, other_correct = test["correct"]

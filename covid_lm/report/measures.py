@@ -8,7 +8,7 @@ from markupsafe import Markup
 from sklearn.preprocessing import normalize
 
 from covid_lm.evaluation.statistics import WILSON
-from covid_lm.evaluation.summary import interval_text
+from covid_lm.evaluation.summary import factor_rows, interval_text
 
 PROTOCOL_HEADER = ("row", "accuracy", "AUC", "correct", "names in training", "names in tests")
 LISTED_PAIRS = 10
@@ -78,6 +78,12 @@ def protocol_table(metrics: dict) -> list[list[str]]:
         ]
         for name, row in rows
     ]
+
+
+def factor_cells(metrics: dict) -> list[list[str]]:
+    """Cells of the groups of all factors, as in `FACTOR_HEADER`."""
+    rows = factor_rows(metrics.get("factors", {}))
+    return [[*texts, Markup(accuracy), Markup(area)] for *texts, accuracy, area in rows]
 
 
 def confusion_cells(confusion: Sequence[Sequence[int]]) -> list[list[tuple[int, str]]]:

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from covid_lm.data import EMBEDDED
 from covid_lm.data.records import ImageRecord
 from covid_lm.data.splits import split_summaries
+from covid_lm.evaluation.summary import FACTOR_HEADER, left_out_factors
 from covid_lm.html_page import render
 from covid_lm.models.classifier import Classifier
 from covid_lm.report.measures import (
     PROTOCOL_HEADER,
     caveats,
+    factor_cells,
     interval_method,
     protocol_table,
 )
@@ -50,6 +52,9 @@ def model_card(
         method=interval_method(own),
         header=PROTOCOL_HEADER,
         rows=protocol_table(metrics),
+        factor_header=FACTOR_HEADER,
+        factor_rows=factor_cells(metrics),
+        left_out=left_out_factors(metrics.get("factors", {})),
         caveats=caveats(metrics),
     )
 

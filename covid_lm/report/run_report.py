@@ -3,6 +3,7 @@
 import numpy as np
 
 from covid_lm.evaluation.protocol_metrics import Evaluation
+from covid_lm.evaluation.summary import FACTOR_HEADER, left_out_factors
 from covid_lm.files import write_text
 from covid_lm.html_page import render
 from covid_lm.models.classifier import Classifier
@@ -16,6 +17,7 @@ from covid_lm.report.measures import (
     confusion_picture,
     counts_text,
     estimate_text,
+    factor_cells,
     figure_text,
     frequent_confusions,
     interval_method,
@@ -81,6 +83,9 @@ def report_html(
         caveats=caveats(metrics),
         protocol_header=PROTOCOL_HEADER,
         protocol_rows=protocol_table(metrics),
+        factor_header=FACTOR_HEADER,
+        factor_rows=factor_cells(metrics),
+        left_out=left_out_factors(metrics.get("factors", {})),
         learning=learning_curves(epochs, monitored),
         roc=roc_curves(predictions, images.labels, classes[1]),
         reliability=reliability_plot(bins, row.get("ece")) if bins else None,

@@ -48,8 +48,9 @@ def run_record(run: dict, metrics: dict, evaluation: "Evaluation") -> dict:
     Returns:
         `name`, the run's options, `weights` (`weights_origin`), `images` that it was trained on,
         `seconds` that it took, `machine`, `epochs` (its log), `split`, `classes`, `protocols`,
-        `floors` and `name_alone` (rows without their reliability bins), and `hits`: one digit per
-        image of the split, in order, 1 where the run's own protocol is correct.
+        `floors` and `name_alone` (rows without their reliability bins), `factors` (figures by
+        factor, if there are any), and `hits`: one digit per image of the split, in order, 1 where
+        the run's own protocol is correct.
     """
     options = run["config"]["run"]
     rows = {
@@ -57,6 +58,7 @@ def run_record(run: dict, metrics: dict, evaluation: "Evaluation") -> dict:
         for key in ("protocols", "floors")
         if key in metrics
     }
+    factors = {"factors": metrics["factors"]} if "factors" in metrics else {}
     return {
         "name": run["name"],
         **{key: options.get(key) for key in _OPTIONS},
@@ -68,6 +70,7 @@ def run_record(run: dict, metrics: dict, evaluation: "Evaluation") -> dict:
         "split": metrics["split"],
         "classes": metrics["classes"],
         **rows,
+        **factors,
         "name_alone": _rounded(metrics["name_alone"] or {}),
         "hits": "".join("1" if hit else "0" for hit in hits(evaluation)),
     }

@@ -234,6 +234,8 @@ def test_evaluation_is_the_tools(examples, finished_run):
         name: row["auc"] for name, row in expected.items()
     }
     assert "metrics" not in repr(finished_run)
+    assert {*examples["metrics"].factors["note"]} == {"fewer than 10 images"}
+    assert len(examples["metrics"].predictions) == len(metrics) * 10
 
 
 @pytest.mark.slow

@@ -77,6 +77,15 @@ def evaluated(
         "early_stopping": "test",
         "protocols": rows,
         "name_alone": {"n": 12, "correct": 12, "accuracy": 1.0, "ci95": [0.76, 1.0], "auc": 1.0},
+        "factors": {
+            "scanner | 1": {
+                "groups": [
+                    {"level": "A & B", **factor_row(8)},
+                    {"level": None, "suppressed": "fewer than 10 patients"},
+                ]
+            },
+            "note": {"left_out": "12 different values"},
+        },
         "floors": {"most frequent class": {"n": 12, "correct": 6, "accuracy": 0.5}},
     }
     epochs = [
@@ -86,6 +95,15 @@ def evaluated(
     run = {"dataset": "covid_ct", "backbone": "tiny", "weights": None, "layout": layout, "seed": 0}
     run |= {"early_stopping": "test", "data_dir": "a <b>"}
     return Evaluated(classifier, images, predictions, metrics, epochs, run)
+
+
+def factor_row(count: int) -> dict:
+    """Figures of a group, as in `factor_metrics`."""
+    return {
+        **{"n": count, "num_patients": 2, "correct": 6},
+        **{"accuracy": 0.75, "ci95": [0.5, 0.9], "ci95_method": "patient bootstrap"},
+        **{"auc": 0.625, "auc_ci95": [0.25, 0.875], "auc_ci95_method": "patient bootstrap"},
+    }
 
 
 def full_row(probabilities, labels, training_policy: str, test_policy: str) -> dict:

@@ -9,6 +9,7 @@ from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.report.model_card import model_card
 from covid_lm.report.run_report import report_html
 from tests.markup import HARMLESS, PAYLOAD, Content, rendered
+from tests.report.evaluated import factor_row
 
 
 @pytest.fixture
@@ -34,6 +35,9 @@ def pages(two_classes, monkeypatch):
         run = {**dict.fromkeys((*flags, "early_stopping", "schedule"), text), text: {text: text}}
         metrics = {**metrics, "protocols": rows, "dataset": text, "split": text, "headline": text}
         metrics |= {"early_stopping": text, "floors": {text: {"n": 12, "correct": 6}}}
+        groups = [{"level": text, **factor_row(8)}, {"level": text, "suppressed": "few patients"}]
+        factors = {text: {"groups": groups}, f"2{text}": {"left_out": "12 different values"}}
+        metrics |= {"factors": factors}
         images = DecodedRecords(images.pixels, records)
         arguments = {"classifier": classifier, "images": images, "metrics": metrics, "run": run}
         page = report_html(**two_classes.arguments(**arguments))

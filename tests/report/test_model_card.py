@@ -103,6 +103,15 @@ def test_figures_with_intervals(card, two_classes):
     assert "- 95% intervals: patient bootstrap, 4 patients." in card
 
 
+def test_figures_by_factor(card, two_classes):
+    assert "- Factors without figures: note (12 different values).\n\n| factor | group |" in card
+    cells = "| scanner \\| 1 | A &amp; B | 8 | 2 | 0.750 [0.500, 0.900] | 0.625 [0.250, 0.875] |\n"
+    assert f"{cells}| scanner \\| 1 | no value | - | - | fewer than 10 patients | - |\n\n" in card
+    without = model_card(two_classes.classifier, [], {"protocols": {"paper": {}}}, {})
+    assert "- Results by group: unknown, because no group is recorded" in without
+    assert "by group" not in card.replace("- Results by group under the run's own protocol", "")
+
+
 def test_data_split_and_leaks(card):
     assert (
         "| split | images | patients | &lt;cat&gt; | dog \\| a |\n| --- | --- | --- | --- | --- |\n"

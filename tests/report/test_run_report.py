@@ -3,6 +3,7 @@
 import collections
 import html
 import html.parser
+import re
 import types
 import xml.etree.ElementTree as ElementTree
 
@@ -15,6 +16,7 @@ from tests.report.evaluated import HOSTILE, evaluated
 
 SECTIONS = [
     "protocols",
+    "factors",
     "learning",
     "curves",
     "confusion",
@@ -86,6 +88,16 @@ def test_the_page_of_two_classes(page):
     assert "most frequent class" in text
     assert any(table.get("class") == "confusion" for table in root.iter("table"))
     assert "Most frequent confusions" not in text
+
+
+def test_figures_by_factor(page, two_classes):
+    text = text_of(check_page(page))
+    row = re.search(r"scanner \| 1\s*A & B\s*8\s*2\s*(\S+ \[.*?\])\s*(\S+ \[.*?\])", text)
+    assert row.groups() == ("0.750 [0.500, 0.900]", "0.625 [0.250, 0.875]")
+    assert "Factors without figures: note (12 different values)." in text
+    metrics = {**two_classes.metrics, "factors": {}}
+    other = text_of(check_page(report_html(**two_classes.arguments(metrics=metrics))))
+    assert "No factors, such as scanner, sex or age, are recorded for these images." in other
 
 
 def test_names_are_escaped(page):
