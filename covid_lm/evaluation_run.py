@@ -76,8 +76,7 @@ def evaluate_run(
 
     Returns:
         `split_metrics`, `version` (the export's folder) and `export_difference` (the largest
-        difference between its probabilities and the live model's), with `predictions` and `factors`
-        as tables.
+        difference between its probabilities and the live model's).
 
     Raises:
         InputError: no such model or data, other classes than the model's, or an unusable output.
