@@ -56,7 +56,7 @@ def test_the_sdist_holds_what_builds_the_package_and_nothing_else(tmp_path):
     (name,) = os.listdir(tmp_path / "dist")
     with tarfile.open(tmp_path / "dist" / name) as archive:
         files = [member.name.split("/", 1)[1] for member in archive if member.isfile()]
-    patterns = ("**/*.py", "templates/*", "shipped_weights/*/*")
+    patterns = ("**/*.py", "auditing/*.json", "templates/*", "shipped_weights/*/*")
     sources = [path for name in patterns for path in REPOSITORY.glob(f"covid_lm/{name}")]
     modules = {str(path.relative_to(REPOSITORY)) for path in sources}
     tools = {f"tools/{tool}.py" for tool in TOOLS}

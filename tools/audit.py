@@ -19,7 +19,10 @@ define_path(
 )
 flags.DEFINE_integer("side", None, "Width and height of the copy's images; default: by the data.")
 define_path("names", "Table to write that maps the copy's files to the originals.", "output file")
-flags.DEFINE_enum("fail_on", "never", ("never", "high"), "high: exit 3 on a high finding.")
+flags.DEFINE_enum(
+    "fail_on", "never", ("high", "medium", "never"), "Exit 3 on a finding of this severity or more."
+)
+define_path("baseline", "An earlier audit.json; --fail_on counts only what is new since then.")
 flags.DEFINE_integer("seed", 0, "Seed of folds, permutations and bootstraps.", lower_bound=0)
 
 
@@ -37,7 +40,7 @@ def main(argv: list[str]) -> int:
 
     data, repair = options()
     chosen = (FLAGS.model, FLAGS.output, FLAGS.fail_on, FLAGS.seed)
-    return run_audit(data.dataset, data.data_dir, *chosen, data.reading, repair)
+    return run_audit(data.dataset, data.data_dir, *chosen, data.reading, repair, FLAGS.baseline)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from covid_lm.api.sources import (
     model_path,
     named_source,
 )
+from covid_lm.auditing.repair.repair_options import RepairOptions
 from covid_lm.data.reading import NEEDED, with_window_of
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import refuse_patient_overlap
@@ -149,34 +150,47 @@ def audit(
     seed: int = 0,
     output: str | os.PathLike | None = None,
     progress: bool = False,
+    split: str | os.PathLike | None = None,
+    neutralise: str | os.PathLike | None = None,
+    side: int | None = None,
+    names: str | os.PathLike | None = None,
 ) -> "AuditReport":
-    """Checks a data set, and optionally a model, for leakage of the label.
+    """Checks a data set, and optionally a model, for leakage of the label, and repairs it.
 
     Args:
         dataset: a data set, or anything that `load_dataset` takes.
         model: `saved_models/NAME`, or the result of `train`, a model to check as well.
-        seed: of folds, permutations and bootstraps.
+        seed: of folds, permutations, bootstraps and repairs.
         output: folder for `audit.json` and `audit.html`, created if missing.
         progress: show progress bars on standard error.
+        split: .csv file for a table with new splits.
+        neutralise: new folder for a copy whose files differ by their pixels only.
+        side: width and height of the copy's images in pixels; by default by the data.
+        names: .csv file for a table that maps the copy's files to the originals.
 
     Returns:
-        The report. Its `findings` are sorted by severity; each has `severity`, `title`, `summary`,
-        `advice` and `examples` (paths).
+        The report, which a notebook shows. Its `findings` are sorted by severity; each has
+        `severity`, `title`, `summary`, `advice` and `examples` (paths). `findings_table` and
+        `probes_table` are data frames, and `repaired` is the audit after the repairs.
 
     Raises:
-        InputError: fewer than two classes, no file that can be decoded, or no such model.
+        InputError: fewer than two classes, no file that can be decoded, no such model, or an
+            output that lies in the data.
 
     Examples:
         >>> report = covid_lm.audit("IMAGES")
         >>> [(finding.severity, finding.title) for finding in report.findings]
+        >>> report.probes_table[["title", "auc", "low", "high"]]
     """
+    repair = RepairOptions(as_text(split), as_text(neutralise), side, as_text(names))
     path = None if model is None else model_path(model)
     data = _loaded(dataset, path)
+    repair.check(data.name, data.flags.get("data_dir"), data.root or None)
     if path is not None:
         import_keras()
     from covid_lm.auditing.command import audit_and_write
 
-    return audit_and_write(data, path, as_text(output), seed, progress)
+    return audit_and_write(data, path, as_text(output), seed, progress, repair)
 
 
 def _loaded(dataset: Source, model: str | None = None) -> ImageDataset:

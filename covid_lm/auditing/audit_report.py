@@ -1,14 +1,14 @@
 """Text of an audit for a terminal, its HTML page, and the content of `audit.json`."""
 
-import collections
 import dataclasses
 import statistics
 
 import pandas as pd
 
+from covid_lm.auditing.audit_tables import severity_counts
 from covid_lm.auditing.checks import CHECKS
 from covid_lm.auditing.data_audit import AuditReport
-from covid_lm.auditing.findings import LEAKAGE_CLASSES, SEVERITIES, short_path
+from covid_lm.auditing.findings import LEAKAGE_CLASSES, short_path
 from covid_lm.auditing.probes import FOLDS
 from covid_lm.auditing.repair.repairs import compared_findings, compared_probes
 from covid_lm.data.preview import thumbnail
@@ -22,10 +22,9 @@ THUMBNAIL_SIDE = 160
 
 def _count_line(report: AuditReport) -> str:
     """Number of findings by severity, and number of probes."""
-    counts = collections.Counter(finding.severity for finding in report.findings)
-    by_severity = ", ".join(f"{counts[name]} {name}" for name in SEVERITIES if counts[name])
     constant = [row.check.title for row in report.probes if row.result is None]
-    line = f"findings: {by_severity or 'none'}; {report.probes_run} probes were run"
+    counts = severity_counts(report.findings)
+    line = f"findings: {counts}; {report.probes_run} probes were run"
     if report.probes_run:
         line += " (p-values with Holm's correction for their number)"
     if constant:

@@ -4,6 +4,7 @@ import os
 import sys
 
 from covid_lm.auditing.audit_report import html_report, json_report, text_summary
+from covid_lm.auditing.baseline import baseline_line, exit_status, new_findings, read_baseline
 from covid_lm.auditing.data_audit import AuditReport, audit_dataset
 from covid_lm.auditing.repair.repair_options import RepairOptions
 from covid_lm.auditing.repair.repairs import with_repairs
@@ -12,7 +13,6 @@ from covid_lm.data.reading import Reading, with_window_of
 from covid_lm.data.records import ImageDataset
 from covid_lm.files import make_directories, write_json, write_text
 
-HIGH_FINDING = 3
 NO_REPAIR = RepairOptions()
 
 
@@ -25,6 +25,7 @@ def run_audit(
     seed: int = 0,
     reading: Reading | None = None,
     repair: RepairOptions = NO_REPAIR,
+    baseline: str | None = None,
 ) -> int:
     """Audits a data set, and optionally a model.
 
@@ -32,18 +33,20 @@ def run_audit(
         dataset_name, data_dir, reading: see `load_dataset`; the default window is the model's.
         model: `saved_models/NAME`, a model to check as well.
         output: folder for `audit.json` and `audit.html`, created if missing.
-        fail_on: "never" or "high".
+        fail_on: the least severity of a finding that fails: "high" or "medium"; or "never".
         seed: of folds, permutations, bootstraps and repairs.
         repair: options of repairs.
+        baseline: an earlier `audit.json`, whose findings don't fail.
 
     Returns:
-        The exit status: 3 if `fail_on` is "high" and there is a high finding, otherwise 0.
+        The exit status: 3 if a finding on the data set as it is given fails, otherwise 0.
 
     Raises:
         InputError: the data or the model can't be used.
     """
     if model is not None:
         reading = with_window_of(reading, model)
+    known = {} if baseline is None else read_baseline(baseline)
     repair.check(dataset_name, data_dir, reading.image_root if reading else None)
     dataset = load_dataset(dataset_name, data_dir, reading)
     print("".join(f"{note}\n" for note in dataset.notes), end="")
@@ -53,8 +56,9 @@ def run_audit(
     written = [*reports, *filter(None, (repair.split, repair.neutralise, repair.names))]
     if written:
         print(f"\nwritten: {', '.join(written)}")
-    high = any(finding.severity == "high" for finding in report.findings)
-    return HIGH_FINDING if fail_on == "high" and high else 0
+    if baseline is not None:
+        print(baseline_line(report.findings, known))
+    return exit_status(new_findings(report.findings, known), fail_on)
 
 
 def audit_and_write(

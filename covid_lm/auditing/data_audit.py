@@ -5,10 +5,12 @@ import dataclasses
 import os
 
 import numpy as np
+import pandas as pd
 import threadpoolctl
 import tqdm
 from statsmodels.stats.multitest import multipletests
 
+from covid_lm.auditing.audit_tables import findings_table, notebook_view, probes_table
 from covid_lm.auditing.checks import CHECKS
 from covid_lm.auditing.data_findings import structure_findings
 from covid_lm.auditing.duplicates import DuplicatePair, find_duplicates, independent_groups
@@ -56,6 +58,21 @@ class AuditReport:
         titles = ", ".join(f"{finding.severity}: {finding.title}" for finding in self.findings)
         counts = f"{len(self.observations)} images, {len(self.findings)} findings"
         return f"AuditReport({self.dataset!r}, {counts}; {titles or 'none'})"
+
+    def _repr_html_(self) -> str:
+        """The view in a notebook."""
+        title = f"audit of {self.dataset}: {len(self.observations)} images"
+        return notebook_view(title, self.findings, self.probes, self.repaired is not None)
+
+    @property
+    def findings_table(self) -> pd.DataFrame:
+        """The findings as a data frame, sorted by severity."""
+        return findings_table(self.findings)
+
+    @property
+    def probes_table(self) -> pd.DataFrame:
+        """The figures of all probes as a data frame."""
+        return probes_table(self.probes)
 
     @property
     def probes_run(self) -> int:

@@ -1,6 +1,8 @@
 """The tool: its output, its exit statuses and its error messages."""
 
+import dataclasses
 import html.parser
+import importlib.resources
 import json
 import pathlib
 import subprocess
@@ -9,10 +11,14 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from covid_lm.auditing.audit_report import html_report, text_summary
+from covid_lm.auditing.audit_report import html_report, json_report, text_summary
+from covid_lm.auditing.baseline import exit_status
 from covid_lm.auditing.command import run_audit
 from covid_lm.auditing.data_audit import audit_dataset
+from covid_lm.auditing.findings import Finding
+from covid_lm.data import load_dataset
 from covid_lm.errors import InputError
+from tests.audit.schema_check import violations
 from tests.audit.synthetic import noise, noise_dataset, record
 from tests.conftest import REPOSITORY, encode
 from tests.tool_arguments import load_tool
@@ -52,8 +58,91 @@ def test_summary_files_and_exit_status(leaking, tmp_path, capsys):
     assert (output / "audit.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def test_exit_status_without_fail_on(leaking, capsys):
-    assert run_audit("folder", leaking) == 0
+@pytest.mark.parametrize(
+    ("severities", "fail_on", "status"),
+    [
+        ("high low", "high", 3),
+        ("medium low", "high", 0),
+        ("medium low", "medium", 3),
+        ("high", "medium", 3),
+        ("low info", "medium", 0),
+        ("high medium", "never", 0),
+        ("", "medium", 0),
+    ],
+)
+def test_exit_status_by_severity(severities, fail_on, status):
+    findings = [Finding("x", "x", name, None, "", "") for name in severities.split()]
+    assert exit_status(findings, fail_on) == status
+
+
+def test_a_baseline_counts_only_what_is_new(leaking, tmp_path, capsys):
+    baseline = str(tmp_path / "audit.json")
+    assert run_audit("folder", leaking, output=str(tmp_path), fail_on="never") == 0
+    content = json.loads((tmp_path / "audit.json").read_text())
+    known = f"\nnew since the baseline of {len(content['findings'])} finding(s): "
+    assert run_audit("folder", leaking, fail_on="high", baseline=baseline) == 0
+    assert f"{known}none\n" in capsys.readouterr().out
+    content["findings"][0]["severity"] = "low"  # now it is worse
+    (tmp_path / "audit.json").write_text(json.dumps(content))
+    assert run_audit("folder", leaking, fail_on="high", baseline=baseline) == 3
+    assert f"{known}high: file name length\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["{}", '{"findings": [1]}', '{"findings": {"a": 1}}', "[]"])
+def test_a_file_that_is_no_baseline(leaking, tmp_path, content):
+    path = tmp_path / "other.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"not an audit\.json|not a JSON object"):
+        run_audit("folder", leaking, baseline=str(path))
+
+
+def schema() -> dict:
+    path = importlib.resources.files("covid_lm.auditing") / "audit.schema.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_reports_have_the_schema(noise_report):
+    report = dataclasses.replace(noise_report, repairs=("none",), repaired=noise_report)
+    content = json.loads(json.dumps(json_report(report)))
+    assert [*violations(content, schema(), schema())] == []
+    assert content.keys() == schema()["properties"].keys()
+    assert {*schema()["required"]} == content.keys()
+    content["repaired"]["splits"][0]["files"] = "many"
+    content["probes"][0]["kind"] = None
+    del content["classes"]
+    assert [*violations(content, schema(), schema())] == [
+        "$: no classes",
+        "$.probes[0].kind: None is not of type string",
+        "$.repaired: none of anyOf",
+    ]
+
+
+def test_data_frames_and_the_view_in_a_notebook(leaking):
+    report = audit_dataset(load_dataset("folder", leaking))
+    findings, probes = report.findings_table, report.probes_table
+    assert findings["severity"].tolist() == [finding.severity for finding in report.findings]
+    assert findings.loc[0, "check"] == "name_length"
+    first = report.findings[0].effect
+    assert findings.loc[0, ["value", "low", "high"]].tolist() == [
+        first["value"],
+        *first["interval"],
+    ]
+    names = probes.set_index("check")
+    score = next(row.result.score for row in report.probes if row.check.name == "name_length")
+    assert names.loc["name_length", "auc"] == score.auc
+    assert names.loc["name_length", ["low", "high"]].tolist() == list(score.auc_interval)
+    assert names.loc[["size", "mode"], "auc"].isna().all()
+    assert len(probes) == len(report.probes)
+    view = report._repr_html_()
+    ElementTree.fromstring(view.strip())
+    assert "<strong>audit of folder: 48 images</strong>; findings: " in view
+    assert "<td>file name length</td>" in view
+    assert "<html" not in view
+
+
+def test_the_view_of_an_audit_without_findings_is_escaped(noise_report):
+    view = dataclasses.replace(noise_report, dataset="<b>")._repr_html_()
+    assert "audit of &lt;b&gt;: 60 images</strong>; findings: none" in view
 
 
 def test_two_images(tmp_path, capsys):
@@ -86,12 +175,22 @@ def test_a_wrong_flag_is_one_line():
     wrong = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1
-    assert "<never|high>" in wrong.stderr
+    assert "<high|medium|never>" in wrong.stderr
 
 
-def test_tensorflow_is_not_imported():
-    code = "import sys, covid_lm.auditing.command; sys.exit('tensorflow' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+def test_an_audit_with_repairs_imports_no_tensorflow(image_folder, tmp_path):
+    code = (
+        "import sys, covid_lm\n"
+        "root, output = sys.argv[1:]\n"
+        "outputs = {'output': f'{output}/audit', 'split': f'{output}/new.csv'}\n"
+        "report = covid_lm.audit(root, **outputs, neutralise=f'{output}/copy')\n"
+        "assert len(report.repaired.observations) == 42\n"
+        "print(*sorted({'tensorflow', 'keras', 'torch', 'jax'} & {*sys.modules}))"
+    )
+    command = [sys.executable, "-c", code, image_folder, str(tmp_path)]
+    process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert process.stdout == "\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"audit", "new.csv", "copy"}
 
 
 class Resources(html.parser.HTMLParser):
