@@ -6,6 +6,7 @@ import statistics
 import pandas as pd
 
 from covid_lm.auditing.audit_tables import severity_counts
+from covid_lm.auditing.checklists import checklist_answers
 from covid_lm.auditing.checks import CHECKS
 from covid_lm.auditing.data_audit import AuditReport
 from covid_lm.auditing.findings import LEAKAGE_CLASSES, short_path
@@ -97,6 +98,7 @@ def _page_values(report: AuditReport) -> dict:
         "folds": FOLDS,
         "model": model_table(report.model) if report.model else None,
         "comparison": _comparison(report),
+        "answers": checklist_answers(report),
     }
 
 
@@ -162,6 +164,7 @@ def json_report(report: AuditReport) -> dict:
             for d in report.duplicates
         ],
         "model": report.model,
+        "checklists": [dataclasses.asdict(answer) for answer in checklist_answers(report)],
         "repairs": list(report.repairs),
-        "repaired": json_report(report.repaired) if report.repaired else None,
+        "repaired": json_report(report.repaired) | {"checklists": []} if report.repaired else None,
     }
