@@ -151,7 +151,7 @@ def json_report(report: AuditReport) -> dict:
         "splits": [dataclasses.asdict(summary) for summary in report.splits],
         "test_dependence": _dependence_line(report),
         "not_probed": report.not_probed,
-        "probes_available": len(CHECKS),
+        "probes_available": len(report.probes) or len(CHECKS),
         "probes_run": report.probes_run,
         "correction": "Holm",
         "findings": [

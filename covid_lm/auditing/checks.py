@@ -13,7 +13,7 @@ from covid_lm.auditing.features import container as container_features
 from covid_lm.auditing.features import names as name_features
 from covid_lm.auditing.features.observations import Observation
 
-FILE, PICTURE = "file", "picture"
+FILE, PICTURE, FACTOR = "file", "picture", "factor"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Check:
     Attributes:
         name: identifier in `audit.json`.
         title: short description.
-        kind: "file" for properties of the file; "picture" for measurements of the pixels, which
-            may be related to the label for legitimate reasons.
+        kind: "file" for properties of the file; "picture" for measurements of the pixels, and
+            "factor" for a factor of the records (see `factor_checks`), which both may be related to
+            the label for legitimate reasons.
         leakage_class: see `findings.LEAKAGE_CLASSES`.
         advice: one sentence on what to do about a finding.
         features: computes the features from the observations.

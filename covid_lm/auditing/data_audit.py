@@ -14,6 +14,7 @@ from covid_lm.auditing.audit_tables import findings_table, notebook_view, probes
 from covid_lm.auditing.checks import CHECKS
 from covid_lm.auditing.data_findings import structure_findings
 from covid_lm.auditing.duplicates import DuplicatePair, find_duplicates, independent_groups
+from covid_lm.auditing.factor_checks import factor_checks, factor_split_findings
 from covid_lm.auditing.features.observations import Observation, Unreadable, observe_all
 from covid_lm.auditing.findings import Finding, ProbeRow, probe_finding, ranked
 from covid_lm.auditing.probes import PERMUTATIONS, Labels, run_probe
@@ -120,6 +121,7 @@ def audit_dataset(
     summaries = split_summaries([o.record for o in seen], len(classes))
     own_test = "test" not in dataset.drawn
     structure = structure_findings(seen, unreadable, pairs, summaries, classes, own_test)
+    structure += factor_split_findings(seen, seed) if own_test else []
     return AuditReport(
         dataset=dataset.name,
         classes=classes,
@@ -164,18 +166,19 @@ def _probe(
     groups = np.unique(groups, return_inverse=True)[1]
     is_test = np.array([o.record.split == "test" for o in seen])
     target = Labels(labels, groups, is_test, len(present), seed)
+    checks = [*CHECKS, *factor_checks(seen)]
     # Probes run in parallel, each on one thread: their matrices are too small to be divided.
     with (
         threadpoolctl.threadpool_limits(1),
         concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        probes = pool.map(lambda c: run_probe(c.features(seen), target, permutations), CHECKS)
-        bar = tqdm.tqdm(probes, "probing", len(CHECKS), unit="probe", disable=not progress)
+        probes = pool.map(lambda c: run_probe(c.features(seen), target, permutations), checks)
+        bar = tqdm.tqdm(probes, "probing", len(checks), unit="probe", disable=not progress)
         results = list(bar)
     p_values = [result.p_value for result in results if result]
     adjusted = iter(multipletests(p_values, method="holm")[1].tolist() if p_values else [])
     rows = [
-        ProbeRow(c, r, next(adjusted) if r else 1.0) for c, r in zip(CHECKS, results, strict=True)
+        ProbeRow(c, r, next(adjusted) if r else 1.0) for c, r in zip(checks, results, strict=True)
     ]
     names, paths = [classes[k] for k in present], [o.record.path for o in seen]
     findings = [probe_finding(row, names, paths) for row in rows]

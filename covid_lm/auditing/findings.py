@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from covid_lm.auditing.checks import FILE, Check
+from covid_lm.auditing.checks import FACTOR, FILE, Check
 from covid_lm.auditing.probes import ProbeResult
 
 SEVERITIES = ("high", "medium", "low", "info")
@@ -22,6 +22,7 @@ LEAKAGE_CLASSES = {
     "L3.3": "sampling bias",
 }
 SIGNIFICANCE = 0.05
+FACTOR_SIGNIFICANCE = 0.01  # of factors, and of shares that differ between splits
 MAX_EXAMPLES = 12
 
 
@@ -70,7 +71,7 @@ def ranked(findings: Sequence[Finding]) -> list[Finding]:
 def auc_severity(kind: str, lower_bound: float) -> str:
     """Severity of a significant probe, given the lower bound of its AUC's 95% interval.
 
-    Measurements of the pixels have higher bounds: they may reflect the disease itself.
+    Measurements of the pixels and factors have higher bounds: they may reflect the disease itself.
     """
     high, medium = (0.65, 0.55) if kind == FILE else (0.80, 0.65)
     if lower_bound >= high:
@@ -97,7 +98,8 @@ class ProbeRow:
 def probe_finding(row: ProbeRow, classes: Sequence[str], paths: Sequence[str]) -> Finding | None:
     """Makes a finding of a significant probe, given the names of the classes and files."""
     check, result = row.check, row.result
-    if result is None or row.adjusted_p_value >= SIGNIFICANCE:
+    level = FACTOR_SIGNIFICANCE if check.kind == FACTOR else SIGNIFICANCE
+    if result is None or row.adjusted_p_value >= level:
         return None
     score = result.score
     low, high = score.auc_interval

@@ -24,7 +24,6 @@ from covid_lm.auditing.design_matrix import (
 )
 
 MIN_FILES = 5
-NUM_KINDS = 3
 TAIL_SHARES = (0.01, 0.02, 0.04)
 
 
@@ -116,7 +115,7 @@ class ExactTest:
 
     Attributes:
         p_value: the smallest p-value, corrected for the number of markers of its kind and for the
-            three kinds.
+            kinds that there are.
         order: indices of the markers, int [m], the strongest evidence first.
     """
 
@@ -144,16 +143,14 @@ def exact_test(
         marked = (of_unit @ markers.rare > 0).astype(np.float32)
         over_units = _fisher(marked, units % num_classes, num_classes)
         p_values, least = np.maximum(p_values, over_units[0]), np.maximum(least, over_units[1])
-    of_kind = [markers.kinds == kind for kind in range(NUM_KINDS)]
+    of_kind = [markers.kinds == kind for kind in np.unique(markers.kinds)]
     corrected = [_corrected(p_values[chosen], least[chosen]) for chosen in of_kind]
     order = np.lexsort((-strength.max(axis=1), p_values.min(axis=1)))
-    return ExactTest(min(1.0, NUM_KINDS * min(corrected)), order)
+    return ExactTest(min(1.0, len(corrected) * min(corrected)), order)
 
 
 def _corrected(p_values: np.ndarray, least: np.ndarray) -> float:
-    """Smallest p-value times the number of markers that can reach it; 1 without markers."""
-    if not len(p_values):
-        return 1.0
+    """Smallest p-value times the number of markers that can reach it."""
     smallest = p_values.min()
     return float(min(1.0, smallest * np.sum(least <= smallest)))
 
