@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
@@ -184,6 +185,7 @@ def test_the_result_is_audited_and_shown_next_to_the_data(repaired):
     assert "neutral copy: uncompressed PNG, gray (0% of the images have colour), 48 x 48" in text
     assert "the border, 4% of each side or more, was cut off" in text
     page = (root / "audit" / "audit.html").read_text()
+    ElementTree.fromstring(page.replace("<!DOCTYPE html>", ""))
     assert "<h2>Repairs</h2>" in page
     assert page.count("the same for every file") >= 7
     written = json.loads((root / "audit" / "audit.json").read_text())

@@ -135,23 +135,23 @@ def write_neutral_copy(
     Raises:
         OSError: an original can't be read any more, or the copy can't be written.
     """
-    records = dataset.records
-    copies = _renamed(records, seed)
+    # In the order of the new names: the times of the files must not tell the old order.
+    copies = zip(_renamed(dataset.records, seed), dataset.records, strict=True)
+    ordered = sorted(copies, key=lambda pair: pair[0].path)
     with atomic_directory(directory) as staged:
         folder = os.path.join(staged, IMAGES)
         os.makedirs(folder)
 
-        def write(copy: ImageRecord, original: ImageRecord) -> None:
+        def write(pair: tuple[ImageRecord, ImageRecord]) -> None:
+            copy, original = pair
             with open(os.path.join(folder, copy.filename), "wb") as file:
                 file.write(neutral_image(original.read(), style))
 
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            written = pool.map(write, copies, records)
             bar = {"desc": "copying images", "unit": "image", "disable": not progress}
-            list(tqdm.tqdm(written, total=len(copies), **bar))
-        ordered = sorted(zip(copies, records, strict=True), key=lambda pair: pair[0].path)
-        in_order = tuple(copy for copy, _ in ordered)  # the originals' order isn't kept
-        write_splits(os.path.join(staged, TABLE), ImageDataset(TABLE, dataset.classes, in_order))
+            list(tqdm.tqdm(pool.map(write, ordered), total=len(ordered), **bar))
+        records = tuple(copy for copy, _ in ordered)
+        write_splits(os.path.join(staged, TABLE), ImageDataset(TABLE, dataset.classes, records))
         if names is not None:
             _write_names(names, dataset, ordered)
         os.sync()

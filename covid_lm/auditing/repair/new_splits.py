@@ -13,7 +13,8 @@ from covid_lm.data.records import SPLITS, ImageRecord
 from covid_lm.data.splits import class_groups, draw_missing_splits
 from covid_lm.errors import InputError
 
-DRAWS = 10  # of which the most balanced is taken
+DRAWS = 10  # at most, of which the most balanced is taken
+MAX_DRAWN_GROUPS = 20_000  # in all draws: more take minutes, and many groups are balanced anyway
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +25,13 @@ class NewSplits:
         splits: of each image.
         groups: int [n]; images of one group depend on each other and are in one split.
         factors: names of the factors that the draw was chosen by.
+        draws: number of draws.
     """
 
     splits: tuple[str, ...]
     groups: np.ndarray
     factors: tuple[str, ...]
+    draws: int
 
     @property
     def line(self) -> str:
@@ -38,7 +41,7 @@ class NewSplits:
         return (
             f"new splits: {len(self.splits)} images in {int(self.groups.max()) + 1} groups (the "
             f"largest of {largest}) by patient, near duplicate and source, none of them divided; "
-            f"of {DRAWS} draws the one with the most equal shares of {balanced}"
+            f"of {self.draws} draw(s) the one with the most equal shares of {balanced}"
         )
 
 
@@ -76,10 +79,11 @@ def draw_new_splits(
         for record, group in zip(records, groups, strict=True)
     )
     factors, columns = _columns(records, labels)
-    draws = [draw_missing_splits(grouped, seed * DRAWS + draw)[0] for draw in range(DRAWS)]
+    count = max(1, min(DRAWS, MAX_DRAWN_GROUPS // (int(groups.max()) + 1)))
+    draws = [draw_missing_splits(grouped, seed * DRAWS + draw)[0] for draw in range(count)]
     drawn = [tuple(record.split for record in draw) for draw in draws]
     best = min(drawn, key=lambda splits: imbalance(splits, columns))
-    return NewSplits(best, groups, factors)
+    return NewSplits(best, groups, factors, count)
 
 
 def _columns(
