@@ -115,6 +115,16 @@ def _class_shares(report: AuditReport, repairs: _Repairs) -> str:
     return f"{'; '.join(shares)}; equal shares in all splits: p = {p_value:.2g} (chi-squared)"
 
 
+def _differences(report: AuditReport, repairs: _Repairs) -> str:
+    """Class shares by split, and the factors whose shares differ between the splits."""
+    shares = _class_shares(report, repairs)
+    if not factor_columns(_records(report)):
+        return f"{shares}; setting and patients: {NOT_RECORDED}"
+    prefix = "factor_split:"
+    found = [f.check.removeprefix(prefix) for f in report.findings if f.check.startswith(prefix)]
+    return f"{shares}; factors that differ by more than chance: {', '.join(found) or 'none'}"
+
+
 def _partitioning(report: AuditReport, repairs: _Repairs) -> str:
     """All parts of METRICS' item on partitioning."""
     parts = (_partition, _disjoint, _class_shares)
@@ -239,7 +249,7 @@ ITEMS: tuple[tuple[str, str, str, Callable[[AuditReport, _Repairs], str]], ...] 
     (_T, "11", "missing data", _missing),
     (_T, "12a", "use and partitioning of the data", _partition),
     (_T, "13", "class imbalance", _class_shares),
-    (_T, "16", "development and evaluation data compared", _class_shares),
+    (_T, "16", "development and evaluation data compared", _differences),
     (_T, "20a", "flow of participants", _flow),
     (_T, "20b", "characteristics of participants", _characteristics),
 )

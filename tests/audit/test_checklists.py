@@ -58,6 +58,9 @@ def test_what_was_measured(report):
         "train 50% ill, 50% well; test 56% ill, 44% well; equal shares"
         in answers["TRIPOD+AI", "13"]
     )
+    assert answers["TRIPOD+AI", "16"] == (
+        f"{answers['TRIPOD+AI', '13']}; factors that differ by more than chance: none"
+    )
     assert answers["CLAIM", "12"] == (
         "1 unreadable file(s), left out; missing values in 25 images: patient 1, Manufacturer 1, "
         "site 4"
@@ -79,6 +82,7 @@ def test_what_was_not_measured(noise_report):
         assert answers[item] == NOT_RECORDED
     assert answers["CLAIM", "20"].startswith("patients not recorded; 0 pair(s) of duplicates")
     assert answers["CLAIM", "36"] == NOT_RECORDED
+    assert answers["TRIPOD+AI", "16"].endswith("; setting and patients: not recorded")
 
 
 def test_answers_of_the_repaired_data_are_next_to_them(report, noise_report):
