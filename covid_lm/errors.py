@@ -108,3 +108,10 @@ def one_line(text: str) -> str:
 def reason(error: BaseException) -> str:
     """The message of another library's error in one line, or the name of its class."""
     return one_line(getattr(error, "strerror", None) or str(error)) or type(error).__name__
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The exception at the end of the chain of causes."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return error

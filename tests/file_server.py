@@ -19,6 +19,7 @@ class FileServer:
         files: content by path, without the first slash.
         statuses: by path, the HTTP status to answer with instead.
         cut: by path, the number of bytes after which an answer ends; once, or always.
+        ranges: false for a server that ignores which part of a file is requested.
         requests: "METHOD path" of all requests so far, and the Range that was requested.
     """
 
@@ -27,6 +28,7 @@ class FileServer:
         self.files: dict[str, bytes] = {}
         self.statuses: dict[str, int] = {}
         self.cut: dict[str, tuple[int, bool]] = {}
+        self.ranges = True
         self.requests: list[str] = []
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
@@ -100,7 +102,7 @@ def serving(server: FileServer) -> Iterator[None]:
             wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
             server.requests.append(f"{self.command} {path}{' ' + wanted[0] if wanted else ''}")
             status, headers, body = server.answer(path)
-            start = int(wanted[1]) if wanted and status == 200 else 0
+            start = int(wanted[1]) if wanted and status == 200 and server.ranges else 0
             size = getattr(server, "sizes", {}).get(path, len(body))
             self.send_response(206 if start else status)
             for name, value in headers.items():

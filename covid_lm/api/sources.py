@@ -38,7 +38,8 @@ def load_dataset(
             from "path", "label", "split" and "patient" to columns, or text as the flag's),
             `image_root` (of a table; default: its own folder, of a DataFrame the working
             directory), `patient_pattern` (of a folder; the first group of this regular expression
-            in an image's path is the patient), `window` and `frames` (of DICOM and deep images).
+            in an image's path is the patient), `window` and `frames` (of DICOM and deep images),
+            `download` (true to fetch what `data_dir` lacks of COVID-CT or CIFAR).
 
     Returns:
         A data set with `classes` and `records` (each with `path`, `label`, `split`, `patient`,
@@ -48,6 +49,7 @@ def load_dataset(
     Raises:
         InputError: no such data; one class only; a table's row that can't be used; options that
             the reader lacks.
+        RunError: it can't be downloaded.
         TypeError: `source` is of another type, or no such option.
 
     Examples:

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from covid_lm.data.reading import Reading
+from covid_lm.data.reading import NEEDED, Reading
 from covid_lm.data.records import ImageDataset, with_visible_names
 from covid_lm.errors import InputError
 
@@ -30,7 +30,9 @@ def load_dataset(
 
     Raises:
         InputError: unknown name, no `data_dir`, or an unusable data set.
+        RunError: it can't be downloaded.
     """
+    _download(name, data_dir, reading)
     dataset = _load(name, data_dir, reading or Reading())
     if reading is not None and reading.training and not dataset.split("train"):
         raise InputError(f"{name}: no training images; it can be evaluated and audited only")
@@ -80,8 +82,21 @@ def _load(name: str, data_dir: str | None, reading: Reading) -> ImageDataset:
 def require_data_dir(name: str, data_dir: str | None) -> str:
     """Returns `data_dir`; raises InputError if there is none and the data set isn't embedded."""
     if name not in EMBEDDED and data_dir is None:
-        raise InputError(f"--dataset={name}: needs --data_dir")
+        raise InputError(f"--dataset={name}: needs --data_dir{download_hint(name)}")
     return data_dir or ""
+
+
+def download_hint(*names: str) -> str:
+    """End of a message about a missing folder, for data sets that `--download` fetches."""
+    found = [name for name in names if name in NEEDED["download"]]
+    return f"; --download fetches {found[0]} there" if found else ""
+
+
+def _download(name: str, data_dir: str | None, reading: Reading | None) -> None:
+    if reading is not None and reading.download and name in NEEDED["download"]:
+        from covid_lm.data.download import download
+
+        download(name, require_data_dir(name, data_dir))
 
 
 def check_dataset(name: str, data_dir: str | None, reading: Reading | None = None) -> None:
@@ -89,9 +104,11 @@ def check_dataset(name: str, data_dir: str | None, reading: Reading | None = Non
 
     Raises:
         InputError: no `data_dir`, or a layout that `load_dataset` can't read.
+        RunError: it can't be downloaded.
     """
     location = require_data_dir(name, data_dir)
     if name.startswith("cifar"):
+        _download(name, data_dir, reading)
         from covid_lm.data.cifar_files import find_source
 
         find_source(name, location)

@@ -105,7 +105,7 @@ def find_source(name: str, data_dir: str) -> Source:
     unpacked = [str(layout) for layout in layouts.values() if layout.folder]
     raise InputError(
         f"{data_dir}: no {dataset} here; --data_dir must hold {' or '.join(layouts)}, or unpacked "
-        f"{' or '.join(unpacked)}; get it from {ADDRESS}"
+        f"{' or '.join(unpacked)}; get it from {ADDRESS}, or give --download"
     )
 
 

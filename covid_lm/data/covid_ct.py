@@ -3,7 +3,7 @@
 ```
 DIR/Images-processed/CT_COVID.zip, CT_NonCOVID.zip
 DIR/Data-split/COVID/{train,val,test}CT_COVID.txt, and the same for NonCOVID
-DIR/COVID-CT-MetaInfo.csv, NonCOVID-CT-MetaInfo.csv       patient ids
+DIR/COVID-CT-MetaInfo.csv or .xlsx, NonCOVID-CT-MetaInfo.csv       patient ids
 ```
 The official split: 425 training, 118 validation and 203 test images.
 """
@@ -11,9 +11,11 @@ The official split: 425 training, 118 validation and 203 test images.
 import csv
 import io
 import os
+from collections.abc import Iterable
 
 from covid_lm.data.archives import zip_members
 from covid_lm.data.records import SPLITS, ImageDataset, ImageRecord
+from covid_lm.data.spreadsheet import sheet_rows
 from covid_lm.errors import InputError, reason
 from covid_lm.files import CONFIG_BYTES, read_bytes, refuse_link_out
 
@@ -38,7 +40,7 @@ def covid_ct(data_dir: str) -> ImageDataset:
     except FileNotFoundError as error:
         raise InputError(
             f"{error.filename}: no such file; --data_dir must hold COVID-CT as published "
-            "(Images-processed/, Data-split/, *-MetaInfo.csv)"
+            "(Images-processed/, Data-split/, *-MetaInfo.*), or give --download"
         ) from None
     return ImageDataset("covid_ct", CLASSES, tuple(records)).check()
 
@@ -50,7 +52,11 @@ def _read_class(data_dir: str, label: int) -> list[ImageRecord]:
     name = CLASSES[label]
     archive = find("Images-processed", f"CT_{name}.zip")
     members = {os.path.basename(m): (m, read) for m, read in zip_members(archive).items()}
-    patients = _read_patients(find(METADATA[name][0]), name)
+    metadata = find(METADATA[name][0])
+    spreadsheet = find(METADATA[name][0].replace(".csv", ".xlsx"))
+    if os.path.exists(spreadsheet) and not os.path.exists(metadata):
+        metadata = spreadsheet
+    patients = _read_patients(metadata, name)
     records = []
     for split in SPLITS:
         split_list = find("Data-split", name, f"{split}CT_{name}.txt")
@@ -62,18 +68,23 @@ def _read_class(data_dir: str, label: int) -> list[ImageRecord]:
                 )
             member, read = members[filename]
             path = f"{archive}!{member}"
-            records.append(ImageRecord(filename, label, split, path, read, patients.get(filename)))
+            # The spreadsheet leaves out the extension of some names.
+            patient = patients.get(filename) or patients.get(os.path.splitext(filename)[0])
+            records.append(ImageRecord(filename, label, split, path, read, patient))
     return records
 
 
 def _read_patients(path: str, class_name: str) -> dict[str, str]:
     """Maps file names to patient ids, prefixed by the class, because each file has its own ids."""
     _, image_column, patient_column = METADATA[class_name]
-    text = io.StringIO(_text(path), newline="")
     try:
+        rows: Iterable[dict[str, str]]
+        if path.endswith(".xlsx"):
+            rows = sheet_rows(path)
+        else:
+            rows = csv.DictReader(io.StringIO(_text(path), newline=""), restval="")
         return {
-            row[image_column].strip(): f"{class_name} {row[patient_column].strip()}"
-            for row in csv.DictReader(text, restval="")
+            row[image_column].strip(): f"{class_name} {row[patient_column].strip()}" for row in rows
         }
     except KeyError as error:
         raise InputError(f"{path}: no column {error}; fetch COVID-CT's metadata") from None

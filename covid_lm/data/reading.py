@@ -19,6 +19,7 @@ NEEDED = {  # the data sets that have an option
     "patient_pattern": ("folder",),
     "window": ("folder", "table", "images"),
     "frames": ("folder", "table", "images"),
+    "download": ("covid_ct", "cifar10", "cifar100", "cifar100_coarse"),
 }
 
 
@@ -34,6 +35,7 @@ class Reading:
         frames: of a DICOM file of several, "middle" or "all".
         training: the data set must have training images.
         allow_patient_overlap: a patient may have images in several splits, even for training.
+        download: published files that are not there are downloaded.
     """
 
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -43,6 +45,7 @@ class Reading:
     frames: str = "middle"
     training: bool = False
     allow_patient_overlap: bool = False
+    download: bool = False
 
     def __post_init__(self):
         parse_window(self.window)

@@ -7,6 +7,7 @@ metadata that model hubs read, in YAML (huggingface.co/docs/hub/model-cards).
 
 from collections.abc import Sequence
 
+from covid_lm.backbones.weights.hub import repository_of
 from covid_lm.data import EMBEDDED
 from covid_lm.data.records import ImageRecord
 from covid_lm.data.splits import split_summaries
@@ -64,6 +65,7 @@ def _front_matter(classifier: Classifier, metrics: dict, run: dict) -> dict:
     dataset = metrics.get("dataset", "unknown")
     # Weights inherit the terms of the data that they were made from.
     free = dataset in EMBEDDED and not run.get("weights")
+    base = repository_of(run.get("weights"))
     bert = ["bert"] if classifier.reads_tokens else []
     name = f"{run.get('backbone', 'unknown')} on {dataset}"
     results = [
@@ -81,6 +83,7 @@ def _front_matter(classifier: Classifier, metrics: dict, run: dict) -> dict:
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "tensorflow", "saved-model", "covid_lm", *bert],
         "metrics": [kind for kind, _, _ in _HUB_METRICS],
+        **({"base_model": base} if base else {}),
         **({"model-index": [{"name": name, "results": [result]}]} if results else {}),
     }
 

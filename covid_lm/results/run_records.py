@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from covid_lm.backbones.weights.hub import PREFIX, is_hub_name
+from covid_lm.backbones.weights.hub import repository_of
 from covid_lm.backbones.weights.shipped import SHIPPED
 from covid_lm.environment import machine_line
 from covid_lm.errors import InputError, UnusableFile
@@ -127,8 +127,8 @@ def weights_origin(directory: str | None) -> str:
     data set if `tools/export.py --encoder` took them from a run into that run's folder; the
     repository of weights by name.
     """
-    if is_hub_name(directory):
-        return str(directory).removeprefix(PREFIX).partition("@")[0]
+    if repository := repository_of(directory):
+        return repository
     if directory in (None, SHIPPED):
         return directory or "random"
     run_dir = os.path.join(os.path.dirname(os.path.abspath(directory)), "run")

@@ -14,7 +14,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from covid_lm.errors import reason
+from covid_lm.errors import innermost, reason
 from covid_lm.serving import model_client
 from covid_lm.serving.model_client import SIGNATURE, ModelClient, RequestFailed
 
@@ -77,7 +77,7 @@ class RestClient(ModelClient):
         try:
             response, content = _within(self._timeout, exchange)
         except _ERRORS as error:
-            cause = _innermost(error)
+            cause = innermost(error)
             if isinstance(cause, TimeoutError):
                 self._connect()  # the connection could still be in use
                 raise self._error("DEADLINE_EXCEEDED", "") from None
@@ -128,7 +128,7 @@ def _read(response: requests.Response, deadline: float) -> bytes:
             if time.monotonic() > deadline:
                 raise TimeoutError
     except _ERRORS as error:
-        cause = _innermost(error)
+        cause = innermost(error)
         if isinstance(cause, TimeoutError):
             raise
         raise RequestFailed(f"the server's answer is not complete ({reason(cause)})") from None
@@ -157,10 +157,3 @@ class _RetryUntil(urllib3.Retry):
     def is_exhausted(self) -> bool:
         late = time.monotonic() + self.get_backoff_time() > self._deadline
         return late or super().is_exhausted()
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """The exception at the end of the chain of causes."""
-    while cause := error.__cause__ or error.__context__:
-        error = cause
-    return error

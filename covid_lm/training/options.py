@@ -33,13 +33,12 @@ from covid_lm.protocols import (
     layout_arguments,
 )
 from covid_lm.training import help_texts
-from covid_lm.training.data_options import ReadingOptions
+from covid_lm.training.data_options import DATA_DIR, ReadingOptions
 from covid_lm.training.flags import (
     ABOVE_0,
     AT_LEAST_0,
     AT_LEAST_1,
     BELOW_1,
-    INPUT,
     OUTPUT_FOLDER,
     Bound,
     option,
@@ -115,7 +114,7 @@ class RunOptions(ReadingOptions):
             object.__setattr__(self, "weights", None)
         super().__post_init__()
         if is_hub_name(self.weights):
-            parse_hub_name(str(self.weights))
+            parse_hub_name(self.weights)
         if "patch_size" not in layout_arguments(self.layout) and self.stem is not None:
             raise InputError(f"--stem={self.stem}: only for layouts of patches")
         if self.activation is not None and self.weights is not None:
@@ -150,7 +149,7 @@ class RunOptions(ReadingOptions):
         with contextlib.suppress(OSError, AttributeError):  # a damaged file is reported later
             config = read_json(os.path.join(self.model_dir, UNFINISHED, "config.json"))
             stored = str(config.get(self.SECTION, {}).get("weights"))
-        return dataclasses.replace(self, weights=pin(str(self.weights), stored))
+        return dataclasses.replace(self, weights=pin(self.weights, stored))
 
     @property
     def command(self) -> str:
@@ -171,7 +170,7 @@ class RunOptions(ReadingOptions):
         if name == "dtype":
             return "float32" if self.tpu is None else "bfloat16"
         if name == "backbone" and is_hub_name(self.weights):
-            repository = parse_hub_name(str(self.weights)).repository.lower()
+            repository = parse_hub_name(self.weights).repository.lower()
             return next((name for name in BACKBONES if repository.endswith(name)), "tiny")
         if name == "backbone":
             return shipped_backbone(self.layout) or "tiny"
@@ -213,7 +212,7 @@ class TrainingOptions(RunOptions):
     )
     dataset: str = option("phantom", "Data set.", DATASETS)
     data_dir: str | None = option(
-        None, "Location of the data set, unless embedded.", INPUT, must_match=False, shown="DIR"
+        None, "Location of the data set, unless embedded.", DATA_DIR, must_match=False, shown="DIR"
     )
     image_size: int | None = option(
         None, "Pixels of a convolutional network's side; default: 224.", IMAGE_SIDE

@@ -11,10 +11,10 @@ from covid_lm.errors import InputError
 from covid_lm.files import is_remote
 from covid_lm.protocols import AUGMENTATIONS, PROTOCOLS, SCHEDULES, layout_arguments
 from covid_lm.training import help_texts
+from covid_lm.training.data_options import DATA_DIR
 from covid_lm.training.flags import (
     AT_LEAST_0,
     AT_LEAST_1,
-    INPUT,
     OUTPUT_FOLDER,
     Bound,
     option,
@@ -59,7 +59,7 @@ class PretrainingOptions(RunOptions):
         flag="dataset",
     )
     data_dirs: tuple[str, ...] = option(
-        (), _DATA_DIRS, INPUT, flag="data_dir", must_match=False, shown="DIR"
+        (), _DATA_DIRS, DATA_DIR, flag="data_dir", must_match=False, shown="DIR"
     )
     objective: str = option(None, _OBJECTIVE, tuple(MASK_RATES))
     mask_rate: float | None = option(None, _MASK_RATE, FRACTION)

@@ -63,7 +63,7 @@ def test_no_files_found(tmp_path):
         f"{tmp_path}: no cifar100 here; --data_dir must hold cifar-100-python.tar.gz or "
         "cifar-100-binary.tar.gz, or unpacked cifar-100-python/{meta, train, test} or "
         "cifar-100-binary/{fine_label_names.txt, coarse_label_names.txt, train.bin, test.bin}; "
-        f"get it from {ADDRESS}"
+        f"get it from {ADDRESS}, or give --download"
     )
     with pytest.raises(InputError, match=r"no cifar10 here; .* or cifar10_images.zip, or unpacked"):
         load_dataset("cifar10", str(tmp_path / "absent"))

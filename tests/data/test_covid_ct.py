@@ -1,30 +1,12 @@
 import collections
+import os
 import pathlib
 import zipfile
 
 import pytest
 
-from covid_lm.data.covid_ct import CLASSES, METADATA, covid_ct
+from covid_lm.data.covid_ct import CLASSES, _read_patients, covid_ct
 from covid_lm.errors import InputError
-
-
-@pytest.fixture
-def small_copy(tmp_path) -> pathlib.Path:
-    """COVID-CT's layout with one tiny file per class and split."""
-    for class_name, (metadata, image_column, patient_column) in METADATA.items():
-        archive = tmp_path / "Images-processed" / f"CT_{class_name}.zip"
-        archive.parent.mkdir(exist_ok=True)
-        lists = tmp_path / "Data-split" / class_name
-        lists.mkdir(parents=True)
-        rows = [f"{image_column},{patient_column}"]
-        with zipfile.ZipFile(archive, "w") as file:
-            for split in ("train", "val", "test"):
-                name = f"{split} 1%0, a.png"
-                file.writestr(f"CT_{class_name}/{name}", f"{class_name} {split}")
-                (lists / f"{split}CT_{class_name}.txt").write_text(f"{name}\n")
-                rows.append(f'"{name}",Patient 7')
-        (tmp_path / metadata).write_text("\n".join(rows))
-    return tmp_path
 
 
 def test_reads_the_layout(small_copy):
@@ -36,6 +18,51 @@ def test_reads_the_layout(small_copy):
     assert record.read() == b"COVID val"
     assert record.patient == "COVID Patient 7"
     assert record.path.endswith("CT_COVID.zip!CT_COVID/val 1%0, a.png")
+
+
+def spreadsheet(path: pathlib.Path, rows: list[list[str]], first: str = "") -> None:
+    """Writes texts as a spreadsheet of two columns; "" is no cell."""
+    texts = sorted({text for row in rows for text in row})
+    cells = [
+        f'<c r="{column}{number}" t="s"><v>{texts.index(text)}</v></c>' if text else ""
+        for number, row in enumerate(rows, 1)
+        for column, text in zip("AB", row, strict=True)
+    ]
+    start = f'<?xml version="1.0"?>{first}'
+    space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    shared = "".join(f"<si><t>{text}</t></si>" for text in texts)
+    sheet = "".join(f"<row>{a}{b}</row>" for a, b in zip(cells[::2], cells[1::2], strict=True))
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("xl/sharedStrings.xml", f"{start}<sst {space}>{shared}</sst>")
+        body = f"<worksheet {space}><sheetData>{sheet}</sheetData></worksheet>"
+        file.writestr("xl/worksheets/sheet1.xml", f"{start}{body}")
+
+
+def test_patients_from_the_spreadsheet(small_copy):
+    (small_copy / "COVID-CT-MetaInfo.csv").unlink()
+    path = small_copy / "COVID-CT-MetaInfo.xlsx"
+    rows = [["File name", "Patient ID"], ["train 1%0, a", "Patient 3"], ["val 1%0, a.png", "P4"]]
+    spreadsheet(path, [*rows, ["", ""], ["test 1%0, a.png", ""]])
+    patients = {r.split: r.patient for r in covid_ct(str(small_copy)).records if r.label}
+    assert patients == {"train": "COVID Patient 3", "val": "COVID P4", "test": "COVID "}
+    for content in (b"", b"PK"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"MetaInfo.xlsx: not a zip"):
+            covid_ct(str(small_copy))
+    spreadsheet(path, rows, '<!DOCTYPE sst [<!ENTITY a "a">]>')
+    with pytest.raises(InputError, match=r"MetaInfo.xlsx: not a spreadsheet, or damaged"):
+        covid_ct(str(small_copy))
+    spreadsheet(path, [["File name", "Case"], ["a", "b"]])
+    with pytest.raises(InputError, match=r"MetaInfo.xlsx: no column 'Patient ID'"):
+        covid_ct(str(small_copy))
+
+
+def test_the_published_spreadsheet_has_the_same_patients(covid_ct_dir):
+    path = os.path.join(covid_ct_dir, "COVID-CT-MetaInfo")
+    found, expected = (_read_patients(f"{path}.{kind}", "COVID") for kind in ("xlsx", "csv"))
+    same = {name: found.get(name) or found.get(name.removesuffix(".png")) for name in expected}
+    assert len(expected) == 349
+    assert same == expected
 
 
 def test_a_split_list_with_a_missing_image(small_copy):

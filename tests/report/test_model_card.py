@@ -83,14 +83,16 @@ def test_a_model_hub_reads_the_metadata(card, two_classes):
     assert data.eval_results[0].metric_type == "accuracy"
 
 
-def test_the_licence_is_that_of_the_data(two_classes):
+def test_licence_and_origin_are_those_of_data_and_weights(two_classes):
     metrics = {**two_classes.metrics, "dataset": "phantom"}
     cards = {
         weights: model_card(two_classes.classifier, [], metrics, {"weights": weights})
-        for weights in (None, "/some/weights")
+        for weights in (None, "/some/weights", "hf://hfl/rbt3@c0ffee")
     }
     assert front_matter(cards[None])["license"] == "apache-2.0"
     assert front_matter(cards["/some/weights"])["license"] == "unknown"
+    assert "base_model" not in front_matter(cards["/some/weights"])
+    assert front_matter(cards["hf://hfl/rbt3@c0ffee"])["base_model"] == "hfl/rbt3"
 
 
 def test_figures_with_intervals(card, two_classes):

@@ -12,7 +12,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from covid_lm.errors import InputError, RunError, reason
 
@@ -41,9 +41,14 @@ class HubWeights(NamedTuple):
         return _COMMIT.fullmatch(self.revision or "") is not None
 
 
-def is_hub_name(weights: str | None) -> bool:
+def is_hub_name(weights: str | None) -> TypeGuard[str]:
     """True for a value of `--weights` that names a repository rather than a directory."""
     return weights is not None and weights.startswith(PREFIX)
+
+
+def repository_of(weights: str | None) -> str | None:
+    """`OWNER/NAME` of weights by name; None for other ones."""
+    return weights.removeprefix(PREFIX).partition("@")[0] if is_hub_name(weights) else None
 
 
 def parse_hub_name(weights: str) -> HubWeights:

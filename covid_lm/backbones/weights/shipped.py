@@ -33,6 +33,6 @@ def weights_directory(weights: str | None, layout: str) -> str | None:
     Raises:
         InputError, RunError: see `hub_directory`.
     """
-    if weights is not None and is_hub_name(weights):
+    if is_hub_name(weights):
         return hub_directory(weights)
     return shipped_directory(layout) if weights == SHIPPED else weights
