@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
+from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from covid_lm.command_line import check_output
@@ -16,10 +17,10 @@ from covid_lm.data import load_dataset
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.splits import describe_splits, held_out_folds, limit_images
 from covid_lm.environment import origin
-from covid_lm.evaluation.baselines import feature_probabilities
 from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures, repeated_figures
 from covid_lm.files import write_json
-from covid_lm.models.classifier import predict_in_batches, predict_tokens
+from covid_lm.models.classifier import predict_tokens
+from covid_lm.models.logistic_head import embed, logistic_head
 from covid_lm.pipeline.augmented import training_decode
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.training.batch_size import global_batch_size
@@ -38,9 +39,10 @@ def cross_validate(
     max_folds: int | None = None,
     output: str | None = None,
     repeats: int = 1,
-    frozen: bool = False,
 ) -> dict:
     """Trains a model for every fold and evaluates it on the fold after each epoch.
+
+    With `options.frozen`, it fits the head alone, and computes each image's vector once.
 
     Args:
         options: as for `train`; no fold is stopped early.
@@ -48,7 +50,6 @@ def cross_validate(
         max_folds: number of folds to run, the first ones; all unless given.
         output: file for the returned dict, as JSON, rewritten after every fold.
         repeats: number of divisions into folds, drawn with the seeds `options.seed`, +1, ...
-        frozen: to fit a logistic regression on the initial model's embeddings, without training.
 
     Returns:
         `dataset`, the keys of `origin` and `fold_figures`, `run` (the options), `classes`,
@@ -64,12 +65,12 @@ def cross_validate(
     dataset = load_dataset(options.dataset, options.data_dir, options.reading)
     dataset = limit_images(dataset, options.max_images)
     print(describe_splits(dataset))
-    run_fold, records = _folds(options, dataset, frozen)
+    run_fold, records = _folds(options, dataset)
     done = 0
     finished: list[dict] = []
     common = {
         "dataset": dataset.name,
-        **origin(_command(options, num_folds, max_folds, repeats, frozen)),
+        **origin(_command(options, num_folds, max_folds, repeats)),
         "run": dataclasses.asdict(options),
         "classes": list(dataset.classes),
         "images": len(records),
@@ -94,17 +95,15 @@ def cross_validate(
     return report
 
 
-def _command(
-    options: TrainingOptions, num_folds: int, max_folds: int | None, repeats: int, frozen: bool
-) -> str:
+def _command(options: TrainingOptions, num_folds: int, max_folds: int | None, repeats: int) -> str:
     flags = f"{options.flags('early_stopping')} --folds={num_folds}"
     flags += f" --max_folds={max_folds}" if max_folds is not None else ""
     flags += f" --repeats={repeats}" if repeats > 1 else ""
-    return f"{options.shown_backend}python tools/cross_validate.py{flags}{' --frozen' * frozen}"
+    return f"{options.shown_backend}python tools/cross_validate.py{flags}"
 
 
 def _folds(
-    options: TrainingOptions, dataset: ImageDataset, frozen: bool
+    options: TrainingOptions, dataset: ImageDataset
 ) -> tuple[Callable[[np.ndarray], FoldResult], tuple[ImageRecord, ...]]:
     """A function from the held-out rows of a fold to its result, and the images' records."""
     classes = dataset.classes
@@ -114,10 +113,14 @@ def _folds(
     decode, larger = preprocessor.decode, training_decode(options.augment, preprocessor)
     images = decode_records(records, decode, options.skip_invalid)
     print_skipped(images.skipped)
-    if frozen:
-        tokens = images.tokenize(preprocessor).tokens
-        embeddings = predict_in_batches(classifier.embedding, tokens, 32).astype(np.float32)
-        run = functools.partial(_frozen_fold, embeddings, images.records, len(classes))
+    if options.frozen:
+        training = classifier.preprocessor(classifier.config.training_policy)
+        fitted, vectors = (
+            embed(classifier, images.tokenize(each).tokens) for each in (training, preprocessor)
+        )
+        run = functools.partial(
+            _frozen_fold, options, fitted, vectors, images.records, len(classes)
+        )
         return run, images.records
     augmented = images
     if larger != decode:
@@ -126,18 +129,23 @@ def _folds(
 
 
 def _frozen_fold(
-    embeddings: np.ndarray,
+    options: TrainingOptions,
+    fitted_vectors: np.ndarray,
+    vectors: np.ndarray,
     records: Sequence[ImageRecord],
     num_classes: int,
     held_out: np.ndarray,
 ) -> FoldResult:
-    """Fits a logistic regression on the embeddings of the images that aren't `held_out`."""
+    """Fits a head on the vectors of the images that aren't `held_out`.
+
+    `fitted_vectors` are those under the training policy, `vectors` those under the test policy.
+    """
     rest = np.setdiff1d(np.arange(len(records)), held_out)
     labels = np.array([records[row].label for row in rest])
     patients = [records[row].patient for row in rest]
-    both = np.concatenate([embeddings[held_out], embeddings[rest]])
-    both = feature_probabilities(embeddings[rest], labels, both, num_classes, patients)
-    probabilities, fitted = np.split(both, [len(held_out)])
+    kernel, bias = logistic_head(fitted_vectors[rest], labels, num_classes, patients, options.seed)
+    probabilities = softmax(vectors[held_out] @ kernel + bias, axis=1)
+    fitted = softmax(fitted_vectors[rest] @ kernel + bias, axis=1)
     loss = log_loss(labels, fitted, labels=range(num_classes))
     return FoldResult(held_out, probabilities[np.newaxis].astype(np.float32), [float(loss)])
 

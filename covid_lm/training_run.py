@@ -29,6 +29,7 @@ from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
 from covid_lm.training.devices import choose_strategy
 from covid_lm.training.fine_tuning import fit_classifier
+from covid_lm.training.head_fitting import fit_frozen
 from covid_lm.training.inputs import decode_splits
 from covid_lm.training.jax.launcher import fit_in_jax
 from covid_lm.training.options import TrainingOptions
@@ -85,7 +86,9 @@ def train(
             run = resumed_config(staged, run_config(options, strategy, images["train"]), options)
             save_config(classifier, staged, run)
             _print_plan(classifier, dataset, images["train"], run)
-            if options.backend == "jax":
+            if options.frozen:
+                fit_frozen(classifier, images["train"], options, staged)
+            elif options.backend == "jax":
                 fit_in_jax(classifier, images, run["batch_size"], options, staged)
             else:
                 fit_classifier(classifier, images, run["batch_size"], options, staged, termination)

@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -111,6 +112,20 @@ def test_a_second_run_gets_the_next_version(finished, image_folder):
     assert "Left: the image resized to 22x22." in report
 
 
+def test_a_frozen_encoder_gets_a_fitted_head(image_folder, tmp_path, capsys):
+    chosen = options(image_folder, tmp_path, frozen=True, epochs=8)
+    result = train(chosen)
+    classifier = load_classifier(os.path.join(result.model_dir, "run"))
+    keras.utils.set_random_seed(chosen.seed)
+    initial = build_classifier(chosen, ("bright", "dark"))
+    for before, after in zip(initial.backbone.weights, classifier.backbone.weights, strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert "trained on 32 images" in (printed := capsys.readouterr().out)
+    assert "epoch 1/1: accuracy 1.0000, loss 0." in printed
+    assert result.metrics["protocols"]["paper"]["correct"] == 10
+    assert result.export_difference < 1e-5
+
+
 @pytest.mark.parametrize(
     ("early_stopping", "counts"),
     [
@@ -141,6 +156,8 @@ def test_the_validation_split_is_held_out_only_for_itself(
             "--mix=both: the visible name of a mixed image belongs to one of two; use",
         ),
         ({"mix": "half"}, "--mix=half: choose one of none, mixup, cutmix, both"),
+        ({"frozen": True, "augment": "light"}, "--augment=light: not with --frozen, which fits"),
+        ({"frozen": True, "early_stopping": "val"}, "--early_stopping=val: not with --frozen"),
         ({"name": "../up"}, "--name=../up: use only letters"),
         ({"backbone": "huge"}, "--backbone=huge: no such backbone; choose one of tiny"),
         ({"backbone": "resnet50"}, "--protocol=paper: resnet50 reads no file name; use"),

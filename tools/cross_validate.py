@@ -1,8 +1,7 @@
 """Cross-validates a recipe by patient, over training and validation images only.
 
 Takes train.py's flags. Every epoch is evaluated on the images held out, so that the number of
-epochs can be chosen; test images are not read. With --frozen, the embeddings of the initial model
-are evaluated instead, by a logistic regression. KERAS_BACKEND=jax in the environment trains on JAX.
+epochs can be chosen; test images are not read. KERAS_BACKEND=jax in the environment trains on JAX.
 """
 
 import os
@@ -19,9 +18,6 @@ FLAGS = flags.FLAGS
 TrainingOptions.define_flags(in_folds=True)
 flags.DEFINE_integer("folds", 5, "Parts into which the patients are divided.", lower_bound=2)
 flags.DEFINE_integer("repeats", 1, "Divisions into folds, by seeds from --seed on.", lower_bound=1)
-flags.DEFINE_bool(
-    "frozen", False, "Logistic regression on the initial model's embeddings, without training it."
-)
 flags.DEFINE_integer("max_folds", None, "Run only so many folds, the first ones.", lower_bound=1)
 define_path("output", "File for the figures, as JSON, written after every fold.", "output file")
 define_path("record", "File for the figures of the folds only, for results.py.", "output file")
@@ -41,9 +37,7 @@ def main(argv: list[str]) -> None:
     from covid_lm.files import write_json
     from covid_lm.results.run_records import cross_validation_record
 
-    report = cross_validate(
-        chosen, FLAGS.folds, FLAGS.max_folds, FLAGS.output, FLAGS.repeats, FLAGS.frozen
-    )
+    report = cross_validate(chosen, FLAGS.folds, FLAGS.max_folds, FLAGS.output, FLAGS.repeats)
     print(f"\n{fold_table(report)}")
     if FLAGS.record:
         write_json(FLAGS.record, cross_validation_record(report))

@@ -6,7 +6,8 @@ import os
 from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS, activation_bytes, backbone_config
 from covid_lm.errors import InputError
 from covid_lm.protocols import layout_trim
-from covid_lm.training.options import RunOptions, TrainingOptions
+from covid_lm.training.options import TrainingOptions
+from covid_lm.training.run_options import RunOptions
 
 
 def default_batch_size(backbone_name: str, num_images: int, length: int = 512) -> int:

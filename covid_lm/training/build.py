@@ -15,7 +15,8 @@ from covid_lm.models.classifier import Classifier
 from covid_lm.models.pixel_classifier import PixelClassifier, PixelClassifierConfig
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 from covid_lm.protocols import layout_arguments, layout_trim
-from covid_lm.training.options import RunOptions, TrainingOptions
+from covid_lm.training.options import TrainingOptions
+from covid_lm.training.run_options import RunOptions
 
 
 def build_classifier(options: TrainingOptions, classes: tuple[str, ...]) -> Classifier:

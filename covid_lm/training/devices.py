@@ -18,7 +18,7 @@ import tensorflow as tf
 from covid_lm.command_line import end_at_once
 from covid_lm.errors import InputError, RunError
 from covid_lm.training.cloud_tpu import check_listening, tpu_addresses
-from covid_lm.training.options import RunOptions
+from covid_lm.training.run_options import RunOptions
 
 
 def choose_strategy(options: RunOptions) -> tf.distribute.Strategy:

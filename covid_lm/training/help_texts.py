@@ -26,7 +26,10 @@ TPU = "Cloud TPU: name, `local` on a TPU VM, or grpc://HOST:PORT; else all GPUs,
 SCHEDULE = "Learning rate: constant, or warm-up over a tenth of the --epochs, then cosine decay."
 DECAY = "Weight decay of AdamW; not of biases, normalization, positions and segments."
 EMA = "Momentum of a moving average of the weights, which is evaluated and kept; 0: none."
+FROZEN = (
+    "Train the head alone, as a logistic regression on the vectors of the encoder; without epochs."
+)
 EARLY_STOPPING = (
     "Split that stops the training. `test` replicates the paper and spoils the test split; `test` "
-    "and `none` train on the validation images too."
+    "and `none` train on the validation images too; default: val, with --frozen none."
 )

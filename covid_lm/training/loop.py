@@ -12,7 +12,7 @@ import tensorflow as tf
 from covid_lm.training.callbacks import SaveWithinEpoch, StopOnNonFiniteLoss
 from covid_lm.training.checkpoints import Checkpoints, Progress
 from covid_lm.training.optimizer import averaged_weights
-from covid_lm.training.options import RunOptions
+from covid_lm.training.run_options import RunOptions
 from covid_lm.training.termination import Termination
 
 

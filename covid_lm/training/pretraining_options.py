@@ -19,7 +19,7 @@ from covid_lm.training.flags import (
     Bound,
     option,
 )
-from covid_lm.training.options import IMAGE_SIDE, PLACE, RunOptions
+from covid_lm.training.run_options import IMAGE_SIDE, PLACE, RunOptions
 
 FRACTION = Bound("above 0 and below 1", lambda value: 0 < value < 1)
 MASK_RATES = {"words": 0.15, "bytes": 0.6, "teacher": None}  # by objective

@@ -34,7 +34,7 @@ from covid_lm.files import (
 from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.devices import describe
-from covid_lm.training.options import UNFINISHED, RunOptions
+from covid_lm.training.run_options import UNFINISHED, RunOptions
 
 NUM_SAMPLES = 6
 CHECKPOINT_NAME = re.compile(r"step-\d+\.npz")

@@ -16,7 +16,8 @@ from covid_lm.backbones.weights.read import load_weights, read_config
 from covid_lm.backbones.weights.shipped import shipped_backbone, shipped_directory
 from covid_lm.errors import InputError, RunError
 from covid_lm.training.build import build_token_classifier
-from covid_lm.training.options import UNFINISHED, TrainingOptions
+from covid_lm.training.options import TrainingOptions
+from covid_lm.training.run_options import UNFINISHED
 from tests.backbones.conftest import write
 from tests.file_server import COMMITS
 from tests.hub_cache import local_hub

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from covid_lm.evaluation import baselines
-from covid_lm.evaluation.baselines import baseline_probabilities, penalty_folds
+from covid_lm.evaluation.baselines import baseline_probabilities
+from covid_lm.models import logistic_head
+from covid_lm.models.logistic_head import penalty_folds
 from covid_lm.pipeline.tokenized import TokenizedRecords
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -117,7 +119,9 @@ def test_no_patient_is_fitted_and_held_out():
 def test_the_penalty_is_chosen_over_patients(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        baselines, "penalty_folds", lambda labels, groups, seed: seen.append(groups.tolist()) or []
+        logistic_head,
+        "penalty_folds",
+        lambda labels, groups, seed: seen.append(groups.tolist()) or [],
     )
     records = tokenized(*split(6, 0))
     patients = ["p", "q", None, "p", None, "q"]

@@ -9,8 +9,10 @@ from absl import flags
 
 from covid_lm.errors import InputError
 from covid_lm.training.flags import AT_LEAST_0, FlagOptions, option
-from covid_lm.training.options import RECIPES, RunOptions, TrainingOptions
+from covid_lm.training.options import TrainingOptions
 from covid_lm.training.pretraining_options import PretrainingOptions
+from covid_lm.training.recipes import RECIPES
+from covid_lm.training.run_options import RunOptions
 
 SMALL = {"backbone": "2x128", "protocol": "fixed", "layout": "gray22", "schedule": "cosine"}
 

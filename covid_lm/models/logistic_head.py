@@ -1,0 +1,112 @@
+"""A head fitted as a logistic regression on the vectors of an encoder that is left as it is."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from covid_lm.data.splits import class_groups, patient_groups
+from covid_lm.models.classifier import Classifier, predict_in_batches
+
+FOLDS = 5
+INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-5, 1))
+_NEVER = -100.0  # logit of a class without an image, below any other's
+
+
+def embed(classifier: Classifier, inputs: dict) -> np.ndarray:
+    """Computes the vectors before the head, float32 [n, hidden_dim], from n inputs of `core`."""
+    return predict_in_batches(classifier.embedding, inputs, 32).astype(np.float32)
+
+
+def logistic_head(
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    patients: Sequence[str | None],
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fits a logistic regression on standardized features.
+
+    Args:
+        features: float [n, width].
+        labels: int [n], of two classes at least.
+        num_classes: of the data set. A class without a label gets a probability of 0.
+        patients: of the images, None where unknown; the penalty is chosen by `with_penalty`.
+        seed: of the folds.
+
+    Returns:
+        Kernel, float64 [width, num_classes], and bias, float64 [num_classes], of logits.
+    """
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    search = with_penalty(model, labels, patients, seed).fit(features.astype(np.float64), labels)
+    scaler, regression = getattr(search, "best_estimator_", search)
+    coefficients, intercepts = regression.coef_, regression.intercept_
+    if len(coefficients) == 1:  # two classes: one row, the difference of their logits
+        coefficients = np.concatenate([-coefficients, coefficients]) / 2
+        intercepts = np.concatenate([-intercepts, intercepts]) / 2
+    coefficients = coefficients / scaler.scale_
+    kernel, bias = np.zeros((features.shape[1], num_classes)), np.full(num_classes, _NEVER)
+    kernel[:, regression.classes_] = coefficients.T
+    bias[regression.classes_] = intercepts - coefficients @ scaler.mean_
+    return kernel, bias
+
+
+def fit_logistic_head(
+    classifier: Classifier,
+    inputs: dict,
+    labels: np.ndarray,
+    patients: Sequence[str | None],
+    seed: int = 0,
+) -> np.ndarray:
+    """Replaces the head's weights by those of `logistic_head`; the encoder keeps its own.
+
+    Args:
+        inputs: of `classifier.core` for n images.
+        labels, patients, seed: as for `logistic_head`.
+
+    Returns:
+        The fitted images' probabilities, float32 [n, classes].
+    """
+    vectors = embed(classifier, inputs)
+    num_classes = len(classifier.config.classes)
+    kernel, bias = logistic_head(vectors, labels, num_classes, patients, seed)
+    dense = classifier.logits.get_layer("feature_extraction").dense
+    dense.kernel.assign(kernel.astype(np.float32))
+    dense.bias.assign(bias.astype(np.float32))
+    return predict_in_batches(classifier.core, inputs, 32)
+
+
+def with_penalty(
+    model: Pipeline, labels: np.ndarray, patients: Sequence[str | None], seed: int
+) -> Pipeline | GridSearchCV:
+    """The model with a search for its penalty by accuracy, if `penalty_folds` are possible.
+
+    Without such folds it has scikit-learn's default penalty.
+    """
+    folds = penalty_folds(labels, patient_groups(patients), seed)
+    if not folds:
+        return model
+    penalties = {"logisticregression__C": INVERSE_PENALTIES}
+    return GridSearchCV(model, penalties, cv=folds, error_score="raise")
+
+
+def penalty_folds(
+    labels: np.ndarray, groups: np.ndarray, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """At most five (fitted, held out) pairs of indices, with no group on both sides.
+
+    Every class is among the fitted images. Empty if a class has a single group.
+
+    Args:
+        labels, groups: int [n].
+    """
+    present, labels = np.unique(labels, return_inverse=True)
+    num_folds = min(FOLDS, *class_groups(labels, groups, len(present)))
+    if num_folds < 2:
+        return []
+    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    pairs = folds.split(labels, labels, groups)
+    return [pair for pair in pairs if len(np.unique(labels[pair[0]])) == len(present)]

@@ -1,0 +1,40 @@
+"""The head that is fitted as a logistic regression, beside scikit-learn's own."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from covid_lm.models.logistic_head import logistic_head
+
+
+def vectors(n: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of five numbers of other scales, the first ones further on for higher classes."""
+    rng = np.random.default_rng(num_classes)
+    labels = np.arange(n) % num_classes
+    features = rng.standard_normal((n, 5))
+    features[:, 0] += labels
+    return features * (1, 10, 0.1, 3, 1) + (5, -4, 0, 1, 2), labels
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_the_head_gives_the_regression_s_probabilities(num_classes):
+    features, labels = vectors(30, num_classes)
+    patients = [f"p{label}" for label in labels]  # one per class: no folds, the default penalty
+    kernel, bias = logistic_head(features, labels, num_classes, patients)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    expected = model.fit(features, labels).predict_proba(features)
+    found = softmax(features @ kernel + bias, axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("present", [(0, 2), (0, 1, 3)])
+def test_a_class_without_an_image_gets_no_probability(present):
+    features, labels = vectors(30, len(present))
+    kernel, bias = logistic_head(features, np.array(present)[labels], 4, [None] * 30)
+    found = softmax(features @ kernel + bias, axis=1)
+    absent = np.setdiff1d(range(4), present)
+    assert found[:, absent].max() < 1e-30
+    assert set(found.argmax(axis=1)) <= set(present)
