@@ -130,7 +130,7 @@ ERRORS = [
     ("audit --split=/tmp/new.csv", "--split=/tmp/new.csv: the images of phantom are no files of"),
     (
         "audit --dataset=folder --data_dir=tools --neutralise=tools/x",
-        "--neutralise=tools/x: lies in",
+        "--neutralise=tools/x: is inside the data folder",
     ),
     ("benchmark --backbones=nope", "--backbone=nope: no such backbone"),
     ("benchmark --resume", "--resume needs --json=FILE"),

@@ -175,7 +175,7 @@ def audit(
 
     Raises:
         InputError: fewer than two classes, no file that can be decoded, no such model, or an
-            output that lies in the data.
+            output inside the data folder.
 
     Examples:
         >>> report = covid_lm.audit("IMAGES")

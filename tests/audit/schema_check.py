@@ -21,7 +21,7 @@ _ONLY_OF = {  # a keyword holds for any value of another type
 
 
 def violations(value: Any, schema: dict, root: dict, place: str = "$") -> Iterator[str]:
-    """Where a value violates a schema; an unknown keyword is an error of this function."""
+    """Violations of a schema with their places; ValueError for an unknown keyword."""
     for keyword, wanted in schema.items():
         if keyword in _NOTES or not isinstance(value, _ONLY_OF.get(keyword, object)):
             continue

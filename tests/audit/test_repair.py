@@ -293,9 +293,9 @@ def test_a_failure_leaves_nothing(tmp_path):
         ({"split": "{out}/new.txt"}, "--split={out}/new.txt: give a name that ends in .csv"),
         (
             {"neutralise": "{data}/copy"},
-            "--neutralise={data}/copy: lies in the data, {data}; give a folder outside of it",
+            "--neutralise={data}/copy: is inside the data folder, {data}; give another one",
         ),
-        ({"neutralise": "{data}"}, "--neutralise={data}: lies in the data, {data}; give a folder"),
+        ({"neutralise": "{data}"}, "--neutralise={data}: is inside the data folder, {data}; give"),
         ({"neutralise": "{out}"}, "--neutralise={out}: exists; give a new folder, or remove it"),
         ({"neutralise": "gs://x/y"}, "--neutralise=gs://x/y: give a local folder"),
         (

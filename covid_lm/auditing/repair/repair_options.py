@@ -48,7 +48,7 @@ class RepairOptions:
     def check(
         self, dataset: str, data_dir: str | None = None, image_root: str | None = None
     ) -> None:
-        """Raises InputError if an output would lie in the data, or can't name its images.
+        """Raises InputError if an output would be inside the data folder, or can't name its images.
 
         Args:
             dataset: name of the data set.
@@ -86,7 +86,7 @@ def _check_new_folder(path: str, folders: list[str]) -> None:
     for folder in folders:
         if _lies_in(path, folder):
             raise InputError(
-                f"--neutralise={path}: lies in the data, {folder}; give a folder outside of it"
+                f"--neutralise={path}: is inside the data folder, {folder}; give another one"
             )
     if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
         raise InputError(f"--neutralise={path}: exists; give a new folder, or remove it")
