@@ -5,6 +5,8 @@ import importlib.util
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -14,11 +16,16 @@ from huggingface_hub import constants
 from covid_lm.backbones.weights import hub
 from covid_lm.backbones.weights.read import load_weights, read_config
 from covid_lm.backbones.weights.shipped import shipped_backbone, shipped_directory
+from covid_lm.cross_validate import cross_validate
 from covid_lm.errors import InputError, RunError
+from covid_lm.pretrain import pretrain
 from covid_lm.training.build import build_token_classifier
 from covid_lm.training.options import TrainingOptions
+from covid_lm.training.pretraining_options import PretrainingOptions
 from covid_lm.training.run_options import UNFINISHED
+from covid_lm.training_run import train
 from tests.backbones.conftest import write
+from tests.conftest import REPOSITORY
 from tests.file_server import COMMITS
 from tests.hub_cache import local_hub
 
@@ -211,6 +218,41 @@ def test_each_refusal_of_the_hub_is_one_line(server, tmp_path, weights, status, 
     assert line.replace(server.url, "URL").startswith(f"--weights={weights}: {text}")
     assert len(server.requests) <= 15
     assert not list(tmp_path.rglob("model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("run", "options"),
+    [(train, TrainingOptions), (cross_validate, TrainingOptions), (pretrain, PretrainingOptions)],
+)
+def test_a_run_ends_before_it_writes_anything(server, tmp_path, run, options):
+    chosen = options(weights="hf://hfl/rbt4", output_dir=str(tmp_path / "runs"))
+    with pytest.raises(InputError, match="--weights=hf://hfl/rbt4: no such repository at http"):
+        run(chosen)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_tool_with_the_variables_of_the_hub(server, tmp_path):
+    server.add("o/n", read_files(pathlib.Path(shipped_directory("patches128x8"))))
+    flags = ["--layout=patches128x8", "--protocol=absent", "--backbone=4x128", "--max_images=8"]
+    flags += ["--epochs=1", "--name=run", f"--output_dir={tmp_path / 'runs'}"]
+    command = [sys.executable, "tools/train.py", "--weights=hf://o/n", *flags]
+    env = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hub")}
+    process = subprocess.run(
+        command, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    config = json.loads((tmp_path / "runs" / "run" / "run" / "config.json").read_text())
+    assert config["run"]["weights"] == f"hf://o/n@{OLD}"
+    assert f"4x128: 971,486 parameters, hf://o/n@{OLD}" in process.stdout
+    env["HF_HUB_OFFLINE"] = "1"
+    command[2] = "--weights=hf://o/m"
+    process = subprocess.run(
+        command, cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False
+    )
+    text = "not in the cache, and HF_HUB_OFFLINE is set; download it once without"
+    assert (process.returncode, process.stdout) == (1, "")
+    assert process.stderr == f"train.py: --weights=hf://o/m: {text}\n"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+import covid_lm
 from covid_lm.data import download, load_dataset
 from covid_lm.data.cifar_files import PUBLISHED
 from covid_lm.data.covid_ct import covid_ct
@@ -113,6 +114,13 @@ def test_cifar_is_read_after_its_download(archive, tmp_path):
     dataset = load_dataset("cifar10", str(tmp_path / "new"), DOWNLOAD)
     assert dataset.name == "cifar10"  # and not "(files not verified)"
     assert len(dataset.records) == 60
+
+
+def test_the_python_interface_downloads(archive, tmp_path):
+    dataset = covid_lm.load_dataset("cifar10", tmp_path / "new", download=True)
+    assert len(dataset.split("test")) == 10
+    with pytest.raises(InputError, match="--download: only with --dataset=covid_ct or cifar10"):
+        covid_lm.load_dataset("phantom", download=True)
 
 
 def test_another_version_of_cifar_will_do(server, tmp_path):
