@@ -198,7 +198,7 @@ def _check_digest(path: str) -> None:
 
 @contextlib.contextmanager
 def _one_line_errors(name: HubWeights) -> Iterator[None]:
-    """Turns the errors of the library into one line, and its warnings on the way off."""
+    """Turns the errors of the library into one line each, and its warnings off meanwhile."""
     from huggingface_hub import constants, errors, logging
 
     verbosity = logging.get_verbosity()
