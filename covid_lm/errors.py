@@ -50,6 +50,27 @@ def visible(text: str, kept: str = "") -> str:
     return "".join(c if c.isprintable() or c in kept else _escape(c) for c in text)
 
 
+def visible_name(text: str) -> str:
+    """The `visible` text, in which spaces at its start and end are escapes, too."""
+    return _without_outer_spaces(visible(text))
+
+
+def escape(text: str) -> str:
+    """The text in ASCII with escapes, without spaces at its start and end; see `unescape`."""
+    return _without_outer_spaces(text.encode("unicode_escape").decode())
+
+
+def unescape(text: str) -> str:
+    """The text of which `escape` makes this one; raises ValueError if there is none."""
+    return text.encode("ascii").decode("unicode_escape")
+
+
+def _without_outer_spaces(text: str) -> str:
+    inner = text.lstrip(" ")
+    start, end = len(text) - len(inner), len(inner) - len(inner.rstrip(" "))
+    return r"\x20" * start + inner.rstrip(" ") + r"\x20" * end
+
+
 def _escape(character: str) -> str:
     if "\udc80" <= character <= "\udcff":
         return f"\\x{ord(character) - 0xDC00:02x}"
@@ -57,11 +78,11 @@ def _escape(character: str) -> str:
 
 
 def named_apart(names: Iterable[str]) -> dict[str, str]:
-    """Each name's `visible` form; names that would look the same are in ASCII, with escapes.
+    """Each name as `visible_name`; names that would look the same are in ASCII, with escapes.
 
     So are composed and decomposed accents, which a viewer or another file system takes as equal.
     """
-    shown = {name: visible(name) for name in names}
+    shown = {name: visible_name(name) for name in names}
 
     def looks() -> collections.Counter:
         return collections.Counter(unicodedata.normalize("NFC", text) for text in shown.values())
@@ -70,9 +91,9 @@ def named_apart(names: Iterable[str]) -> dict[str, str]:
     if len(counts) < len(shown):
         for name, text in shown.items():
             if counts[unicodedata.normalize("NFC", text)] > 1:
-                shown[name] = name.encode("unicode_escape").decode()
+                shown[name] = escape(name)
     if len(looks()) < len(shown):  # an escape is the name of another file
-        shown = {name: name.encode("unicode_escape").decode() for name in shown}
+        shown = {name: escape(name) for name in shown}
     return shown
 
 

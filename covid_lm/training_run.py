@@ -11,7 +11,7 @@ import tensorflow as tf
 from covid_lm.data import WITH_FILES, load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import describe_splits, limit_images
-from covid_lm.data.table import write_splits
+from covid_lm.data.splits_file import write_splits
 from covid_lm.evaluation.predictions import write_predictions
 from covid_lm.evaluation.protocol_metrics import (
     Evaluation,

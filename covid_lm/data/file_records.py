@@ -23,6 +23,8 @@ class ImageFile(NamedTuple):
         path: of the file; `FILE!3` for a frame of it.
         patient: identifier as it is in the data set; "" for none.
         factors: facts from the data set.
+        shown: path to show, if `path` has an identifier of a patient.
+        filename: as models read it; by default the base name of the path that is shown.
     """
 
     path: str
@@ -30,6 +32,8 @@ class ImageFile(NamedTuple):
     split: str
     patient: str = ""
     factors: Mapping[str, str] = types.MappingProxyType({})
+    shown: str = ""
+    filename: str = ""
 
 
 def file_records(
@@ -68,7 +72,9 @@ def file_records(
     }
     for patient, tags, number in sorted(known, key=str):
         texts, names = tags or ((), ())
-        identifiers.add([*filter(None, [patient]), *texts], number or "unknown", names)
+        # A number that is the same hides nothing, such as those of a run's splits.csv.
+        own = [patient] if patient and patient != number else []
+        identifiers.add([*own, *texts], number or "unknown", names)
     return records, identifiers
 
 
@@ -76,7 +82,15 @@ def _frames(file: ImageFile, headers: Headers, frames: str) -> list[ImageFile]:
     header = headers.get(file.path)
     if header is None or frames != "all":
         return [file]
-    return [file._replace(path=path) for path in frame_paths(file.path, header.frames)]
+    ends = [path.removeprefix(file.path) for path in frame_paths(file.path, header.frames)]
+    return [
+        file._replace(
+            path=file.path + end,
+            shown=file.shown and file.shown + end,
+            filename=file.filename and file.filename + end,
+        )
+        for end in ends
+    ]
 
 
 def _patient(path: str, header: dicom.Header | None, use_patient_id: bool) -> str:
@@ -98,10 +112,11 @@ def _record(
         number = series[header.series] if header.series else ""
         factors = {**header.factors, "SeriesInstanceUID": number, **factors}
     return ImageRecord(
-        filename=os.path.basename(file.path),
+        filename=file.filename or os.path.basename(file.shown or file.path),
         label=file.label,
         split=file.split,
-        path=file.path,
+        path=file.shown or file.path,
+        source=file.path if file.shown else "",
         read=functools.partial(read_image_file, file.path, conversion.window),
         factors=factors,
     )

@@ -139,7 +139,7 @@ def without_identifiers(
         changes: dict = {}
         if new != below:
             changes["path"] = record.path.removesuffix(below) + new
-            changes["source"] = record.path
+            changes["source"] = record.source or record.path
             name = identifiers.replace(record.filename, record.patient, crosses=True)
             changes["filename"] = name
         if record.factors:

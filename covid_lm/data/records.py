@@ -30,6 +30,7 @@ class ImageRecord:
         factors: other facts by name, such as the scanner or the patient's sex.
         source: location of the file if `path` isn't, since that has an identifier of the patient;
             never written or printed.
+        exact: path below the location of the data set, if `path` shows it by other characters.
     """
 
     filename: str
@@ -40,6 +41,7 @@ class ImageRecord:
     patient: str | None = None
     factors: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
     source: str = dataclasses.field(default="", repr=False)
+    exact: str = dataclasses.field(default="", repr=False)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -72,7 +74,7 @@ class ImageDataset:
 
     def path_below(self, record: ImageRecord) -> str:
         """The record's path below the location of the data set."""
-        return record.path.removeprefix(self.root).lstrip("/!")
+        return _below(record.path, self.root)
 
     def check(self) -> "ImageDataset":
         """Returns the data set; raises InputError if a class has no training images.
@@ -97,22 +99,29 @@ def with_visible_names(dataset: ImageDataset, root: str) -> ImageDataset:
     Args:
         root: location of the data set, the start of its paths.
     """
-    paths = named_apart(record.path.removeprefix(root) for record in dataset.records)
+    below = [_below(record.path, root) for record in dataset.records]
+    shown = named_apart(below)
     patients = named_apart(record.patient for record in dataset.records if record.patient)
-    shown_root = visible(root)
     records = tuple(
         dataclasses.replace(
             record,
-            path=(shown_root if record.path.startswith(root) else "")
-            + paths[record.path.removeprefix(root)],
+            path=visible(record.path.removesuffix(name)) + shown[name],
             patient=patients[record.patient] if record.patient else record.patient,
+            exact=name if shown[name] != name else "",
         )
-        for record in dataset.records
+        for record, name in zip(dataset.records, below, strict=True)
     )
     classes = named_apart(dataset.classes)
     return dataclasses.replace(
-        dataset, classes=tuple(classes.values()), records=records, root=shown_root
+        dataset, classes=tuple(classes.values()), records=records, root=visible(root)
     )
+
+
+def _below(path: str, root: str) -> str:
+    """The part of a path that is below a folder, or in an archive after its `!`."""
+    below = path.removeprefix(root)
+    is_member = below != path and below.startswith("!") and not root.endswith("/")
+    return below[1:] if is_member else below.lstrip("/")
 
 
 def read_image(record: ImageRecord) -> bytes:

@@ -1,26 +1,27 @@
 """Tables of images: a row per image with its label and, if known, split, patient and other facts.
 
-A table is a file (.csv, .tsv, .parquet) or a pandas DataFrame. `splits.csv` of a finished run is
-a table, too.
+A table is a file (.csv, .tsv, .parquet) or a pandas DataFrame. `splits.csv` of a finished run
+(`covid_lm/data/splits_file.py`) is a table, too.
 """
 
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from covid_lm.data.conversion import DEFAULT, Conversion
-from covid_lm.data.dicom_frames import find_headers, split_frame
+from covid_lm.data.dicom_frames import find_headers
 from covid_lm.data.file_records import ImageFile, file_records
 from covid_lm.data.identifiers import PRIVATE_COLUMNS, without_identifiers
 from covid_lm.data.reading import ROLES
 from covid_lm.data.records import SPLIT_NAMES, ImageDataset
 from covid_lm.data.splits import draw_missing_splits, refuse_patient_overlap
-from covid_lm.data.table_rows import file_digest, image_paths, refuse_rows
-from covid_lm.errors import InputError, reason, visible
-from covid_lm.files import atomic_write, is_directory, read_bytes
+from covid_lm.data.splits_file import NUMBER, ordered_classes
+from covid_lm.data.table_rows import PATH_COLUMNS, PathCells, image_paths, refuse_rows
+from covid_lm.errors import InputError, named_apart, reason, unescape, visible
+from covid_lm.files import is_directory, read_bytes
 
 # Names of columns, in lower case without spaces, dots, hyphens and underscores; the first that the
 # table has is taken.
@@ -37,7 +38,6 @@ ALIASES = {
     ),
 }
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".parquet": ""}
-DIGEST = "sha256"  # column of the digests of files whose paths are not given
 FIRST_ROW = 2  # of a file, as spreadsheets count
 
 
@@ -94,17 +94,21 @@ def table_dataset(
         InputError: an unknown column, a row that can't be used (named by its number), or labels
             that are no classes.
     """
-    texts = _text_frame(frame, first_row)
+    texts = _text_frame(frame, first_row, name)
     found = _find_columns(name, list(texts.columns), columns or {})
     roles = {role: texts[column].tolist() for role, column in found.items()}
     rows = [f"row {number}" for number in texts.index]
-    labels, classes = _labels(name, found["label"], roles["label"], rows)
+    numbers = texts[NUMBER].tolist() if NUMBER in texts else []
+    labels, classes = _labels(name, found["label"], roles["label"], rows, numbers)
     splits = _splits(name, found.get("split"), roles.get("split"), rows)
-    paths = image_paths(name, roles["path"], image_root, rows, _digests(texts))
+    cells = PathCells.of(texts, found["path"])
+    paths, shown_paths = image_paths(name, cells, image_root, rows)
     kept, private = _other_columns([c for c in texts if c not in found.values()])
-    factors = texts[kept].rename(columns=_factor_name).map(visible).to_dict("records")
+    factors = texts[kept].rename(columns=_factor_names(kept)).map(visible).to_dict("records")
     patients = roles.get("patient", [""] * len(texts))
     files = list(map(ImageFile, paths, labels, splits, patients, factors))
+    for row, path in shown_paths.items():
+        files[row] = files[row]._replace(shown=path, filename=unescape(cells.masked_name[row]))
     told = (columns or {}).get("patient") != ""
     records, identifiers = file_records(files, find_headers(paths), classes, conversion, told)
     notes = ["columns: " + ", ".join(f"{role}={column}" for role, column in found.items())]
@@ -128,31 +132,11 @@ def table_images(
     Raises:
         InputError: no column of paths, or a row whose path is empty, absent, or in another row.
     """
-    texts = _text_frame(_read_frame(path), FIRST_ROW)
+    texts = _text_frame(_read_frame(path), FIRST_ROW, path)
     column = _find_columns(path, list(texts.columns), columns or {}, ROLES[:1])["path"]
     root = image_root or os.path.dirname(path) or "."
     rows = [f"row {number}" for number in texts.index]
-    return image_paths(path, texts[column].tolist(), root, rows, _digests(texts))
-
-
-def write_splits(path: str, dataset: ImageDataset) -> None:
-    """Writes a data set as a table, with paths below its location as `--image_root`.
-
-    The path of a file that is named by an identifier is not written. Such a file is found again by
-    the SHA-256 digest of its content.
-    """
-    names = list(dict.fromkeys(name for record in dataset.records for name in record.factors))
-    hidden = any(record.source for record in dataset.records)
-    with atomic_write(path) as staged, open(staged, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*ROLES, *([DIGEST] if hidden else []), *names])
-        for record in dataset.records:
-            label, patient = dataset.classes[record.label], record.patient or ""
-            factors = [record.factors.get(name, "") for name in names]
-            row = [dataset.path_below(record), label, record.split, patient]
-            if hidden:
-                row.append(file_digest(split_frame(record.source)[0]) if record.source else "")
-            writer.writerow([*row, *factors])
+    return image_paths(path, PathCells.of(texts, column), root, rows)[0]
 
 
 def _read_frame(path: str) -> pd.DataFrame:
@@ -166,16 +150,28 @@ def _read_frame(path: str) -> pd.DataFrame:
         if extension == ".parquet":
             return pd.read_parquet(io.BytesIO(content))
         text = content.decode("utf-8-sig")
-        header = text.partition("\n")[0]
         separator = SEPARATORS[extension]
-        if separator == "," and header.count(";") > header.count(","):
-            separator = ";"  # as spreadsheets write where the comma is the decimal point
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        return _frame(list(lines))
+        if separator == ",":
+            separator = _separator(text)
+        return _frame(list(_lines(text, separator)))
     except ImportError:
         raise InputError(f"{path}: needs pip install pyarrow; or give a .csv file") from None
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"{path}: can't be read as a table ({reason(error)})") from None
+
+
+def _lines(text: str, separator: str, strict: bool = True) -> Iterator[list[str]]:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
+
+
+def _separator(text: str) -> str:
+    """A comma, or a semicolon, as spreadsheets write where the comma is the decimal point.
+
+    The one by which the header has more of the known names, or else more names.
+    """
+    known = {alias for aliases in ALIASES.values() for alias in aliases}
+    headers = {separator: next(_lines(text, separator, False), []) for separator in ",;"}
+    return max(headers, key=lambda s: (len(known & {*map(_plain, headers[s])}), len(headers[s])))
 
 
 def _frame(lines: Sequence[list[str]]) -> pd.DataFrame:
@@ -185,16 +181,18 @@ def _frame(lines: Sequence[list[str]]) -> pd.DataFrame:
     for number, line in enumerate(lines, 1):
         if len(line) > len(header) and any(line[len(header) :]):
             raise ValueError(f"row {number} has {len(line)} cells, the header {len(header)}")
-    twice = [name for place, name in enumerate(header) if name in header[:place]]
-    if twice:
-        raise ValueError(f"two columns {twice[0]!r}")
     cells = [(line + [""] * len(header))[: len(header)] for line in lines[1:]]
     return pd.DataFrame(cells, columns=header, dtype=object)
 
 
-def _text_frame(frame: pd.DataFrame, first_row: int) -> pd.DataFrame:
+def _text_frame(frame: pd.DataFrame, first_row: int, name: str) -> pd.DataFrame:
     """All values as text, without empty rows; the index is the number of the row."""
-    texts = pd.DataFrame({str(c): _texts(frame[c]) for c in frame.columns}, dtype=object)
+    names = [str(column).strip() for column in frame.columns]
+    twice = [column for place, column in enumerate(names) if column in names[:place]]
+    if twice:
+        raise InputError(f"{visible(name)}: two columns {visible(twice[0])!r}; rename one of them")
+    columns = (frame.iloc[:, place] for place in range(len(names)))
+    texts = pd.DataFrame(dict(zip(names, map(_texts, columns), strict=True)), dtype=object)
     texts.index = pd.RangeIndex(first_row, first_row + len(texts))
     return texts[(texts != "").any(axis=1)]
 
@@ -242,23 +240,22 @@ def _plain(column: str) -> str:
     return "".join(c for c in column.lower() if c not in " _-.")
 
 
-def _digests(texts: pd.DataFrame) -> list[str]:
-    return texts[DIGEST].tolist() if DIGEST in texts else [""] * len(texts)
-
-
 def _other_columns(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """The columns to keep as factors, and those that identify patients."""
-    others = [name for name in names if name != DIGEST]
+    others = [name for name in names if name not in (*PATH_COLUMNS, NUMBER)]
     private = [name for name in others if _plain(name) in PRIVATE_COLUMNS]
     return [name for name in others if name not in private], private
 
 
-def _factor_name(column: str) -> str:
-    return f"{column} (factor)" if column in ROLES else visible(column)
+def _factor_names(columns: Sequence[str]) -> dict[str, str]:
+    """The factor of each column: its visible name, another one for each, that is no role's."""
+    shown = named_apart(columns)
+    free = {c: f"{name} (factor)" if name in ROLES else name for c, name in shown.items()}
+    return shown if len({*free.values()}) < len(free) else free
 
 
 def _labels(
-    name: str, column: str, labels: Sequence[str], rows: Sequence[str]
+    name: str, column: str, labels: Sequence[str], rows: Sequence[str], numbers: Sequence[str]
 ) -> tuple[list[int], tuple[str, ...]]:
     """Each row's label as a number, and the classes."""
     empty = f"no label in column {column!r}; add it or remove the row"
@@ -271,10 +268,9 @@ def _labels(
         )
     if len(distinct) < 2:
         raise InputError(f"{name}: column {column!r} has {len(distinct)} class(es); two are needed")
-    numeric = all(label.isdecimal() for label in distinct)
-    classes = sorted(distinct, key=lambda label: (int(label) if numeric else 0, label))
-    numbers = {label: number for number, label in enumerate(classes)}
-    return [numbers[label] for label in labels], tuple(classes)
+    classes = ordered_classes(labels, numbers)
+    places = {label: place for place, label in enumerate(classes)}
+    return [places[label] for label in labels], tuple(classes)
 
 
 def _splits(

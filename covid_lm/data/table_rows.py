@@ -5,12 +5,44 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
 
 from covid_lm.data.dicom_frames import split_frame
 from covid_lm.data.image_files import find_images
-from covid_lm.errors import InputError
+from covid_lm.errors import InputError, unescape, visible
 from covid_lm.files import files_below, irregular_kind, is_remote, read_bytes, refuse_link_out
+
+ESCAPED, DIGEST, MASKED = "escaped_path", "sha256", "masked_name"
+
+
+class PathCells(NamedTuple):
+    """Cells that name the images of a table, a text for each row.
+
+    Attributes:
+        path: of the file, as it is shown.
+        escaped: `escape` of the path, where it is shown by other characters.
+        digest: SHA-256 of the file's content, by which it is found if the path isn't the file's,
+            which has an identifier of a patient.
+        masked_name: `escape` of the name that models read of such a file.
+    """
+
+    path: list[str]
+    escaped: list[str]
+    digest: list[str]
+    masked_name: list[str]
+
+    @classmethod
+    def of(cls, texts: pd.DataFrame, column: str) -> "PathCells":
+        """The cells of a table of texts, with the paths in the given column."""
+        none = [""] * len(texts)
+        others = (texts[name].tolist() if name in texts else none for name in PATH_COLUMNS)
+        return cls(texts[column].tolist(), *others)
+
+
+PATH_COLUMNS = (ESCAPED, DIGEST, MASKED)
 
 
 def refuse_rows(name: str, rows: Sequence[str], problems: Iterator[tuple[int, str]]) -> None:
@@ -18,30 +50,29 @@ def refuse_rows(name: str, rows: Sequence[str], problems: Iterator[tuple[int, st
     found = list(problems)
     if found:
         more = f" ({len(found)} such rows)" if len(found) > 1 else ""
-        raise InputError(f"{name}: {rows[found[0][0]]}: {found[0][1]}{more}")
+        raise InputError(visible(f"{name}: {rows[found[0][0]]}: {found[0][1]}{more}"))
 
 
 def image_paths(
-    name: str,
-    texts: Sequence[str],
-    root: str,
-    rows: Sequence[str],
-    digests: Sequence[str],
-) -> list[str]:
+    name: str, cells: PathCells, root: str, rows: Sequence[str]
+) -> tuple[list[str], dict[int, str]]:
     """The path of each row's image, which exists below `root` and is in no other row.
 
-    Args:
-        digests: by which a file is found that has another name: SHA-256 of its content, or "".
+    Returns:
+        The paths, and the path to show of each row whose file was found by its digest.
     """
-    refuse_rows(name, rows, ((row, "no path") for row, text in enumerate(texts) if not text))
-    if any(digests):
-        texts = _found_by_content(texts, digests, root)
+    refuse_rows(name, rows, ((row, "no path") for row, text in enumerate(cells.path) if not text))
+    texts = _unescaped(name, cells, rows)
     present = {*files_below(root)} if is_remote(root) else None
     check = _path_check(root, present)
     paths = [_below(text, root) for text in texts]
     for row, path in enumerate(paths):
         if "\\" in path and check(path):
             paths[row] = _below(texts[row].replace("\\", "/"), root)
+    absent = [row for row, digest in enumerate(cells.digest) if digest and check(paths[row])]
+    found = _found_by_content({row: paths[row] for row in absent}, cells.digest, root)
+    shown = {row: _below(texts[row], root) for row in found}
+    paths = [found.get(row, path) for row, path in enumerate(paths)]
     refuse_rows(name, rows, ((row, p) for row, path in enumerate(paths) if (p := check(path))))
     first: dict[str, int] = {}
     for row, path in enumerate(paths):
@@ -52,25 +83,39 @@ def image_paths(
         if first[path] != row
     )
     refuse_rows(name, rows, problems)
-    return paths
+    return paths, shown
 
 
-def _found_by_content(texts: Sequence[str], digests: Sequence[str], root: str) -> list[str]:
-    """The texts, with the path of the file that has the content where there is a digest.
+def _unescaped(name: str, cells: PathCells, rows: Sequence[str]) -> list[str]:
+    """The paths, without escapes where the table has them."""
+    texts, damaged = [*cells.path], []
+    for row, escaped in enumerate(cells.escaped):
+        try:
+            texts[row] = unescape(escaped) or texts[row]
+        except ValueError:
+            damaged.append((row, f"{escaped!r} in column {ESCAPED!r} has a damaged escape"))
+    refuse_rows(name, rows, iter(damaged))
+    return texts
+
+
+def _found_by_content(
+    paths: Mapping[int, str], digests: Sequence[str], root: str
+) -> dict[int, str]:
+    """The path of the file that has the content, for those rows with a path for which there is one.
 
     Of several files with the same content the rows get one after the other.
     """
     wanted = collections.defaultdict(list)
-    for path in find_images(root).images:
-        wanted[file_digest(path)].append(os.path.relpath(path, root))
+    for path in find_images(root).images if paths else ():
+        wanted[file_digest(path)].append(path)
     used: collections.Counter = collections.Counter()
-    found = []
-    for text, digest in zip(texts, digests, strict=True):
-        frame = "".join(re.findall(r"![1-9]\d*$", text))
-        files = wanted.get(digest, [])
-        place = used[digest, frame]
-        used[digest, frame] += 1
-        found.append(f"{files[place]}{frame}" if digest and place < len(files) else text)
+    found = {}
+    for row, path in paths.items():
+        frame = "".join(re.findall(r"![1-9]\d*$", path))
+        files, place = wanted.get(digests[row], []), used[digests[row], frame]
+        used[digests[row], frame] += 1
+        if place < len(files):
+            found[row] = files[place] + frame
     return found
 
 

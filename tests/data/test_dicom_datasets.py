@@ -16,7 +16,7 @@ from covid_lm.data.dicom_pixels import frame_as_png
 from covid_lm.data.identifiers import Identifiers
 from covid_lm.data.reading import Reading
 from covid_lm.data.records import ImageDataset
-from covid_lm.data.table import write_splits
+from covid_lm.data.splits_file import write_splits
 from covid_lm.data.windows import parse_window
 from covid_lm.errors import InputError, UnusableFile
 from tests.conftest import encode, random_picture

@@ -10,7 +10,8 @@ import pytest
 
 from covid_lm.data import load_dataset
 from covid_lm.data.reading import Reading, parse_columns
-from covid_lm.data.table import table_dataset, table_images, write_splits
+from covid_lm.data.splits_file import write_splits
+from covid_lm.data.table import table_dataset, table_images
 from covid_lm.errors import InputError
 
 # Patients of one to three images each, with facts of the patient.
@@ -210,7 +211,7 @@ def test_paths_of_other_forms(small):
         ("p3,b", "p3,b,c", "can't be read as a table (row 4 has 6 cells, the header 5)"),
         ("file", "x", "no column is the path among x, class, set, subject, site; give --columns="),
         ("class", "x", "no column is the label among file, x, set, subject, site; give --columns="),
-        ("site", "set", "can't be read as a table (two columns 'set')"),
+        ("site", "set", "two columns 'set'; rename one of them"),
         ("well", "sick", "column 'class' has 1 class(es); two are needed"),
     ],
 )

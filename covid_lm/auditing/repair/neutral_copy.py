@@ -18,8 +18,8 @@ from covid_lm.auditing.findings import Finding
 from covid_lm.auditing.model.image_edits import rgb_pixels
 from covid_lm.data.dicom_frames import split_frame
 from covid_lm.data.records import ImageDataset, ImageRecord
-from covid_lm.data.table import DIGEST, write_splits
-from covid_lm.data.table_rows import file_digest
+from covid_lm.data.splits_file import write_splits
+from covid_lm.data.table_rows import DIGEST, file_digest
 from covid_lm.files import atomic_directory, atomic_write, read_bytes
 
 TABLE = "LABELS.csv"

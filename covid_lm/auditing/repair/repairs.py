@@ -13,7 +13,7 @@ from covid_lm.auditing.repair.repair_options import RepairOptions
 from covid_lm.data import WITH_FILES, load_dataset
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import split_lines
-from covid_lm.data.table import write_splits
+from covid_lm.data.splits_file import write_splits
 from covid_lm.evaluation.summary import interval_text
 
 SAME = "the same for every file"
