@@ -40,6 +40,8 @@ class Identifiers:
         self._kept = {*SPLIT_NAMES, *(word for name in kept for word in _words(name))}
         self._numbers: dict[str, str] = {}  # by the words of an identifier, joined
         self._of_patient: dict[str, set[str]] = collections.defaultdict(set)
+        self._patterns: dict[str, re.Pattern | None] = {}  # of a patient's identifiers in words
+        self._longest = 0  # identifier, in characters
 
     def __bool__(self) -> bool:
         return bool(self._numbers)
@@ -65,6 +67,8 @@ class Identifiers:
             for written in {form, _without_accents(form)}:
                 self._numbers.setdefault(written, number)
                 self._of_patient[number].add(written)
+                self._patterns.pop(number, None)
+                self._longest = max(self._longest, len(written))
 
     def replace(self, text: str, number: str | None = None, crosses: bool = False) -> str:
         """The text with the patients' numbers in place of identifiers.
@@ -90,27 +94,36 @@ class Identifiers:
         found: list[tuple[int, int, str]] = []
         place = 0
         while place < len(words):
-            start, most = words[place].start(), min(place + MAX_WORDS, len(words))
-            for after in range(most, place, -1):
-                joined, end = "".join(folded[place:after]), words[after - 1].end()
-                if joined in self._numbers and os.sep not in text[start:end]:
-                    own = number is not None and joined in self._of_patient[number]
-                    found.append((start, end, number or "" if own else self._numbers[joined]))
-                    place = after
+            start, joined, known = words[place].start(), "", None
+            for after in range(place, min(place + MAX_WORDS, len(words))):
+                joined, end = joined + folded[after], words[after].end()
+                if len(joined) > self._longest or os.sep in text[start:end]:
                     break
-            else:
+                if joined in self._numbers:
+                    known = joined, end, after + 1
+            if known is None:
                 found += self._within(words[place], number)
                 place += 1
+                continue
+            joined, end, place = known
+            own = number is not None and joined in self._of_patient[number]
+            found.append((start, end, number or "" if own else self._numbers[joined]))
         return found
 
     def _within(self, word: re.Match, number: str | None) -> Iterator[tuple[int, int, str]]:
         """As `_spans`, for the patient's own identifiers as parts of a word."""
-        lowered = word[0].lower()
-        own = [text for text in self._of_patient.get(number or "", ()) if len(text) >= MIN_LENGTH]
-        if own and len(lowered) == len(word[0]):  # unlike those of some letters
-            longest_first = sorted(own, key=len, reverse=True)
-            for part in re.finditer("|".join(map(re.escape, longest_first)), lowered):
+        lowered, pattern = word[0].lower(), self._own_pattern(number or "")
+        if pattern and len(lowered) == len(word[0]):  # unlike those of some letters
+            for part in pattern.finditer(lowered):
                 yield word.start() + part.start(), word.start() + part.end(), number or ""
+
+    def _own_pattern(self, number: str) -> re.Pattern | None:
+        if number not in self._patterns:
+            own = [text for text in self._of_patient.get(number, ()) if len(text) >= MIN_LENGTH]
+            longest_first = sorted(own, key=len, reverse=True)
+            alternatives = "|".join(map(re.escape, longest_first))
+            self._patterns[number] = re.compile(alternatives) if own else None
+        return self._patterns[number]
 
 
 def without_identifiers(
