@@ -4,6 +4,7 @@ from absl import flags
 
 from covid_lm.command_line import define_path, print_written, run_tool
 from covid_lm.data import check_dataset
+from covid_lm.data.reading import with_window_of
 from covid_lm.environment import import_tensorflow
 from covid_lm.errors import InputError
 from covid_lm.training.data_options import DataOptions
@@ -30,9 +31,10 @@ def options() -> DataOptions:
 def main(argv: list[str]) -> None:
     from covid_lm.serving.versions import resolve_model
 
-    resolve_model(FLAGS.model)
+    model_dir = resolve_model(FLAGS.model)[0]
     data = options()
-    check_dataset(data.dataset, data.data_dir, data.reading)
+    reading = with_window_of(data.reading, model_dir)
+    check_dataset(data.dataset, data.data_dir, reading)
     import_tensorflow()
     from covid_lm.evaluation.summary import summary
     from covid_lm.evaluation_run import evaluate_run, report_path
@@ -47,7 +49,7 @@ def main(argv: list[str]) -> None:
         FLAGS.baselines,
         FLAGS.compare,
         FLAGS.record,
-        data.reading,
+        reading,
     )
     print(f"{summary(report)}\n\n{report['version']}; weights: {report['weights']}")
     print(f"export against live model: max difference {report['export_difference']:.1e}")

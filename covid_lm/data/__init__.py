@@ -16,6 +16,8 @@ EMBEDDED: dict[str, dict[str, Any]] = {
 WITH_FILES = ("folder", "table")  # whose images are files of their own
 DATASETS = (*EMBEDDED, "covid_ct", "cifar10", "cifar100", "cifar100_coarse", *WITH_FILES)
 UNLABELLED = "images"  # a folder or zip of images without classes, for pre-training only
+# Data sets that `check_dataset` has read, with its arguments, until `load_dataset` takes them.
+_CHECKED: list[tuple[tuple, ImageDataset]] = []
 
 
 def load_dataset(
@@ -32,6 +34,8 @@ def load_dataset(
         InputError: unknown name, no `data_dir`, or an unusable data set.
         RunError: it can't be downloaded.
     """
+    if (checked := _take_checked((name, data_dir, reading))) is not None:
+        return checked
     _download(name, data_dir, reading)
     dataset = _load(name, data_dir, reading or Reading())
     if reading is not None and reading.training and not dataset.split("train"):
@@ -102,6 +106,8 @@ def _download(name: str, data_dir: str | None, reading: Reading | None) -> None:
 def check_dataset(name: str, data_dir: str | None, reading: Reading | None = None) -> None:
     """Checks what can be checked quickly: directory, lists and file names of a data set.
 
+    What is read completely for that is kept for one call of `load_dataset`.
+
     Raises:
         InputError: no `data_dir`, or a layout that `load_dataset` can't read.
         RunError: it can't be downloaded.
@@ -113,4 +119,14 @@ def check_dataset(name: str, data_dir: str | None, reading: Reading | None = Non
 
         find_source(name, location)
     elif name not in EMBEDDED:
-        load_dataset(name, location, reading)
+        arguments = (name, data_dir, reading)
+        _take_checked(arguments)
+        _CHECKED.append((arguments, load_dataset(name, location, reading)))
+
+
+def _take_checked(arguments: tuple) -> ImageDataset | None:
+    for place, (checked, dataset) in enumerate(_CHECKED):
+        if checked == arguments:
+            del _CHECKED[place]
+            return dataset
+    return None

@@ -3,8 +3,10 @@ import re
 
 import pytest
 
-from covid_lm.data import load_dataset
+from covid_lm import data
+from covid_lm.data import check_dataset, load_dataset
 from covid_lm.data.folder import folder
+from covid_lm.data.reading import Reading
 from covid_lm.errors import InputError
 
 
@@ -183,3 +185,17 @@ def test_no_split_is_drawn_of_a_class_with_one_patient(tmp_path):
     fill(tmp_path, *(f"{c}/{p}/{n}.png" for c, p in ("a1", "b2", "b3") for n in range(5)))
     with pytest.raises(InputError, match="no test split can be drawn: all images of a class"):
         folder(str(tmp_path), r"/(\d)/")
+
+
+def test_what_is_checked_is_read_once(image_folder, monkeypatch):
+    """A tool checks a data set before it imports TensorFlow, and then loads it."""
+    reading = Reading(training=True)
+    check_dataset("folder", image_folder, reading)
+    check_dataset("folder", image_folder, Reading(training=True))
+    first = load_dataset("folder", image_folder)  # other options
+    monkeypatch.setattr(data, "_load", None)
+    second = load_dataset("folder", image_folder, reading)
+    assert [record.path for record in second.records] == [record.path for record in first.records]
+    monkeypatch.undo()
+    third = load_dataset("folder", image_folder, reading)
+    assert third is not second
