@@ -148,14 +148,16 @@ def _read_frame(path: str) -> pd.DataFrame:
     content = read_bytes(path)
     try:
         if extension == ".parquet":
-            return pd.read_parquet(io.BytesIO(content))
+            # Integers with missing values would otherwise become floats, and long ones be rounded.
+            return pd.read_parquet(io.BytesIO(content), dtype_backend="numpy_nullable")
         text = content.decode("utf-8-sig")
         separator = SEPARATORS[extension]
         if separator == ",":
             separator = _separator(text)
         return _frame(list(_lines(text, separator)))
     except ImportError:
-        raise InputError(f"{path}: needs pip install pyarrow; or give a .csv file") from None
+        needed = "pip install 'covid_lm[parquet]'"
+        raise InputError(f"{path}: needs {needed}; or give a .csv file") from None
     except (ValueError, OSError, csv.Error) as error:
         raise InputError(f"{path}: can't be read as a table ({reason(error)})") from None
 

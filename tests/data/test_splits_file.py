@@ -114,7 +114,8 @@ def test_random_cells_in_a_table(tmp_path, seed):
     columns = [*dict.fromkeys(text.strip() or "x" for text in random_names(rng, 4))]
     frame = pd.DataFrame(
         {"path": names, "label": rng.permutation(cells(3)), "patient": cells(30)}
-        | {f"{column} x": cells(9) for column in columns}
+        | {f"{column} x": cells(9) for column in columns},
+        dtype=object,
     )
     if len({*frame["label"]}) < 2 or len({*frame["label"]}) == len(names):
         frame["label"] = ["b", "a"] * (len(names) // 2) + ["b"] * (len(names) % 2)

@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import io
 import os
 import pathlib
 
@@ -114,12 +115,69 @@ def test_a_parquet_file(images):
     assert dataset.records[3].factors == {"sex": "M", "Age": "22"}
 
 
+def typed_frame() -> pd.DataFrame:
+    """Columns of the types that a Parquet file can have, with missing values."""
+    count = len(ROWS)
+    patient = [2**53 + row // 2 for row in range(count)]
+    return pd.DataFrame(
+        {
+            "path": [row["Image Index"] for row in ROWS],
+            "label": [row % 2 for row in range(count)],
+            "split": pd.Categorical(["train", "val", "test"] * (count // 3) + ["test"]),
+            "patient": pd.array([None, *patient[1:]], dtype="Int64"),
+            "site": pd.Categorical([None, *["A", "01"] * (count // 2)][:count]),
+            "grade": pd.array([None, *range(1, count)], dtype="Int64"),
+            "dose": [float("nan"), *[0.5] * (count - 1)],
+            "smoker": pd.array([None, *[True] * (count - 1)], dtype="boolean"),
+            "day": pd.to_datetime(["2020-03-01"] * count),
+        }
+    )
+
+
+def check_typed(dataset) -> None:
+    assert (dataset.classes, len(dataset.records)) == (("0", "1"), len(ROWS))
+    first, second = dataset.records[:2]
+    assert first.factors == {**dict.fromkeys(("site", "grade", "dose", "smoker"), ""), **DAY}
+    typed = {"site": "A", "grade": "1", "dose": "0.5", "smoker": "True"}
+    assert second.factors == {**typed, **DAY}
+    assert first.patient is None
+    numbers = [record.patient for record in dataset.records]
+    assert len({*numbers}) == 1 + (len(ROWS) + 1) // 2
+    assert numbers[1] != numbers[2] == numbers[3]
+
+
+DAY = {"day": "2020-03-01 00:00:00"}
+
+
+def test_a_frame_of_typed_columns(images):
+    check_typed(table_dataset(typed_frame(), str(images)))
+
+
+def test_a_parquet_file_of_typed_columns_and_the_table_of_its_run(images):
+    pytest.importorskip("pyarrow")
+    typed_frame().to_parquet(images / "t.parquet")
+    dataset = load_dataset("table", str(images / "t.parquet"))
+    check_typed(dataset)
+    write_splits(str(images / "splits.csv"), dataset)
+    again = load_dataset("table", str(images / "splits.csv"))
+    assert (facts(again), again.classes) == (facts(dataset), dataset.classes)
+
+
+def test_a_damaged_parquet_file(images):
+    pytest.importorskip("pyarrow")
+    (images / "t.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(InputError, match=r"t.parquet: can't be read as a table \(Could not"):
+        load_dataset("table", str(images / "t.parquet"))
+
+
 def test_a_parquet_file_without_its_library(images, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     monkeypatch.setitem(__import__("sys").modules, "fastparquet", None)
     (images / "t.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"t.parquet: needs pip install pyarrow; or give a .csv"):
+    with pytest.raises(InputError) as error:
         load_dataset("table", str(images / "t.parquet"))
+    needed = "needs pip install 'covid_lm[parquet]'; or give a .csv file"
+    assert str(error.value) == f"{images / 't.parquet'}: {needed}"
 
 
 def test_a_data_frame_is_a_table_and_missing_values_are_empty(images):
@@ -220,6 +278,30 @@ def test_a_row_that_cannot_be_used_is_named(small, before, after, message):
     with pytest.raises(InputError) as error:
         load(TABLE.replace(before, after, count))
     assert str(error.value).startswith(f"t.csv: {message}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("file", "absent.png", "table: row 2: absent.png: no such file below ."),
+        ("file", "a\nb.png", r"table: row 2: a\nb.png: no such file below ."),
+        ("file", None, "table: row 2: no path"),
+        ("file", "1.png", "table: row 2: 1.png: in row 0, too; keep one of them"),
+        ("class", float("nan"), "table: row 2: no label in column 'class'; add it or remove the"),
+        ("class", "  ", "table: row 2: no label in column 'class'; add it or remove the row"),
+        ("set", pd.NA, "table: row 2: '' in column 'set' is none of train, val, test"),
+        ("subject", "p1", "table: row 0 (train) and row 2 (val) are of one patient (1 patient(s)"),
+        (" set ", "x", "table: two columns 'set'; rename one of them"),
+    ],
+)
+def test_a_row_of_a_frame_that_cannot_be_used_is_named(small, column, value, message):
+    frame = pd.read_csv(io.StringIO(TABLE))
+    frame[column] = frame[column].astype(object) if column in frame else ""
+    frame.loc[2, column] = value
+    with pytest.raises(InputError) as error:
+        table_dataset(frame, allow_patient_overlap=False)
+    assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
 
