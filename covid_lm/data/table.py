@@ -20,7 +20,7 @@ from covid_lm.data.records import SPLIT_NAMES, ImageDataset
 from covid_lm.data.splits import draw_missing_splits, refuse_patient_overlap
 from covid_lm.data.splits_file import NUMBER, ordered_classes
 from covid_lm.data.table_rows import PATH_COLUMNS, PathCells, image_paths, refuse_rows
-from covid_lm.errors import InputError, named_apart, reason, unescape, visible
+from covid_lm.errors import InputError, named_apart, reason, visible
 from covid_lm.files import is_directory, read_bytes
 
 # Names of columns, in lower case without spaces, dots, hyphens and underscores; the first that the
@@ -102,19 +102,25 @@ def table_dataset(
     labels, classes = _labels(name, found["label"], roles["label"], rows, numbers)
     splits = _splits(name, found.get("split"), roles.get("split"), rows)
     cells = PathCells.of(texts, found["path"])
-    paths, shown_paths = image_paths(name, cells, image_root, rows)
+    paths, hidden = image_paths(name, cells, image_root, rows)
     kept, private = _other_columns([c for c in texts if c not in found.values()])
     factors = texts[kept].rename(columns=_factor_names(kept)).map(visible).to_dict("records")
     patients = roles.get("patient", [""] * len(texts))
     files = list(map(ImageFile, paths, labels, splits, patients, factors))
-    for row, path in shown_paths.items():
-        files[row] = files[row]._replace(shown=path, filename=unescape(cells.masked_name[row]))
+    for row, (shown_path, filename) in hidden.items():
+        files[row] = files[row]._replace(shown=shown_path, filename=filename)
     told = (columns or {}).get("patient") != ""
     records, identifiers = file_records(files, find_headers(paths), classes, conversion, told)
     notes = ["columns: " + ", ".join(f"{role}={column}" for role, column in found.items())]
     if private:
         notes.append(f"not kept, since they identify patients: {', '.join(private)}")
-    notes += refuse_patient_overlap(records, name, rows.__getitem__, allow_patient_overlap)
+    row_of = {file.shown or file.path: row for file, row in zip(files, rows, strict=True)}
+
+    def place(record: int) -> str:
+        path = records[record].path  # of a file, or of one of its frames
+        return row_of.get(path) or row_of[path.rpartition("!")[0]]
+
+    notes += refuse_patient_overlap(records, name, place, allow_patient_overlap)
     records, drawn = draw_missing_splits(records, seed)
     records = without_identifiers(records, identifiers, image_root)
     shown = tuple(visible(note) for note in notes)

@@ -55,14 +55,17 @@ def refuse_rows(name: str, rows: Sequence[str], problems: Iterator[tuple[int, st
 
 def image_paths(
     name: str, cells: PathCells, root: str, rows: Sequence[str]
-) -> tuple[list[str], dict[int, str]]:
+) -> tuple[list[str], dict[int, tuple[str, str]]]:
     """The path of each row's image, which exists below `root` and is in no other row.
 
     Returns:
-        The paths, and the path to show of each row whose file was found by its digest.
+        The paths; and of each row whose file was found by its digest the path to show, and the name
+        that models read, "" if unknown.
     """
     refuse_rows(name, rows, ((row, "no path") for row, text in enumerate(cells.path) if not text))
-    texts = _unescaped(name, cells, rows)
+    escaped = _unescaped(name, ESCAPED, cells.escaped, rows)
+    names = _unescaped(name, MASKED, cells.masked_name, rows)
+    texts = [text or shown for text, shown in zip(escaped, cells.path, strict=True)]
     present = {*files_below(root)} if is_remote(root) else None
     check = _path_check(root, present)
     paths = [_below(text, root) for text in texts]
@@ -71,7 +74,7 @@ def image_paths(
             paths[row] = _below(texts[row].replace("\\", "/"), root)
     absent = [row for row, digest in enumerate(cells.digest) if digest and check(paths[row])]
     found = _found_by_content({row: paths[row] for row in absent}, cells.digest, root)
-    shown = {row: _below(texts[row], root) for row in found}
+    hidden = {row: (_below(texts[row], root), names[row]) for row in found}
     paths = [found.get(row, path) for row, path in enumerate(paths)]
     refuse_rows(name, rows, ((row, p) for row, path in enumerate(paths) if (p := check(path))))
     first: dict[str, int] = {}
@@ -83,17 +86,16 @@ def image_paths(
         if first[path] != row
     )
     refuse_rows(name, rows, problems)
-    return paths, shown
+    return paths, hidden
 
 
-def _unescaped(name: str, cells: PathCells, rows: Sequence[str]) -> list[str]:
-    """The paths, without escapes where the table has them."""
-    texts, damaged = [*cells.path], []
-    for row, escaped in enumerate(cells.escaped):
+def _unescaped(name: str, column: str, cells: Sequence[str], rows: Sequence[str]) -> list[str]:
+    texts, damaged = [], []
+    for row, escaped in enumerate(cells):
         try:
-            texts[row] = unescape(escaped) or texts[row]
+            texts.append(unescape(escaped))
         except ValueError:
-            damaged.append((row, f"{escaped!r} in column {ESCAPED!r} has a damaged escape"))
+            damaged.append((row, f"{escaped!r} in column {column!r} has a damaged escape"))
     refuse_rows(name, rows, iter(damaged))
     return texts
 

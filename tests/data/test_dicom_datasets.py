@@ -97,6 +97,17 @@ def test_all_frames_are_records_of_the_patient(tmp_path):
     assert [r.read() for r in again.records] == [r.read() for r in dataset.records]
 
 
+def test_a_patient_in_two_splits_is_found_by_the_row_of_a_file_of_frames(tmp_path):
+    for number in range(8):
+        frames = np.full((4, 5, 6), number, np.uint8)
+        write_dicom(tmp_path / f"{number}.dcm", frames, PatientID=f"Doe {number // 3}")
+    lines = [f"{n}.dcm,{'ab'[n % 2]},{('train', 'test')[n == 5]}" for n in range(8)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,split", *lines]))
+    with pytest.raises(InputError) as error:
+        load_dataset("table", str(tmp_path / "t.csv"), Reading(frames="all", training=True))
+    assert "t.csv: row 5 (train) and row 7 (test) are of one patient (1 pat" in str(error.value)
+
+
 def test_frames_of_a_file_without_a_patient_stay_together(tmp_path):
     for number in range(8):
         frames = np.full((4, 5, 6), number, np.uint8)

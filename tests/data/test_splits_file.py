@@ -135,11 +135,12 @@ def test_columns_for_names_are_written_where_they_are_needed(tmp_path):
         rows = list(csv.reader(file))
     assert rows[0] == ["path", "label", "split", "patient", "escaped_path"]
     assert [row[4] for row in rows[1:] if row[4]] == [r"sick/a\nb.png"]
-    rows[1][4] = "\\x"
-    with open(tmp_path / "splits.csv", "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
-    with pytest.raises(InputError, match=r"row 2: '.*' in column 'escaped_path' has a damaged esc"):
-        load_dataset("table", str(tmp_path / "splits.csv"))
+    for column in ("escaped_path", "masked_name"):
+        rows[0][4], rows[1][4] = column, "\\x"
+        with open(tmp_path / "splits.csv", "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+        with pytest.raises(InputError, match=f"row 2: '.*' in column '{column}' has a damaged esc"):
+            load_dataset("table", str(tmp_path / "splits.csv"))
 
 
 def test_classes_keep_their_order(tmp_path):
