@@ -14,29 +14,21 @@ import pandas as pd
 from covid_lm.data.conversion import DEFAULT, Conversion
 from covid_lm.data.dicom_frames import find_headers
 from covid_lm.data.file_records import ImageFile, file_records
-from covid_lm.data.identifiers import PRIVATE_COLUMNS, without_identifiers
+from covid_lm.data.identifiers import without_identifiers
 from covid_lm.data.reading import ROLES
 from covid_lm.data.records import SPLIT_NAMES, ImageDataset
 from covid_lm.data.splits import draw_missing_splits, refuse_patient_overlap
 from covid_lm.data.splits_file import NUMBER, ordered_classes
-from covid_lm.data.table_rows import PATH_COLUMNS, PathCells, image_paths, refuse_rows
-from covid_lm.errors import InputError, named_apart, reason, visible
+from covid_lm.data.table_columns import (
+    count_known,
+    factor_names,
+    find_columns,
+    other_columns,
+)
+from covid_lm.data.table_rows import PathCells, image_paths, refuse_rows
+from covid_lm.errors import InputError, reason, visible
 from covid_lm.files import is_directory, read_bytes
 
-# Names of columns, in lower case without spaces, dots, hyphens and underscores; the first that the
-# table has is taken.
-ALIASES = {
-    "path": (
-        *("path", "image", "file", "filename", "imagepath", "filepath"),
-        *("imagefile", "imagename"),
-    ),
-    "label": ("label", "class", "target", "diagnosis", "finding"),
-    "split": ("split", "fold", "set", "subset"),
-    "patient": (
-        *("patient", "patientid", "subject", "subjectid", "case", "caseid"),
-        *("group", "groupid"),
-    ),
-}
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".parquet": ""}
 FIRST_ROW = 2  # of a file, as spreadsheets count
 
@@ -95,7 +87,7 @@ def table_dataset(
             that are no classes.
     """
     texts = _text_frame(frame, first_row, name)
-    found = _find_columns(name, list(texts.columns), columns or {})
+    found = find_columns(name, list(texts.columns), columns or {})
     roles = {role: texts[column].tolist() for role, column in found.items()}
     rows = [f"row {number}" for number in texts.index]
     numbers = texts[NUMBER].tolist() if NUMBER in texts else []
@@ -103,8 +95,8 @@ def table_dataset(
     splits = _splits(name, found.get("split"), roles.get("split"), rows)
     cells = PathCells.of(texts, found["path"])
     paths, hidden = image_paths(name, cells, image_root, rows)
-    kept, private = _other_columns([c for c in texts if c not in found.values()])
-    factors = texts[kept].rename(columns=_factor_names(kept)).map(visible).to_dict("records")
+    kept, private = other_columns([c for c in texts if c not in found.values()])
+    factors = texts[kept].rename(columns=factor_names(kept)).map(visible).to_dict("records")
     patients = roles.get("patient", [""] * len(texts))
     files = list(map(ImageFile, paths, labels, splits, patients, factors))
     for row, (shown_path, filename) in hidden.items():
@@ -139,7 +131,7 @@ def table_images(
         InputError: no column of paths, or a row whose path is empty, absent, or in another row.
     """
     texts = _text_frame(_read_frame(path), FIRST_ROW, path)
-    column = _find_columns(path, list(texts.columns), columns or {}, ROLES[:1])["path"]
+    column = find_columns(path, list(texts.columns), columns or {}, ROLES[:1])["path"]
     root = image_root or os.path.dirname(path) or "."
     rows = [f"row {number}" for number in texts.index]
     return image_paths(path, PathCells.of(texts, column), root, rows)[0]
@@ -177,9 +169,8 @@ def _separator(text: str) -> str:
 
     The one by which the header has more of the known names, or else more names.
     """
-    known = {alias for aliases in ALIASES.values() for alias in aliases}
     headers = {separator: next(_lines(text, separator, False), []) for separator in ",;"}
-    return max(headers, key=lambda s: (len(known & {*map(_plain, headers[s])}), len(headers[s])))
+    return max(headers, key=lambda s: (count_known(headers[s]), len(headers[s])))
 
 
 def _frame(lines: Sequence[list[str]]) -> pd.DataFrame:
@@ -211,55 +202,6 @@ def _texts(column: pd.Series) -> list[str]:
     if pd.api.types.is_float_dtype(column):
         values = values.map(lambda v: int(v) if v != "" and float(v).is_integer() else v)
     return [str(value).strip() for value in values]
-
-
-def _find_columns(
-    name: str,
-    present: Sequence[str],
-    given: Mapping[str, str],
-    needed: Sequence[str] = ROLES[:2],
-) -> dict[str, str]:
-    """The column of each role that the table has; InputError if it lacks one of the `needed`."""
-    found = {}
-    plain = {_plain(column): column for column in reversed(present)}
-    for role in ROLES:
-        if role in given:
-            if given[role] not in present and given[role]:
-                raise InputError(
-                    f"--columns={role}={given[role]}: {name} has no such column, but "
-                    f"{', '.join(present)}"
-                )
-            column = given[role]
-        else:
-            taken = {*given.values()}
-            names = (plain[alias] for alias in ALIASES[role] if alias in plain)
-            column = next((column for column in names if column not in taken), "")
-        if column:
-            found[role] = column
-        elif role in needed:
-            raise InputError(
-                f"{name}: no column is the {role} among {', '.join(present)}; give "
-                f"--columns={role}=NAME"
-            )
-    return found
-
-
-def _plain(column: str) -> str:
-    return "".join(c for c in column.lower() if c not in " _-.")
-
-
-def _other_columns(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The columns to keep as factors, and those that identify patients."""
-    others = [name for name in names if name not in (*PATH_COLUMNS, NUMBER)]
-    private = [name for name in others if _plain(name) in PRIVATE_COLUMNS]
-    return [name for name in others if name not in private], private
-
-
-def _factor_names(columns: Sequence[str]) -> dict[str, str]:
-    """The factor of each column: its visible name, another one for each, that is no role's."""
-    shown = named_apart(columns)
-    free = {c: f"{name} (factor)" if name in ROLES else name for c, name in shown.items()}
-    return shown if len({*free.values()}) < len(free) else free
 
 
 def _labels(

@@ -108,6 +108,12 @@ def test_forms_of_files(images, name, options):
     assert facts(load_dataset("table", path, Reading(COLUMNS))) == facts(expected)
 
 
+def test_the_separator_is_the_one_that_finds_the_known_columns(small):
+    text = TABLE.replace("site", "a;b;c;d;e;f")
+    assert list(load(text).records[0].factors) == ["a;b;c;d;e;f"]
+    assert list(load(TABLE.replace(",", ";")).records[0].factors) == ["site"]
+
+
 def test_a_parquet_file(images):
     pytest.importorskip("pyarrow")
     pd.DataFrame(ROWS).to_parquet(images / "t.parquet")
