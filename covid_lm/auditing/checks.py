@@ -10,6 +10,8 @@ import numpy as np
 
 from covid_lm.auditing.design_matrix import Features
 from covid_lm.auditing.features import container as container_features
+from covid_lm.auditing.features import history as history_features
+from covid_lm.auditing.features import layout as layout_features
 from covid_lm.auditing.features import names as name_features
 from covid_lm.auditing.features.observations import Observation
 
@@ -89,6 +91,16 @@ def _file_size(seen: Sequence[Observation]) -> Features:
     return Features({"bytes in the file": num_bytes, "bits per pixel": 8 * num_bytes / pixels})
 
 
+def _surroundings(seen: Sequence[Observation]) -> Features:
+    rows = [layout_features.surrounding_features(o.thumbnail) for o in seen]
+    return Features({name: np.array([row[name] for row in rows]) for name in rows[0]})
+
+
+def _history(seen: Sequence[Observation]) -> Features:
+    numbers = _attribute("history")(seen).numbers
+    return Features(numbers, [history_features.period_facts(o.history) for o in seen])
+
+
 def _order(seen: Sequence[Observation]) -> Features:
     return Features(name_features.order_features([o.record.filename for o in seen]))
 
@@ -113,6 +125,9 @@ _PATHS = "Do not pass the path to the model; if a directory is a source, split b
 _METADATA = f"{_DECODE}; remove the metadata from the files of all classes."
 _MODES = f"{_DECODE}; convert all classes to one mode."
 _BORDERS = "Look at the borders for marks, rulers and frames, and crop them off."
+_CROPS = "Cut off uniform bars, and crop all classes by one rule before they are resized."
+_COLOURS = "Convert all classes to gray, or collect them from the same devices and programs."
+_AROUND = "Crop all classes to the same region; tables, arms and cables tell where it was made."
 _TIME = "Find out whether the classes were collected one after the other; if so, split by date."
 _SIZES = f"{_SOURCES}; resizing hides the numbers but not the distortion."
 _TRACES = f"{_SOURCES}; traces of earlier compression survive any re-encoding."
@@ -127,9 +142,15 @@ CHECKS = (
     Check("extension", "extension and actual format", FILE, "L2", _REENCODE, _extension),
     Check("border", "border pixels only", PICTURE, "L2", _BORDERS, _attribute("border")),
     Check("container_bytes", "first 64 bytes", FILE, "L2", _REENCODE, _first_bytes),
+    Check("marks", "burned-in marks", PICTURE, "L2", _BORDERS, _attribute("marks")),
+    Check("padding", "padding and crop", PICTURE, "L2", _CROPS, _attribute("padding")),
     Check("order", "order of the file names", FILE, "L3.1", _TIME, _order),
+    Check("encoder", "encoder's settings", FILE, "L2", _REENCODE, _attribute("encoder")),
     Check("size", "width, height and aspect ratio", FILE, "L2", _SIZES, _size),
     Check("file_size", "file size", PICTURE, "L2", _REENCODE, _file_size),
+    Check("history", "earlier scaling or JPEG", PICTURE, "L3.3", _TRACES, _history),
     Check("compression", "compression traces", PICTURE, "L3.3", _TRACES, _attribute("compression")),
+    Check("colour", "colour cast", PICTURE, "L3.3", _COLOURS, _attribute("colour")),
+    Check("surroundings", "centre blacked out", PICTURE, "L3.3", _AROUND, _surroundings),
     Check("intensity", "brightness and contrast", PICTURE, "L3.3", _SCAN, _attribute("intensity")),
 )

@@ -227,5 +227,5 @@ def test_the_page_is_well_formed_and_self_contained():
 
 def test_text_without_findings(noise_report):
     text = text_summary(noise_report)
-    assert "findings: none; 7 probes were run" in text
+    assert "findings: none; 10 probes were run" in text
     assert "the same for every file: file name length, " in text

@@ -13,6 +13,11 @@ NUM_FIRST_BYTES = 64
 MAX_VALUE_LENGTH = 64
 USUAL_SHARE = 0.85
 UNUSUAL_BYTE = "a first byte is unusual for the format"
+_JPEG_SEGMENTS = {
+    **{0xE0 + n: f"APP{n}" for n in range(16)},
+    **{0xC0: "SOF0", 0xC1: "SOF1", 0xC2: "SOF2", 0xC4: "DHT", 0xDA: "SOS", 0xDB: "DQT"},
+    **{0xDD: "DRI", 0xFE: "COM"},
+}
 _BITS = {"1": 1, "I": 32, "F": 32}
 # A JPEG file of several images is a JPEG file; a TIFF file is read as PNG.
 _FORMATS = {"MPO": "JPEG", "TIFF": "PNG"}
@@ -62,6 +67,49 @@ def unusual_bytes(files: Sequence[tuple[str, tuple[str, ...]]]) -> list[tuple[st
         (UNUSUAL_BYTE,) if any(usual.get((kind, f.split(" is ")[0]), f) != f for f in facts) else ()
         for kind, facts in files
     ]
+
+
+def encoder_facts(payload: bytes, image: Image.Image) -> tuple[str, ...]:
+    """An encoder's settings: the parts of the file, and JPEG's quantization and subsampling.
+
+    Metadata are other checks, so a PNG's chunks before its pixels and a JPEG's segments count by
+    kind only.
+    """
+    if payload.startswith(b"\x89PNG"):
+        kinds = _png_chunks(payload)
+        facts = [f"PNG with {kind}" for kind in sorted({*kinds} - {"IHDR", "IEND"})]
+        return (*facts, f"PNG interlacing {payload[28]}")
+    if not payload.startswith(b"\xff\xd8"):
+        return ()
+    kinds = _jpeg_segments(payload)
+    facts = [f"JPEG with {kind}" for kind in sorted({*kinds})]
+    facts.append(f"JPEG with {kinds.count('DHT')} DHT and {kinds.count('DQT')} DQT segment(s)")
+    tables = getattr(image, "quantization", {})
+    for number, table in sorted(tables.items()):
+        facts.append(f"JPEG table {number} starts with {' '.join(map(str, table[:6]))}")
+    sampling = "x".join(str(part) for layer in getattr(image, "layer", []) for part in layer[1:3])
+    return (*facts, f"JPEG sampling {sampling}")
+
+
+def _png_chunks(payload: bytes) -> list[str]:
+    kinds, place = [], 8
+    while place + 8 <= len(payload):
+        length, kind = struct.unpack(">I4s", payload[place : place + 8])
+        kinds.append(kind.decode("latin-1"))
+        place += 12 + length
+    return kinds
+
+
+def _jpeg_segments(payload: bytes) -> list[str]:
+    """Kinds of the segments before the pixels."""
+    kinds, place = [], 2
+    while place + 4 <= len(payload) and payload[place] == 0xFF:
+        marker, length = struct.unpack(">xBH", payload[place : place + 4])
+        kinds.append(_JPEG_SEGMENTS.get(marker, f"segment {marker:02x}"))
+        if kinds[-1] == "SOS":
+            break
+        place += 2 + length
+    return kinds
 
 
 def image_format(image: Image.Image) -> str:

@@ -15,6 +15,8 @@ import tqdm
 from PIL import Image
 
 from covid_lm.auditing.features import container as container_features
+from covid_lm.auditing.features import history as history_features
+from covid_lm.auditing.features import layout as layout_features
 from covid_lm.auditing.features import pixels as pixel_features
 from covid_lm.data.preview import gray_levels, gray_thumbnail, upright
 from covid_lm.data.records import ImageRecord
@@ -37,7 +39,10 @@ class Observation:
         width, height: in pixels.
         format, mode, bit_depth: of the image (Pillow's names).
         first_bytes, metadata: facts as text, see `features.container`.
-        intensity, border, compression: features by name, see `features.pixels`.
+        encoder: facts as text, see `features.container`.
+        intensity, border, compression, colour: features by name, see `features.pixels`.
+        marks, padding: features by name, see `features.layout`.
+        history: features by name, see `features.history`.
         thumbnail: gray levels, uint8 [32, 32].
     """
 
@@ -51,9 +56,14 @@ class Observation:
     bit_depth: int
     first_bytes: tuple[str, ...]
     metadata: tuple[str, ...]
+    encoder: tuple[str, ...]
     intensity: dict[str, float]
     border: dict[str, float]
     compression: dict[str, float]
+    colour: dict[str, float]
+    marks: dict[str, float]
+    padding: dict[str, float]
+    history: dict[str, float]
     thumbnail: np.ndarray = dataclasses.field(repr=False)
 
 
@@ -111,9 +121,14 @@ def _observe_payload(record: ImageRecord, payload: bytes) -> Observation | Unrea
         bit_depth=container_features.bit_depth(payload, mode),
         first_bytes=container_features.first_bytes(payload),
         metadata=metadata,
+        encoder=container_features.encoder_facts(payload, image),
         intensity=pixel_features.intensity_features(image, gray),
         border=pixel_features.border_features(gray),
         compression=pixel_features.compression_features(gray),
+        colour=pixel_features.colour_features(image),
+        marks=layout_features.mark_features(gray),
+        padding=layout_features.padding_features(gray),
+        history=history_features.history_features(gray),
         thumbnail=gray_thumbnail(gray, THUMBNAIL_SIDE),
     )
 

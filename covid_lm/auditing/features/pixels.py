@@ -11,6 +11,7 @@ from scipy import ndimage
 RING = 6
 BLOCK = 8
 MAX_SIDE = 2048
+COLOURED = 8  # levels between the largest and the smallest channel
 
 
 def ring_width(height: int, width: int) -> int:
@@ -44,11 +45,30 @@ def intensity_features(image: Image.Image, gray: np.ndarray) -> dict[str, float]
 
 
 def _colour_difference(image: Image.Image) -> float:
+    colours = _inner_colours(image)
+    return float((colours.max(axis=-1) - colours.min(axis=-1)).mean())
+
+
+def colour_features(image: Image.Image) -> dict[str, float]:
+    """Cast of the interior: differences of the channels, and the share of coloured areas."""
+    red, green, blue = np.moveaxis(_inner_colours(image), -1, 0)
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    bright = red + green + blue >= np.median(red + green + blue)
+    return {
+        "red minus green": float((red - green).mean()),
+        "blue minus green": float((blue - green).mean()),
+        "red minus green of the bright half": float((red - green)[bright].mean()),
+        "blue minus green of the bright half": float((blue - green)[bright].mean()),
+        "share of coloured areas": float((spread > COLOURED).mean()),
+    }
+
+
+def _inner_colours(image: Image.Image) -> np.ndarray:
+    """R, G and B of the centre of a small version, float32 [24, 24, 3]; zeros for a gray image."""
     if image.mode in ("1", "L", "LA") or image.mode.startswith(("I", "F")):
-        return 0.0
+        return np.zeros((24, 24, 3), np.float32)
     small = image.convert("RGB").resize((32, 32), Image.Resampling.BOX)
-    inner = np.asarray(small, np.float32)[4:-4, 4:-4]
-    return float((inner.max(axis=-1) - inner.min(axis=-1)).mean())
+    return np.asarray(small, np.float32)[4:-4, 4:-4]
 
 
 def border_features(gray: np.ndarray) -> dict[str, float]:
