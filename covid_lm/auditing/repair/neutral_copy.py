@@ -24,7 +24,7 @@ from covid_lm.files import atomic_directory, atomic_write, read_bytes
 
 TABLE = "LABELS.csv"
 IMAGES = "images"
-BORDER_CHECKS = ("border",)  # a finding of one of these has the border cropped
+BORDER_CHECKS = ("border", "marks")  # a finding of one of these has the border cropped
 CROPPED_SHARE = 0.04  # of each side
 MIN_COLOUR = 4.0  # mean difference of an image's colours, in levels from 0 to 255
 ENLARGED_SHARE = 0.05  # of the images, at most
