@@ -121,6 +121,8 @@ def _model(record: dict) -> str:
         options += f", {_MIXED[record['mix']]}"
     if record.get("ema"):
         options += f", weights averaged ({record['ema']:g})"
+    if record.get("frozen"):
+        options += ", frozen, logistic regression"
     return f"{record['backbone']}{size}{layout}, {record['weights']} weights{options}"
 
 
