@@ -13,6 +13,8 @@ SEEDS = range(10)
 # Number of images, share of one class with the leak, and the leaks.
 SIZES = {
     "400": (400, 0.1, tuple(LEAKS)),
+    "2,000": (2000, 0.05, ("container_bytes", "mode", "border_mark")),
+    "10,000": (10000, 0.02, ("container_bytes", "mode", "border_mark")),
 }
 
 
