@@ -23,7 +23,7 @@ flags.disclaim_key_flags()  # --help of a tool lists the flags that are defined 
 
 HELP_FLAGS = ("--help", "-help", "--helpfull", "--helpshort", "-h")
 COMMAND_PREFIX = "covid-lm-"
-PathKind = Literal["input", "input folder", "output file", "output folder"]
+PathKind = Literal["input", "input folder", "output file", "output folder", "local folder"]
 _console_command = False
 
 
@@ -32,7 +32,7 @@ class PathParser(flags.ArgumentParser):
 
     Attributes:
         kind: what must exist when the tool starts: an input, or the folder of an output file, or
-            a writable folder in which an output folder can be created.
+            a writable folder in which an output folder, or one on this machine, can be created.
         names: values that are not paths, but names of inputs that come with a package.
         prefix: start of other names, of inputs that are downloaded; "" for none.
     """
@@ -61,8 +61,10 @@ class PathParser(flags.ArgumentParser):
         """
         if self.kind != "input" and any("\ud800" <= character <= "\udfff" for character in path):
             raise InputError(f"--{flag}={path}: not UTF-8; give another path")
-        if self.kind.startswith("output"):
-            check_output(flag, path, self.kind == "output folder")
+        if self.kind == "local folder" and is_remote(path):
+            raise InputError(f"--{flag}={path}: must be on this machine")
+        if not self.kind.startswith("input"):
+            check_output(flag, path, self.kind != "output file")
         elif self.is_name(path) or is_remote(path):
             return  # checked when it is used
         elif self.kind == "input folder" and not os.path.isdir(path):

@@ -21,8 +21,9 @@ from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures, repeated_
 from covid_lm.files import write_json
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.models.logistic_head import embed, logistic_head
-from covid_lm.pipeline.augmented import training_decode
+from covid_lm.pipeline.augmented import token_batches, training_input
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
+from covid_lm.pipeline.pixel_cache import PixelCache
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
 from covid_lm.training.checkpoints import Progress
@@ -110,21 +111,25 @@ def _folds(
     records = dataset.split("train", "val")
     classifier = build_classifier(options, classes)
     preprocessor = classifier.preprocessor()
-    decode, larger = preprocessor.decode, training_decode(options.augment, preprocessor)
-    images = decode_records(records, decode, options.skip_invalid)
+    image_input, larger = preprocessor.image_input, training_input(options.augment, preprocessor)
+    cache = None if options.cache_dir is None else PixelCache(options.cache_dir)
+    images = decode_records(records, image_input, options.skip_invalid, cache)
     print_skipped(images.skipped)
     if options.frozen:
         training = classifier.preprocessor(classifier.config.training_policy)
         fitted, vectors = (
-            embed(classifier, images.tokenize(each).tokens) for each in (training, preprocessor)
+            np.concatenate(
+                [embed(classifier, part.tokens) for part in token_batches(images, each).parts()]
+            )
+            for each in (training, preprocessor)
         )
         run = functools.partial(
             _frozen_fold, options, fitted, vectors, images.records, len(classes)
         )
         return run, images.records
     augmented = images
-    if larger != decode:
-        augmented = decode_records(records, larger, options.skip_invalid)
+    if larger is not image_input:
+        augmented = decode_records(records, larger, options.skip_invalid, cache)
     return functools.partial(_run_fold, options, classes, images, augmented), images.records
 
 
@@ -165,13 +170,14 @@ def _run_fold(
     classifier = build_classifier(options, classes)
     rest = np.setdiff1d(np.arange(len(images.records)), held_out)
     source = training_set(classifier, augmented.rows(rest), options)
-    test = images.rows(held_out).tokenize(classifier.preprocessor())
+    test = token_batches(images.rows(held_out), classifier.preprocessor())
     batch_size = global_batch_size(options, len(rest))
     compile_for_training(classifier.logits, options, source.steps(batch_size))
     probabilities: list[np.ndarray] = []
 
     def validate() -> dict[str, float]:
-        probabilities.append(predict_tokens(classifier, test.tokens))
+        parts = [predict_tokens(classifier, part.tokens) for part in test.parts()]
+        probabilities.append(np.concatenate(parts))
         correct = probabilities[-1].argmax(axis=1) == test.labels
         return {"held_out_accuracy": float(np.mean(correct))}
 

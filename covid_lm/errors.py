@@ -17,9 +17,13 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A failure while running (non-finite loss, full disk). Its text is one line, as above."""
+    """A failure while running (non-finite loss, full disk). Its text is one line, as above.
+
+    `is_resumable` is true if the same command continues with what was done before.
+    """
 
     exit_status = 1
+    is_resumable = False
 
 
 class UnusableFile(OSError, InputError):

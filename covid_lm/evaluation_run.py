@@ -23,6 +23,7 @@ from covid_lm.files import write_json
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.saving import load_for_dataset
 from covid_lm.models.token_classifier import TokenClassifier
+from covid_lm.pipeline.pixel_cache import PixelCache
 from covid_lm.report.run_report import write_run_report
 from covid_lm.results.run_records import hits, run_record
 from covid_lm.serving.saved_model import export_difference
@@ -60,6 +61,7 @@ def evaluate_run(
     compare: str | None = None,
     record: str | None = None,
     reading: Reading | None = None,
+    cache_dir: str | None = None,
 ) -> EvaluationResult:
     """Evaluate a run's live model under every protocol, and compare its export with it.
 
@@ -70,9 +72,9 @@ def evaluate_run(
         split: "train", "val", "test", or "all" of them.
         output: file for the returned metrics, as JSON; the report goes to `report_path`.
         baselines: add `baseline_rows` (key `floors`).
-        compare: another model to compare with, both under their own protocol, by McNemar's test
-            on the images that both can decode (key `comparison`).
+        compare: another model, both under their own protocol, by McNemar's test (`comparison`).
         record: file for the run's record, as JSON.
+        cache_dir: folder of a `PixelCache`; by default a temporary one.
 
     Returns:
         `split_metrics`, `version` (the export's folder) and `export_difference` (the largest
@@ -85,13 +87,12 @@ def evaluate_run(
     check_output("record", record)
     dataset = _load_data(dataset, data_dir, with_window_of(reading, resolve_model(model)[0]))
     model_dir, version_dir, classifier = _load_model(model, dataset, "model")
-    if baselines and not dataset.split("train"):
-        raise InputError(f"--baselines: {dataset.name} has no training images to fit them on")
-    if baselines and not isinstance(classifier, TokenClassifier):
-        raise InputError(f"--baselines: {model} reads no tokens to fit them on")
+    if baselines:
+        _check_baselines(model, classifier, dataset)
     other = None if compare is None else _load_model(compare, dataset, "compare")[2]
     records = _split_records(dataset, split)
-    evaluation = evaluate_protocols(classifier, records, skip_invalid)
+    cache = None if cache_dir is None else PixelCache(cache_dir)
+    evaluation = evaluate_protocols(classifier, records, skip_invalid, cache=cache)
     difference = export_difference(version_dir, evaluation.records, evaluation.own_probabilities)
     report = {
         "version": version_dir,
@@ -99,9 +100,9 @@ def evaluate_run(
         "export_difference": difference,
     }
     if baselines and isinstance(classifier, TokenClassifier):
-        report["floors"] = baseline_rows(classifier, dataset, evaluation)
+        report["floors"] = baseline_rows(classifier, dataset, evaluation, cache)
     if other is not None:
-        report["comparison"] = {"with": compare, **_comparison(classifier, evaluation, other)}
+        report["comparison"] = {"with": compare} | _compare(classifier, evaluation, other, cache)
     run = read_run(os.path.join(model_dir, "run"))
     if record is not None:
         write_json(record, run_record(run, report, evaluation))
@@ -116,6 +117,13 @@ def _load_data(dataset: str | ImageDataset, data_dir: str | None, reading: Readi
         dataset = load_dataset(dataset, data_dir, reading)
     print(describe_splits(dataset))
     return dataset
+
+
+def _check_baselines(model: str, classifier: Classifier, dataset: ImageDataset) -> None:
+    if not dataset.split("train"):
+        raise InputError(f"--baselines: {dataset.name} has no training images to fit them on")
+    if not isinstance(classifier, TokenClassifier):
+        raise InputError(f"--baselines: {model} reads no tokens to fit them on")
 
 
 def _split_records(dataset: ImageDataset, split: str) -> tuple[ImageRecord, ...]:
@@ -136,11 +144,14 @@ def _load_model(model: str, dataset: ImageDataset, flag: str) -> tuple[str, str,
     return model_dir, version_dir, load_for_dataset(run, dataset, f"--{flag}={model}")
 
 
-def _comparison(classifier: Classifier, evaluation: Evaluation, other: Classifier) -> dict:
+def _compare(
+    classifier: Classifier, evaluation: Evaluation, other: Classifier, cache: PixelCache | None
+) -> dict:
     layers = [model.preprocessor().image_input for model in (classifier, other)]
     same_pixels = len({(layer.image_size, layer.color, layer.max_pixels) for layer in layers}) == 1
-    decoded = evaluation.in_memory if same_pixels else None
-    both = (evaluation, evaluate_protocols(other, evaluation.records, decoded=decoded))
+    decoded = evaluation.images if same_pixels else None
+    again = evaluate_protocols(other, evaluation.records, decoded=decoded, cache=cache)
+    both = (evaluation, again)
     own = [next(iter(one.rows)) for one in both]
     correct = [one.rows[name]["correct"] for one, name in zip(both, own, strict=True)]
     return {"rows": own, "correct": correct, **mcnemar(*map(hits, both))}

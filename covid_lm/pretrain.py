@@ -18,9 +18,10 @@ from covid_lm.objectives.objective import Objective
 from covid_lm.objectives.teacher import TeacherObjective
 from covid_lm.objectives.words import WordObjective
 from covid_lm.pipeline.decoded import DecodedRecords, check_valid, decode_valid
+from covid_lm.pipeline.pixel_cache import PixelCache, run_cache
 from covid_lm.training.checkpoints import Progress, resume
 from covid_lm.training.devices import choose_strategy
-from covid_lm.training.inputs import print_skipped
+from covid_lm.training.inputs import check_reachable, print_skipped
 from covid_lm.training.loop import run_epochs
 from covid_lm.training.optimizer import paper_optimizer, scheduled_learning_rate, with_xla
 from covid_lm.training.pretraining_options import PretrainingOptions
@@ -61,11 +62,12 @@ def pretrain(options: PretrainingOptions) -> PretrainingResult:
     with (
         Termination() as termination,
         staged_run(options.model_dir, "pretraining") as staged,
+        run_cache(options.cache_dir, options.model_dir) as cache,
         strategy.scope(),
     ):
         keras.utils.set_random_seed(options.seed)
-        objective = OBJECTIVES[options.objective](options)
-        images = decode_images(options, objective.preprocessor)
+        objective = OBJECTIVES[options.objective](options, cache)
+        images = decode_images(options, objective.preprocessor, cache)
         run = run_config(options, strategy, images["train"])
         run["validation_images"] = images["val"].summary if "val" in images else None
         run = resumed_config(staged, run, options, "pretraining")
@@ -86,12 +88,11 @@ def pretrain(options: PretrainingOptions) -> PretrainingResult:
             "machine": machine_line(machine()),
         }
         write_json(os.path.join(staged, "metrics.json"), metrics)
-    objective.clean_up()
     return PretrainingResult(weights_dir, metrics, time.monotonic() - started)
 
 
 def decode_images(
-    options: PretrainingOptions, preprocessor: Preprocessor
+    options: PretrainingOptions, preprocessor: Preprocessor, cache: PixelCache | None = None
 ) -> dict[str, DecodedRecords]:
     """All data sets' training images ("train") and, if any, validation images ("val").
 
@@ -106,11 +107,12 @@ def decode_images(
         records = unlabelled_records(datasets, split, options.max_images)
         if not records:
             continue
-        images[split] = decode_valid(records, preprocessor.decode, held_out)
+        images[split] = decode_valid(records, preprocessor.image_input, cache, held_out)
         for record in images[split].left_out:
             print(f"left out, it is a test image too: {record.path}")
     check_valid(images.values(), options.skip_invalid)
     print_skipped([image for decoded in images.values() for image in decoded.skipped])
+    check_reachable(images.values(), options)
     images = {split: decoded for split, decoded in images.items() if decoded.records}
     if "train" not in images:
         raise InputError("--dataset: no training images that aren't test images too; add some")

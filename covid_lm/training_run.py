@@ -22,6 +22,7 @@ from covid_lm.files import write_json, write_text
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.saving import save_config, save_weights
 from covid_lm.pipeline.decoded import DecodedRecords
+from covid_lm.pipeline.pixel_cache import PixelCache, run_cache
 from covid_lm.report.model_card import model_card
 from covid_lm.report.run_report import write_run_report
 from covid_lm.serving.saved_model import export_classifier
@@ -80,9 +81,13 @@ def train(
     started = time.monotonic()
     options = options.with_pinned_weights()
     strategy = strategy or choose_strategy(options)
-    with Termination() as termination, staged_run(options.model_dir) as staged:
+    with (
+        Termination() as termination,
+        staged_run(options.model_dir) as staged,
+        run_cache(options.cache_dir, options.model_dir) as cache,
+    ):
         with strategy.scope():
-            dataset, classifier, images = _prepare(options, dataset)
+            dataset, classifier, images = _prepare(options, dataset, cache)
             run = resumed_config(staged, run_config(options, strategy, images["train"]), options)
             save_config(classifier, staged, run)
             _print_plan(classifier, dataset, images["train"], run)
@@ -94,7 +99,7 @@ def train(
                 fit_classifier(classifier, images, run["batch_size"], options, staged, termination)
             save_weights(classifier, staged)
             evaluation = evaluate_protocols(
-                classifier, dataset.split("test"), options.skip_invalid, images.get("test")
+                classifier, dataset.split("test"), options.skip_invalid, images["test"]
             )
         metrics = {
             **split_metrics(classifier, dataset, "test", evaluation),
@@ -109,14 +114,18 @@ def train(
 def train_worker(options: TrainingOptions) -> None:
     """Runs a non-primary process of a multi-host job. Writes no files; raises as `train`."""
     options = options.with_pinned_weights()
-    with tempfile.TemporaryDirectory() as directory, choose_strategy(options).scope():
-        _, classifier, images = _prepare(options)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        choose_strategy(options).scope(),
+        run_cache(options.cache_dir, directory) as cache,
+    ):
+        _, classifier, images = _prepare(options, None, cache)
         batch_size = global_batch_size(options, len(images["train"].records))
         fit_in_jax(classifier, images, batch_size, options, directory)
 
 
 def _prepare(
-    options: TrainingOptions, dataset: ImageDataset | None = None
+    options: TrainingOptions, dataset: ImageDataset | None, cache: PixelCache
 ) -> tuple[ImageDataset, Classifier, dict[str, DecodedRecords]]:
     """The data set, the untrained classifier, and the decoded images of each split."""
     if dataset is None:
@@ -124,7 +133,7 @@ def _prepare(
     dataset = limit_images(dataset, options.max_images)
     keras.utils.set_random_seed(options.seed)
     classifier = build_classifier(options, dataset.classes)
-    return dataset, classifier, decode_splits(classifier, dataset, options)
+    return dataset, classifier, decode_splits(classifier, dataset, options, cache)
 
 
 def _print_plan(

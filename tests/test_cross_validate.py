@@ -19,7 +19,7 @@ from covid_lm.errors import InputError
 from covid_lm.evaluation.fold_metrics import FoldResult
 from covid_lm.evaluation.summary import fold_table
 from covid_lm.models.classifier import predict_tokens
-from covid_lm.pipeline.augmented import training_decode
+from covid_lm.pipeline.augmented import training_input
 from covid_lm.pipeline.decoded import decode_records
 from covid_lm.results.run_records import cross_validation_record
 from covid_lm.results.tables import cross_validation_table
@@ -92,12 +92,12 @@ def test_a_fold_is_a_fit_on_the_other_images(finished, image_folder, tmp_path):
     keras.utils.set_random_seed(chosen.seed)
     classifier = build_classifier(chosen, dataset.classes)
     images = {
-        "train": decode_records(others, training_decode(chosen.augment, classifier.preprocessor()))
+        "train": decode_records(others, training_input(chosen.augment, classifier.preprocessor()))
     }
     with Termination() as termination:
         fit_classifier(classifier, images, 6, chosen, str(tmp_path), termination)
     preprocessor = classifier.preprocessor()
-    asked = decode_records([records[row] for row in held_out], preprocessor.decode)
+    asked = decode_records([records[row] for row in held_out], preprocessor.image_input)
     expected = predict_tokens(classifier, asked.tokenize(preprocessor).tokens)
     answers = [row["probabilities"][-1] for row in finished[0]["out_of_fold"] if row["fold"] == 1]
     np.testing.assert_allclose(answers, expected, atol=1e-6)  # they are rounded to 6 places
@@ -154,7 +154,7 @@ def test_frozen_embeddings_of_the_initial_model(image_folder, monkeypatch):
     classifier = build_classifier(chosen, dataset.classes)
     records = dataset.split("train", "val")
     labels = np.array([record.label for record in records])
-    tokens = decode_records(records, classifier.preprocessor().decode).tokenize(
+    tokens = decode_records(records, classifier.preprocessor().image_input).tokenize(
         classifier.preprocessor()
     )
     embeddings = classifier.embedding.predict(tokens.tokens, verbose=0)

@@ -24,7 +24,8 @@ from covid_lm.evaluation_run import evaluate_run, report_path
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.saving import load_classifier
 from covid_lm.pipeline import decoded as pipeline
-from covid_lm.pipeline.decoded import decode_records, decoded_chunks
+from covid_lm.pipeline.decoded import decode_records
+from covid_lm.pipeline.pixel_cache import PixelCache
 from covid_lm.results.run_records import read_records
 from covid_lm.results.tables import runs_table
 
@@ -78,21 +79,22 @@ def test_every_image_is_decoded_once(report, decoded, image_folder):
     assert sorted(decoded) == sorted(record.path for record in records)
 
 
-def test_images_of_a_large_split_are_decoded_again_when_needed(runs, image_folder, monkeypatch):
-    monkeypatch.setattr(protocol_metrics, "KEPT_BYTES", 32 * 32 * 3 * 9)
-    classifier = load_classifier(os.path.join(runs[1], "run"))
-    dataset = folder(image_folder)
-    large = evaluate_protocols(classifier, dataset.split("test"))
-    assert large.in_memory is None
-    monkeypatch.setattr(protocol_metrics, "KEPT_BYTES", 32 * 32 * 3 * 10)
-    small = evaluate_protocols(classifier, dataset.split("test"))
-    np.testing.assert_array_equal(large.images.pixels[7], small.images.pixels[7])
-    again = evaluate_protocols(classifier, small.records, decoded=small.in_memory)
-    np.testing.assert_array_equal(again.own_probabilities, small.own_probabilities)
+def test_a_filled_cache_spares_the_decoding(runs, image_folder, monkeypatch, tmp_path):
+    run = os.path.join(runs[1], "run")
+    dataset, cache = folder(image_folder), PixelCache(str(tmp_path))
+    classifier = load_classifier(run)
+    first = evaluate_protocols(classifier, dataset.split("test"), cache=cache)
+    decode_records(dataset.split("train"), classifier.preprocessor().image_input, cache=cache)
+    monkeypatch.setattr(ImageInput, "__call__", None)
+    classifier = load_classifier(run)
+    again = evaluate_protocols(classifier, dataset.split("test"), cache=cache)
+    np.testing.assert_array_equal(again.own_probabilities, first.own_probabilities)
+    compared = evaluate_protocols(classifier, again.records, decoded=again.images)
+    np.testing.assert_array_equal(compared.own_probabilities, first.own_probabilities)
     monkeypatch.setattr(protocol_metrics, "BASELINES", ("random_forest",))
     monkeypatch.setattr(baselines, "NUM_TREES", 5)
-    rows = protocol_metrics.baseline_rows(classifier, dataset, large)
-    assert rows == protocol_metrics.baseline_rows(classifier, dataset, small)
+    rows = protocol_metrics.baseline_rows(classifier, dataset, again, cache)
+    assert rows["random_forest"]["n"] == 10
 
 
 def test_evaluation_of_the_finished_run_repeats_its_figures(report, finished_run):
@@ -249,21 +251,24 @@ def test_figures_by_factor(runs, with_factors, tmp_path):
     assert not [text for text in written if "Doe" in text]
 
 
-def test_chunks_leave_no_image_out_and_count_the_damaged(image_folder):
+def test_chunks_leave_no_image_out_and_the_damaged_are_counted(image_folder, monkeypatch):
+    monkeypatch.setattr(pipeline, "CHUNK_SIZE", 3)
     records = list(folder(image_folder).split("test"))
     damaged = ImageRecord("x.png", 0, "test", "x.png", read=lambda: b"no image")
     image_input = ImageInput(32)
     whole = decode_records(records, image_input)
     mixed = [damaged, damaged, damaged, *records, damaged]
-    chunks = list(decoded_chunks(mixed, image_input, skip_invalid=True, chunk_size=3))
-    assert [len(chunk.records) for chunk in chunks] == [0, 3, 3, 3, 1]
-    assert sum(len(chunk.skipped) for chunk in chunks) == 4
+    images = decode_records(mixed, image_input, skip_invalid=True)
+    assert (images.records, len(images.skipped)) == (whole.records, 4)
+    assert images.summary == whole.summary
+    chunks = list(images.chunks())
+    assert [len(chunk.records) for chunk in chunks] == [3, 3, 3, 1]
     pixels = np.concatenate([chunk.pixels for chunk in chunks])
     np.testing.assert_array_equal(pixels, whole.pixels)
     with pytest.raises(
         InputError, match=r"^x.png: not an image \(in all 4 can't be decoded: 4 not an image"
     ):
-        list(decoded_chunks(mixed, image_input))
+        decode_records(mixed, image_input)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def pretrained(older):
     classifier = build_classifier(options, ("negative", "positive"))
     records = sample_records(os.path.join(older, "run", "run"))
     preprocessor = classifier.preprocessor()
-    tokens = decode_records(records, preprocessor.decode).tokenize(preprocessor).tokens
+    tokens = decode_records(records, preprocessor.image_input).tokenize(preprocessor).tokens
     return classifier, tokens
 
 

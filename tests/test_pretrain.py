@@ -22,6 +22,7 @@ from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.objectives import words as word_objective
 from covid_lm.objectives.words import build_masking, epoch_table
 from covid_lm.pipeline.decoded import decode_records
+from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.pretrain import decode_images, pretrain
 from covid_lm.protocols import LAYOUTS
 from covid_lm.training.build import build_classifier
@@ -211,7 +212,7 @@ def test_no_test_image_is_among_the_sequences(image_folder, tmp_path, capsys):
     preprocessor = Preprocessor(built_in_vocabulary(), policy="absent", **LAYOUTS["gray22"])
     images = decode_images(chosen, preprocessor)
     assert [len(images[split].records) for split in ("train", "val")] == [48, 16]
-    test = decode_records(folder(str(data)).split("test"), preprocessor.decode)
+    test = decode_records(folder(str(data)).split("test"), preprocessor.image_input)
     test_pixels = {row.tobytes() for row in test.pixels}
     assert len(test_pixels) == 10
     for decoded in images.values():
@@ -250,7 +251,8 @@ def masking_of(policy: str):
     pictures = [encode(random_picture(22, 22, seed)) for seed in range(2)]
     tokens = preprocessor(np.array(pictures, object), np.array([b"a b.png", b"x\xff.png"], object))
     tokens = {name: tokens[name].numpy() for name in ("token_ids", "segment_ids", "padding_mask")}
-    return build_masking(tokens["token_ids"], preprocessor, 0.15), tokens, vocabulary
+    sequences = TokenizedRecords(tokens, np.zeros(2, np.int32))
+    return build_masking(sequences, preprocessor, 0.15), tokens, vocabulary
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,8 @@ def sequences(pretrained):
     vocabulary = read_vocabulary(vocabulary_file(result.weights_dir))
     preprocessor = Preprocessor(vocabulary, policy="visible", **LAYOUTS["gray22"])
     images = decode_images(options, preprocessor)
-    tokens = {split: decoded.tokenize(preprocessor).tokens for split, decoded in images.items()}
-    masking = build_masking(tokens["train"]["token_ids"], preprocessor, options.mask_rate)
+    tokens = {split: decoded.tokenize(preprocessor) for split, decoded in images.items()}
+    masking = build_masking(tokens["train"], preprocessor, options.mask_rate)
     masked = MaskedTokens(tokens["val"], masking)
     batches = masked.once(options.batch_size, options.seed).as_numpy_iterator()
     all_inputs, targets, _ = zip(*batches, strict=True)

@@ -16,10 +16,11 @@ from covid_lm.data.folder import folder
 from covid_lm.errors import InputError, RunError
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.models.saving import load_classifier
-from covid_lm.pipeline.decoded import decode_records
+from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.serving.saved_model import export_difference
 from covid_lm.training.batch_size import default_batch_size
 from covid_lm.training.build import build_classifier
+from covid_lm.training.inputs import check_reachable
 from covid_lm.training.options import TrainingOptions
 from covid_lm.training_run import decode_splits, train
 
@@ -89,7 +90,7 @@ def test_the_export_gives_the_live_models_probabilities(finished, image_folder):
     classifier = load_classifier(str(directory / "run-1" / "run"))
     records = folder(image_folder).split("test")
     preprocessor = classifier.preprocessor()
-    images = decode_records(records, preprocessor.decode)
+    images = decode_records(records, preprocessor.image_input)
     probabilities = predict_tokens(classifier, images.tokenize(preprocessor).tokens)
     assert export_difference(result.version_dir, records, probabilities) < 1e-6
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
@@ -235,6 +236,15 @@ def test_skip_invalid_counts_and_lists(corrupt_folder, tmp_path, capsys):
         f"skipped, truncated or damaged: {corrupt_folder}/train/dark/d001.jpeg\n"
         "in all 1 can't be decoded: 1 truncated or damaged\n"
     )
+
+
+def test_a_distant_tpu_reads_no_files_of_this_machine():
+    images = DecodedRecords(np.empty((1, 2**14, 2**14), np.uint8), ())
+    check_reachable([images], TrainingOptions(tpu="grpc://h:1"))
+    more = DecodedRecords(np.empty((2, 2**14, 2**14), np.uint8), ())
+    check_reachable([more], TrainingOptions(tpu="local"))
+    with pytest.raises(InputError, match=r"^--tpu=grpc://h:1: not with more than 256 MiB of deco"):
+        check_reachable([images, more], TrainingOptions(tpu="grpc://h:1"))
 
 
 def test_a_non_finite_loss_stops_the_run(image_folder, tmp_path):

@@ -7,6 +7,7 @@ from covid_lm.data import check_dataset
 from covid_lm.data.reading import with_window_of
 from covid_lm.environment import import_tensorflow
 from covid_lm.errors import InputError
+from covid_lm.training import help_texts
 from covid_lm.training.data_options import DataOptions
 
 FLAGS = flags.FLAGS
@@ -17,6 +18,7 @@ define_path("output", "File for the metrics, as JSON; the report goes to .html."
 flags.DEFINE_bool("baselines", False, "Fit baselines, too: regression and forest on the tokens.")
 define_path("compare", "Another model, by McNemar's test on the same images.", kind="input folder")
 define_path("record", "File for the run's record, for results.py.", "output file")
+define_path("cache_dir", help_texts.CACHE, "local folder")
 flags.DEFINE_bool("skip_invalid", False, "Leave out images that can't be decoded; count them.")
 
 
@@ -50,6 +52,7 @@ def main(argv: list[str]) -> None:
         FLAGS.compare,
         FLAGS.record,
         reading,
+        FLAGS.cache_dir,
     )
     print(f"{summary(report)}\n\n{report['version']}; weights: {report['weights']}")
     print(f"export against live model: max difference {report['export_difference']:.1e}")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from covid_lm.evaluation_run import EvaluationResult
     from covid_lm.training_run import TrainingResult
 
-PATHS = ("output_dir", "weights")  # among the options of training
+PATHS = ("output_dir", "weights", "cache_dir")  # among the options of training
 __all__ = ["Predictor", "audit", "evaluate", "load_dataset", "train"]
 
 
@@ -94,6 +94,7 @@ def evaluate(
     baselines: bool = False,
     compare: Model | None = None,
     record: str | os.PathLike | None = None,
+    cache_dir: str | os.PathLike | None = None,
 ) -> "EvaluationResult":
     """Evaluates a finished run and its export on a split, under every protocol it can be given.
 
@@ -107,6 +108,7 @@ def evaluate(
         baselines: fit a regression and a forest on the tokens of the training images, too.
         compare: another model, by McNemar's test on the same images.
         record: file for the run's record, for `tools/results.py`.
+        cache_dir: folder for decoded pixels, kept for other runs; default: a temporary one.
 
     Returns:
         The metrics: `protocols` has a dict for each protocol (`n`, `correct`, `accuracy`, `auc`
@@ -140,6 +142,7 @@ def evaluate(
         baselines,
         other,
         as_text(record),
+        cache_dir=as_text(cache_dir),
     )
 
 

@@ -15,7 +15,7 @@ SPLIT_NAMES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)  # there may be many
 class ImageRecord:
     """One labelled image.
 

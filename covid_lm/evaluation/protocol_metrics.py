@@ -1,13 +1,11 @@
 """A model's metrics under every metadata policy that it can be tested with."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from covid_lm.data.records import ImageDataset, ImageRecord
-from covid_lm.errors import InputError
 from covid_lm.evaluation.baselines import (
     BASELINES,
     baseline_probabilities,
@@ -20,14 +18,8 @@ from covid_lm.layers.file_name_input import POLICIES
 from covid_lm.models.classifier import Classifier, predict_tokens
 from covid_lm.models.pixel_classifier import PixelClassifierConfig
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
-from covid_lm.pipeline.decoded import (
-    KEPT_BYTES,
-    DecodedRecords,
-    PixelsOnDemand,
-    SkippedImage,
-    decode_records,
-    decoded_chunks,
-)
+from covid_lm.pipeline.decoded import DecodedRecords, decode_records
+from covid_lm.pipeline.pixel_cache import PixelCache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +46,6 @@ class Evaluation:
         """Probabilities under the run's own protocol, float32 [images, classes]."""
         return next(iter(self.predictions.values()))
 
-    @property
-    def in_memory(self) -> DecodedRecords | None:
-        """The images, unless their pixels have to be decoded again."""
-        return self.images if isinstance(self.images.pixels, np.ndarray) else None
-
 
 def evaluation_policies(config: TokenClassifierConfig | PixelClassifierConfig) -> dict[str, str]:
     """Row name to test policy; the run's own protocol comes first.
@@ -76,49 +63,36 @@ def evaluate_protocols(
     records: Sequence[ImageRecord],
     skip_invalid: bool = False,
     decoded: DecodedRecords | None = None,
+    cache: PixelCache | None = None,
 ) -> Evaluation:
     """Evaluate a model under every test policy, each image decoded once.
 
     Args:
         decoded: the records' images, if the test preprocessor has decoded them before.
+        cache: receives the pixels; by default a temporary one.
 
     Raises:
         InputError: no images, or one that can't be decoded while `skip_invalid` is false.
     """
-    preprocessor = classifier.preprocessor()
-    on_demand = PixelsOnDemand(records, preprocessor.image_input)
-    if decoded is None and math.prod(on_demand.shape) <= KEPT_BYTES:
-        decoded = decode_records(records, preprocessor.decode, skip_invalid)
-    if decoded is None:
-        chunks = decoded_chunks(records, preprocessor.decode, skip_invalid)
-    else:
-        chunks = decoded.chunks()
+    image_input = classifier.preprocessor().image_input
+    images = decoded or decode_records(records, image_input, skip_invalid, cache)
     policies = evaluation_policies(classifier.config)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in policies}
-    kept: list[ImageRecord] = []
-    skipped: list[SkippedImage] = []
-    for images in chunks:
-        kept += images.records
-        skipped += images.skipped
-        for name, policy in policies.items() if images.records else ():
-            tokens = images.tokenize(classifier.preprocessor(policy)).tokens
+    for chunk in images.chunks():
+        for name, policy in policies.items():
+            tokens = chunk.tokenize(classifier.preprocessor(policy)).tokens
             parts[name].append(predict_tokens(classifier, tokens))
-    if not kept:
-        raise InputError("no images in this split that can be decoded")
-    if decoded is None:
-        pixels = PixelsOnDemand(kept, preprocessor.image_input)
-        decoded = DecodedRecords(pixels, tuple(kept), tuple(skipped))
     predictions = {name: np.concatenate(part) for name, part in parts.items()}
     rows = {
         name: {
             "training_policy": classifier.config.training_policy,
             "test_policy": policy,
-            **record_metrics(predictions[name], kept, classifier.config.classes),
-            "skipped": len(skipped),
+            **record_metrics(predictions[name], images.records, classifier.config.classes),
+            "skipped": len(images.skipped),
         }
         for name, policy in policies.items()
     }
-    return Evaluation(rows, predictions, decoded)
+    return Evaluation(rows, predictions, images)
 
 
 def record_metrics(
@@ -161,17 +135,20 @@ def split_metrics(
 
 
 def baseline_rows(
-    classifier: TokenClassifier, dataset: ImageDataset, evaluation: Evaluation
+    classifier: TokenClassifier,
+    dataset: ImageDataset,
+    evaluation: Evaluation,
+    cache: PixelCache | None = None,
 ) -> dict[str, dict]:
     """Metrics of a logistic regression and a random forest on the tokens that the model sees.
 
     They are fitted under the training policy on the training images that can be decoded.
     """
     config, preprocessor = classifier.config, classifier.preprocessor()
-    images = evaluation.in_memory or decode_records(evaluation.records, preprocessor.decode)
-    training = images
+    images = training = evaluation.images
     if images.records[0].split != "train":
-        training = decode_records(dataset.split("train"), preprocessor.decode, skip_invalid=True)
+        records = dataset.split("train")
+        training = decode_records(records, preprocessor.image_input, True, cache)
     train = training.tokenize(classifier.preprocessor(config.training_policy))
     test = images.tokenize(preprocessor)
     patients = [record.patient for record in training.records]

@@ -10,15 +10,13 @@ import numpy as np
 
 
 def trivial_figures(
-    sequences: dict[str, dict[str, np.ndarray]], word_ids: np.ndarray
+    counts: dict[str, np.ndarray],
 ) -> dict[str, dict[str, dict[str, float | None]]]:
     """{"unigram": `figures`} of each split, fitted on "train".
 
     Args:
-        sequences: split to `token_ids` and `segment_ids`, int [sequences, length].
-        word_ids: ids of the words that can be masked, int [words].
+        counts: split to `count_words` of its sequences, int [2, words].
     """
-    counts = {split: count_words(tokens, word_ids) for split, tokens in sequences.items()}
     frequencies = counts["train"].sum(axis=0) + 1
     probabilities = frequencies / frequencies.sum()
     return {split: {"unigram": figures(c, probabilities)} for split, c in counts.items()}

@@ -11,9 +11,10 @@ from covid_lm.layers.patch_masking import PatchMasking
 from covid_lm.models.classifier import predict_in_batches
 from covid_lm.models.saving import save_encoder
 from covid_lm.objectives.objective import Objective, output_head, split_line
-from covid_lm.pipeline.augmented import AugmentedRecords, named_augmentation, training_decode
+from covid_lm.pipeline.augmented import AugmentedRecords, named_augmentation, training_input
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.pipeline.masked import MaskedPatches
+from covid_lm.pipeline.pixel_cache import PixelCache
 from covid_lm.training.build import build_token_classifier
 from covid_lm.training.pretraining_options import PretrainingOptions
 
@@ -26,8 +27,8 @@ class ByteObjective(Objective):
     loss = "mean_absolute_error"
     training: MaskedPatches
 
-    def __init__(self, options: PretrainingOptions):
-        super().__init__(options)
+    def __init__(self, options: PretrainingOptions, cache: PixelCache):
+        super().__init__(options, cache)
         self.student = build_token_classifier(options)
         self.preprocessor = self.student.preprocessor(options.policy)
         config = self.student.config.backbone
@@ -50,9 +51,9 @@ class ByteObjective(Objective):
     def prepare(self, images: dict[str, DecodedRecords]) -> None:
         """See `Objective`."""
         training, preprocessor = images["train"], self.preprocessor
-        decode = training_decode(self.options.augment, preprocessor)
-        if decode != preprocessor.decode:
-            training = decode_records(training.records, decode)
+        image_input = training_input(self.options.augment, preprocessor)
+        if image_input is not preprocessor.image_input:
+            training = decode_records(training.records, image_input, cache=self.cache)
         augmentation = named_augmentation(self.options.augment, preprocessor.image_input)
         source = AugmentedRecords(training, preprocessor, augmentation)
         self.training = MaskedPatches(source, self.masking)

@@ -7,6 +7,7 @@ import keras
 
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.decoded import DecodedRecords
+from covid_lm.pipeline.pixel_cache import PixelCache
 from covid_lm.training.loop import BatchSource
 from covid_lm.training.pretraining_options import PretrainingOptions
 
@@ -24,6 +25,7 @@ class Objective:
 
     Args:
         options: of the run.
+        cache: receives decoded images.
     """
 
     preprocessor: Preprocessor
@@ -31,8 +33,9 @@ class Objective:
     loss: str | Callable
     training: BatchSource
 
-    def __init__(self, options: PretrainingOptions):
+    def __init__(self, options: PretrainingOptions, cache: PixelCache):
         self.options = options
+        self.cache = cache
 
     def prepare(self, images: dict[str, DecodedRecords]) -> None:
         """Builds model and batches from the splits "train" and, if any, "val".
@@ -77,9 +80,6 @@ class Objective:
     def save(self, directory: str) -> None:
         """Writes a directory for `--weights`, atomically."""
         raise NotImplementedError
-
-    def clean_up(self) -> None:
-        """Removes what only an unfinished run needs; called when the run is complete."""
 
 
 def output_head(width: int, start: float = 0.0) -> keras.layers.Layer:

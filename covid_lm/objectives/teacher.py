@@ -5,18 +5,19 @@ import os
 from typing import Any
 
 import keras
+import numpy as np
 from sklearn.metrics import mean_squared_error, r2_score
 
 from covid_lm.backbones.configs import TEACHER
 from covid_lm.backbones.convolutional import pooled_features
 from covid_lm.backbones.efficientnet_lite import FEATURES
 from covid_lm.backbones.teacher import teacher_weights
-from covid_lm.files import remove_tree
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.classifier import predict_in_batches
 from covid_lm.models.saving import save_encoder
 from covid_lm.objectives.objective import Objective, output_head, split_line
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
+from covid_lm.pipeline.pixel_cache import PixelCache
 from covid_lm.pipeline.teacher_targets import CropPlan, TeacherTargets, cached_targets
 from covid_lm.protocols import AUGMENTATIONS
 from covid_lm.training.build import build_token_classifier
@@ -35,16 +36,14 @@ class TeacherObjective(Objective):
     loss = "mean_squared_error"
     training: TeacherTargets
 
-    def __init__(self, options: PretrainingOptions):
-        super().__init__(options)
+    def __init__(self, options: PretrainingOptions, cache: PixelCache):
+        super().__init__(options, cache)
         self.weights = teacher_weights(options.teacher)
         self.student = build_token_classifier(options)
         self.preprocessor = self.student.preprocessor(options.policy)
         head = output_head(FEATURES)
         embedding = self.student.embedding
         self.model = keras.Model(embedding.input, head(embedding.output), name="distillation")
-        own_cache = os.path.join(options.model_dir, "cache")
-        self.cache, self.keep_cache = options.cache or own_cache, options.cache is not None
 
     def prepare(self, images: dict[str, DecodedRecords]) -> None:
         """See `Objective`."""
@@ -62,16 +61,16 @@ class TeacherObjective(Objective):
         )
         with open(self.weights, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        folder = os.path.join(self.cache, plan.key(training.summary, digest))
+        folder = os.path.join(self.cache.folder, plan.key(training.summary, digest))
         teacher = teacher_network(self.weights, self.teacher_size, plan.shape[-1])
         self.training = cached_targets(
             folder, plan, teacher, FEATURES, self.preprocessor, training.filenames
         )
         if "val" in images:
             size = ImageInput(self.teacher_size, image_input.color)
-            pixels = decode_records(images["val"].records, size).pixels
-            features = teacher.predict(pixels, verbose=0)
-            self.val_targets = self.training.standardize(features)
+            larger = decode_records(images["val"].records, size, cache=self.cache)
+            features = [teacher.predict(x.pixels, verbose=0) for x in larger.chunks()]
+            self.val_targets = self.training.standardize(np.concatenate(features))
             self.val_tokens = images["val"].tokenize(self.preprocessor).tokens
         self.has_val = "val" in images
 
@@ -107,11 +106,6 @@ class TeacherObjective(Objective):
     def save(self, directory: str) -> None:
         """See `Objective`."""
         save_encoder(self.student, directory)
-
-    def clean_up(self) -> None:
-        """See `Objective`."""
-        if not self.keep_cache:
-            remove_tree(self.cache)
 
 
 def teacher_network(weights: str, size: int, channels: int) -> keras.Model:

@@ -8,14 +8,17 @@ import numpy as np
 
 from covid_lm.backbones.vocabulary import SPECIAL_TOKENS
 from covid_lm.backbones.weights.shipped import weights_directory
-from covid_lm.evaluation.token_baselines import trivial_figures
+from covid_lm.evaluation.token_baselines import count_words, trivial_figures
 from covid_lm.layers.token_masking import TokenMasking, masked_count
 from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.models.masked_lm_metrics import masked_token_loss, masked_token_metrics
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.objectives.objective import Objective
+from covid_lm.pipeline.augmented import token_batches
 from covid_lm.pipeline.decoded import DecodedRecords
 from covid_lm.pipeline.masked import MaskedTokens
+from covid_lm.pipeline.pixel_cache import PixelCache
+from covid_lm.pipeline.tokenized import Batches
 from covid_lm.protocols import DTYPE_POLICIES, layout_arguments
 from covid_lm.training.build import choose_backbone
 from covid_lm.training.pretraining_options import PretrainingOptions
@@ -37,8 +40,8 @@ class WordObjective(Objective):
     masked: dict[str, MaskedTokens]
     trivial: dict[str, dict]
 
-    def __init__(self, options: PretrainingOptions):
-        super().__init__(options)
+    def __init__(self, options: PretrainingOptions, cache: PixelCache):
+        super().__init__(options, cache)
         self.backbone, vocabulary = choose_backbone(options)
         self.preprocessor = Preprocessor(
             vocabulary, options.policy, **layout_arguments(options.layout)
@@ -47,22 +50,29 @@ class WordObjective(Objective):
     def prepare(self, images: dict[str, DecodedRecords]) -> None:
         """See `Objective`."""
         options = self.options
-        sequences = {split: x.tokenize(self.preprocessor).tokens for split, x in images.items()}
-        token_ids = sequences["train"]["token_ids"]
+        sequences = {split: token_batches(x, self.preprocessor) for split, x in images.items()}
         assert options.mask_rate is not None  # `PretrainingOptions` sets it
-        masking = build_masking(token_ids, self.preprocessor, options.mask_rate)
+        masking = build_masking(sequences["train"], self.preprocessor, options.mask_rate)
+        trim = self.preprocessor.trim
         self.language_model = MaskedLanguageModel(
             self.backbone,
             self.preprocessor.token_encoder.vocabulary,
             masking.word_ids,
-            token_ids.shape[1],
+            trim.head + trim.tail,
             masking.num_masked,
             DTYPE_POLICIES[options.dtype],
         )
         weights = weights_directory(options.weights, options.layout)
         self.has_head = weights is not None and self.language_model.load(weights)
-        self.trivial = trivial_figures(sequences, masking.word_ids)
-        self.masked = {split: MaskedTokens(tokens, masking) for split, tokens in sequences.items()}
+        self.masked = {
+            split: MaskedTokens(batches, masking) for split, batches in sequences.items()
+        }
+        self.trivial = trivial_figures(
+            {
+                split: np.sum([count_words(x.tokens, masking.word_ids) for x in batches.parts()], 0)
+                for split, batches in sequences.items()
+            }
+        )
 
     @property
     def model(self) -> keras.Model:  # type: ignore[override]
@@ -113,15 +123,18 @@ class WordObjective(Objective):
         self.language_model.save(directory)
 
 
-def build_masking(token_ids: np.ndarray, preprocessor: Preprocessor, rate: float) -> TokenMasking:
+def build_masking(sequences: Batches, preprocessor: Preprocessor, rate: float) -> TokenMasking:
     """A `TokenMasking` of all words that images and names can hold, without special tokens.
 
-    Its number of slots suits the row of `token_ids`, int32 [images, length], with most such words.
+    Its number of slots suits the sequence with most such words.
     """
     encoder = preprocessor.token_encoder
     special = [encoder.vocabulary.index(token) for token in SPECIAL_TOKENS]
     word_ids = np.setdiff1d(encoder.reachable_token_ids, special)
-    most_words = int(np.isin(token_ids, word_ids).sum(axis=1).max())
+    most_words = max(
+        int(np.isin(part.tokens["token_ids"], word_ids).sum(axis=1).max())
+        for part in sequences.parts()
+    )
     return TokenMasking(
         word_ids,
         mask_id=encoder.vocabulary.index("[MASK]"),

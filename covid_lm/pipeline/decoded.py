@@ -1,23 +1,25 @@
-"""Records decoded to pixels, once and in memory, to be tokenized under any metadata policy."""
+"""Records decoded to pixels, once and to a cache, to be tokenized under any metadata policy."""
 
+import array
 import collections
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tqdm
 
 from covid_lm.data.records import ImageRecord, encoded_filename, read_image, read_problem
 from covid_lm.data.unlabelled import content_digest
 from covid_lm.errors import InputError
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.preprocessor import Preprocessor
+from covid_lm.pipeline.pixel_cache import MappedPixels, PixelCache, PixelRows, temporary_cache
 from covid_lm.pipeline.tokenized import TokenizedRecords
 
-Decode = Callable[[tf.Tensor], dict[str, tf.Tensor]]  # of a preprocessor, or an `ImageInput`
-KEPT_BYTES = 2**28  # of pixels: those of a larger evaluated split are decoded when needed
 CHUNK_SIZE = 512  # images held at a time, of splits of any size
 DECODED_TOGETHER, TOKENIZED_TOGETHER = 32, 256  # images in one call of a layer
 
@@ -34,13 +36,13 @@ class DecodedRecords:
     """The resized pixels of a split.
 
     Attributes:
-        pixels: uint8 [images, height, width, channels]; `PixelsOnDemand` where few are read.
+        pixels: uint8 [images, height, width, channels], memory-mapped if they are of a cache.
         records: the images' records, in the same order.
         skipped: the images that could not be decoded, not among the above.
         left_out: records of held-out files, not among the above.
     """
 
-    pixels: "np.ndarray | PixelsOnDemand"
+    pixels: np.ndarray | MappedPixels
     records: tuple[ImageRecord, ...]
     skipped: tuple[SkippedImage, ...] = ()
     left_out: tuple[ImageRecord, ...] = ()
@@ -48,7 +50,9 @@ class DecodedRecords:
     @property
     def summary(self) -> str:
         """Number of images and a digest of pixels, names and labels, as "24, 0123456789abcdef"."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
+        digest = hashlib.sha256()
+        for start in range(0, len(self.records), CHUNK_SIZE):
+            digest.update(np.ascontiguousarray(self.pixels[start : start + CHUNK_SIZE]).data)
         for record in self.records:
             digest.update(b"%d %s\0" % (record.label, encoded_filename(record)))
         return f"{len(self.records)}, {digest.hexdigest()[:16]}"
@@ -65,38 +69,25 @@ class DecodedRecords:
 
     def rows(self, indices: np.ndarray) -> "DecodedRecords":
         """The images with these indices, int [n], in their order."""
-        return DecodedRecords(
-            np.asarray(self.pixels)[indices], tuple(self.records[i] for i in indices)
-        )
+        records = tuple(self.records[i] for i in indices)
+        if isinstance(self.pixels, MappedPixels):
+            return DecodedRecords(self.pixels.select(indices), records)
+        return DecodedRecords(self.pixels[indices], records)
 
     def chunks(self) -> "Iterator[DecodedRecords]":
-        """The images in parts, as from `decoded_chunks`; the first has all `skipped` images."""
+        """The images in parts of at most CHUNK_SIZE, their pixels in memory."""
         for start in range(0, len(self.records), CHUNK_SIZE):
-            part = self.rows(np.arange(len(self.records))[start : start + CHUNK_SIZE])
-            yield dataclasses.replace(part, skipped=() if start else self.skipped)
+            part = slice(start, start + CHUNK_SIZE)
+            yield DecodedRecords(np.asarray(self.pixels[part]), self.records[part])
 
     def tokenize(self, preprocessor: Preprocessor) -> TokenizedRecords:
         """Token ids under the preprocessor's policy."""
-        pixels, filenames, parts = np.asarray(self.pixels), self.filenames, []
-        for start in range(0, len(pixels), TOKENIZED_TOGETHER):
+        filenames, parts = self.filenames, []
+        for start in range(0, len(filenames), TOKENIZED_TOGETHER):
             rows = slice(start, start + TOKENIZED_TOGETHER)
-            parts.append(preprocessor.tokenize(pixels[rows], filenames[rows]))
+            parts.append(preprocessor.tokenize(self.pixels[rows], filenames[rows]))
         tokens = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         return TokenizedRecords(tokens, self.labels)
-
-
-class PixelsOnDemand:
-    """The pixels of records that can be decoded, each decoded when it is indexed."""
-
-    def __init__(self, records: Sequence[ImageRecord], image_input: ImageInput):
-        self.records = records
-        self.image_input = image_input
-        channels = 1 if image_input.color == "luminance" else 3
-        self.shape = (len(records), *image_input.image_size, channels)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """uint8 [height, width, channels]."""
-        return decode_records([self.records[index]], self.image_input).pixels[0]
 
 
 def raw_batches(records: Sequence[ImageRecord], batch_size: int) -> tf.data.Dataset:
@@ -110,9 +101,9 @@ def raw_batches(records: Sequence[ImageRecord], batch_size: int) -> tf.data.Data
 
 def decode_records(
     records: Sequence[ImageRecord],
-    decode: Decode,
+    image_input: ImageInput,
     skip_invalid: bool = False,
-    held_out: Collection[bytes] = (),
+    cache: PixelCache | None = None,
 ) -> DecodedRecords:
     """As `decode_valid`.
 
@@ -121,28 +112,9 @@ def decode_records(
     """
     if not records:
         raise InputError("no images in this split")
-    decoded = decode_valid(records, decode, held_out)
+    decoded = decode_valid(records, image_input, cache)
     check_valid([decoded], skip_invalid)
     return decoded
-
-
-def decoded_chunks(
-    records: Sequence[ImageRecord],
-    decode: Decode,
-    skip_invalid: bool = False,
-    chunk_size: int = CHUNK_SIZE,
-) -> Iterator[DecodedRecords]:
-    """As `decode_records`, in chunks of at most `chunk_size` images, each of which may be empty.
-
-    After an image that makes it raise, the following ones are only counted.
-    """
-    skipped: list[SkippedImage] = []
-    for start in range(0, len(records), chunk_size):
-        chunk = decode_valid(records[start : start + chunk_size], decode)
-        skipped += chunk.skipped
-        if skip_invalid or not skipped:
-            yield chunk
-    _refuse_skipped(skipped, skip_invalid)
 
 
 def check_valid(splits: Iterable[DecodedRecords], skip_invalid: bool) -> None:
@@ -183,36 +155,75 @@ def count_by_reason(skipped: Sequence[SkippedImage]) -> str:
 
 
 def decode_valid(
-    records: Sequence[ImageRecord], decode: Decode, held_out: Collection[bytes] = ()
+    records: Sequence[ImageRecord],
+    image_input: ImageInput,
+    cache: PixelCache | None = None,
+    held_out: Collection[bytes] = (),
 ) -> DecodedRecords:
-    """Reads every image, and decodes those that can be decoded.
+    """Reads every image, and decodes those that can be decoded and are not in the cache.
 
     Args:
+        cache: receives the pixels; by default a temporary one.
         held_out: `content_digest` of the files to leave out.
+
+    Raises:
+        InputError, RunError: the cache can't be written.
     """
-    # Called batch by batch: a mapped data set would optimize the layer's graph again each time.
     kept: list[ImageRecord] = []
+    rows = array.array("q")
     skipped: list[SkippedImage] = []
     left_out: list[ImageRecord] = []
-    parts = []
-    for start in range(0, len(records), DECODED_TOGETHER):
-        batch, contents = [], []
-        for record in records[start : start + DECODED_TOGETHER]:
-            content = read_image(record)
-            if held_out and content_digest(content) in held_out:
-                left_out.append(record)
-            else:
-                batch.append(record)
-                contents.append(content)
-        if not batch:
-            continue
-        image = decode(tf.constant(contents))
-        valid = image["valid"].numpy()
-        parts.append(image["pixels"].numpy()[valid])
-        for record, ok, reason in zip(batch, valid, image["reason"].numpy(), strict=True):
-            if ok:
-                kept.append(record)
-            else:
-                skipped.append(SkippedImage(record, read_problem(record) or reason.decode()))
-    pixels = np.concatenate(parts) if parts else np.empty(0, np.uint8)
+    with contextlib.ExitStack() as stack:
+        cache = cache or stack.enter_context(temporary_cache())
+        stored = stack.enter_context(cache.rows(image_input))
+        bar = {"desc": "reading images", "unit": "image", "disable": None, "delay": 1}
+        progress = stack.enter_context(tqdm.tqdm(total=len(records), **bar))
+        for start in range(0, len(records), DECODED_TOGETHER):
+            batch = records[start : start + DECODED_TOGETHER]
+            contents = [read_image(record) for record in batch]
+            digests = [content_digest(content) for content in contents]
+            found = _cached_rows(stored, image_input, digests, contents, held_out)
+            for record, digest in zip(batch, digests, strict=True):
+                if digest in held_out:
+                    left_out.append(record)
+                elif isinstance(row := found[digest], int):
+                    kept.append(record)
+                    rows.append(row)
+                else:
+                    skipped.append(SkippedImage(record, read_problem(record) or row))
+            progress.update(len(batch))
+        pixels = stored.pixels(np.array(rows, np.int64))
     return DecodedRecords(pixels, tuple(kept), tuple(skipped), tuple(left_out))
+
+
+def _cached_rows(
+    stored: PixelRows,
+    image_input: ImageInput,
+    digests: Sequence[bytes],
+    contents: Sequence[bytes],
+    held_out: Collection[bytes],
+) -> dict[bytes, int | str]:
+    """For each file that isn't held out, its row, or the reason why it can't be decoded.
+
+    Those that have no row are decoded and appended.
+    """
+    found: dict[bytes, int | str] = {}
+    missing: dict[bytes, bytes] = {}
+    for digest, content in zip(digests, contents, strict=True):
+        row = None if digest in held_out else stored.find(digest)
+        if row is not None:
+            found[digest] = row
+        elif digest not in held_out:
+            missing[digest] = content
+    if missing:
+        # Called batch by batch: a mapped data set would optimize the layer's graph again each time.
+        image = image_input(tf.constant([*missing.values()]))
+        valid, pixels = image["valid"].numpy(), image["pixels"].numpy()
+        decodable = [*missing]
+        if not valid.all():
+            reasons = [reason.decode() for reason in image["reason"].numpy()]
+            found |= zip(missing, reasons, strict=True)
+            decodable = [digest for digest, ok in zip(missing, valid, strict=True) if ok]
+            pixels = pixels[valid]
+        found |= zip(decodable, stored.append(decodable, pixels), strict=True)
+    return found

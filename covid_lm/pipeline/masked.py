@@ -10,27 +10,27 @@ import tensorflow as tf
 from covid_lm.layers.patch_masking import PatchMasking
 from covid_lm.layers.token_masking import UNUSED, TokenMasking
 from covid_lm.pipeline.augmented import AugmentedRecords
-from covid_lm.pipeline.tokenized import mapped_batches, steps_per_epoch
+from covid_lm.pipeline.tokenized import Batches, mapped_batches
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskedTokens:
-    """A split's sequences, in memory, for the masked-token objective.
+    """A split's sequences for the masked-token objective.
 
     All batches have one size, for a single compilation and equal shares on every device: the last
     one is filled up with sequences without a masked token, which do not count.
 
     Attributes:
-        tokens: `token_ids`, `segment_ids` and `padding_mask`, int32 [sequences, length].
+        sequences: `token_ids`, `segment_ids` and `padding_mask`, int32 [batch, length].
         masking: hides words.
     """
 
-    tokens: dict[str, np.ndarray]
+    sequences: Batches
     masking: TokenMasking
 
     def steps(self, batch_size: int) -> int:
         """Number of batches in an epoch."""
-        return steps_per_epoch(len(self.tokens["token_ids"]), batch_size)
+        return self.sequences.steps(batch_size)
 
     def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
         """Batches of an epoch, each sequence once, shuffled, from step `first_step` to the end.
@@ -44,12 +44,12 @@ class MaskedTokens:
             masked tokens, however they are divided among devices: 0 for an unused slot, with a
             mean of 1.
         """
-        order = np.random.default_rng([seed, epoch]).permutation(len(self.tokens["token_ids"]))
+        order = np.random.default_rng([seed, epoch]).permutation(len(self.sequences.labels))
         return self._batches(order, batch_size, [seed, epoch, 1], first_step)
 
     def once(self, batch_size: int, seed: int) -> tf.data.Dataset:
         """Such batches in the sequences' order, with the same masks in every call, to evaluate."""
-        order = np.arange(len(self.tokens["token_ids"]))
+        order = np.arange(len(self.sequences.labels))
         return self._batches(order, batch_size, [seed, 0, 2])
 
     def _batches(
@@ -64,12 +64,11 @@ class MaskedTokens:
     @functools.cached_property
     def _mask(self) -> Callable:
         """A function from rows [batch], -1 for none, and a seed [2] to a batch; traced once."""
-        with tf.device("CPU"):
-            tokens = {name: tf.constant(array) for name, array in self.tokens.items()}
+        gather = self.sequences.gather
 
         def mask(rows: tf.Tensor, seed: tf.Tensor) -> tuple:
-            gathered = {name: tf.gather(x, tf.maximum(rows, 0)) for name, x in tokens.items()}
-            inputs, targets = self.masking(gathered, seed)
+            tokens, _ = gather(tf.maximum(rows, 0))
+            inputs, targets = self.masking(tokens, seed)
             targets = tf.where((rows < 0)[:, tf.newaxis, tf.newaxis], [0, UNUSED], targets)
             used = tf.cast(targets[..., 1] != UNUSED, tf.float32)
             return inputs, targets, tf.math.divide_no_nan(used, tf.reduce_mean(used))

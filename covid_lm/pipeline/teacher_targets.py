@@ -7,7 +7,6 @@ checksum differs is computed again.
 """
 
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import json
@@ -22,12 +21,12 @@ import tensorflow as tf
 from sklearn.preprocessing import StandardScaler
 
 from covid_lm.data.records import ImageRecord
-from covid_lm.errors import RunError
-from covid_lm.files import flush_to_disk, make_directories, read_json, write_json
+from covid_lm.files import flush_to_disk, read_json, write_json
 from covid_lm.layers.augmentation import Augmentation
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.augmented import working_image_input
+from covid_lm.pipeline.cache_folder import locked_folder, one_line_errors
 from covid_lm.pipeline.decoded import decode_records
 from covid_lm.pipeline.tokenized import epoch_order, mapped_batches, steps_per_epoch
 
@@ -102,7 +101,7 @@ class CropPlan:
         """
         first = number * BLOCK_IMAGES
         records = self.records[first : first + BLOCK_IMAGES]
-        pixels = tf.constant(decode_records(records, self.working_input).pixels)
+        pixels = tf.constant(decode_records(records, self.working_input).pixels[:])
         seeds = np.stack(
             [
                 np.random.default_rng([self.seed, first + place]).integers(
@@ -199,21 +198,10 @@ def cached_targets(
         width: of the teacher's features.
 
     Raises:
-        RunError: the cache can't be written.
+        InputError, RunError: the cache can't be written.
     """
-    try:
-        make_directories(folder)
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            _complete(folder, plan, teacher, width)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise RunError(
-            f"{folder}: can't be written ({error.strerror}); make room and repeat the command: it "
-            "continues where it ended"
-        ) from None
+    with one_line_errors(folder), locked_folder(folder):
+        _complete(folder, plan, teacher, width)
     rows = plan.shape[0]
     crops = np.memmap(os.path.join(folder, "crops"), np.uint8, "r", shape=plan.shape)
     features = np.memmap(os.path.join(folder, "features"), np.float16, "r", shape=(rows, width))

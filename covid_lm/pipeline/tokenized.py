@@ -1,8 +1,9 @@
-"""Token ids in memory, and their batches for training and evaluation."""
+"""Batches for training and evaluation, and those of token ids in memory."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -31,16 +32,61 @@ def mapped_batches(arrays: Any, function: Callable) -> tf.data.Dataset:
     return batches.map(function, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
+class Batches:
+    """Base of the splits that give batches of (inputs, labels), each a `BatchSource`.
+
+    Of several processes, each gets its share of every batch; the concatenated shares are the batch
+    that a single process would get. A batch size is that of all processes together, a multiple of
+    `num_processes`.
+
+    Attributes:
+        labels: int32 [images].
+        gather: function from rows, int [batch], to inputs and labels, with TensorFlow ops.
+        process_id, num_processes: of this process.
+    """
+
+    labels: np.ndarray
+    gather: Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor]]
+    process_id: int
+    num_processes: int
+
+    def parts(self) -> "Iterator[TokenizedRecords]":
+        """The inputs of all images in order, in parts of which each is in memory."""
+        raise NotImplementedError
+
+    def steps(self, batch_size: int) -> int:
+        """Number of batches in an epoch."""
+        return steps_per_epoch(len(self.labels), batch_size)
+
+    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
+        """Batches of (inputs, labels) in the order of `epoch_order`, from step `first_step` on."""
+        order = epoch_order(len(self.labels), batch_size, seed, epoch)[first_step:]
+        return mapped_batches(self.shares(order), self.gather)
+
+    def once(self, batch_size: int) -> tf.data.Dataset:
+        """Batches of (inputs, labels, weights) with every image once, in order, all of one size.
+
+        The weights, float32 [batch], are 1, and 0 for the images that fill up the last batch.
+        """
+        count = len(self.labels)
+        rows = np.resize(np.arange(count), (self.steps(batch_size), batch_size))
+        weights = (np.arange(rows.size) < count).astype(np.float32).reshape(rows.shape)
+        shares = self.shares(rows, weights)
+        return mapped_batches(shares, lambda rows, weights: (*self.gather(rows), weights))
+
+    def shares(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        """This process's columns of arrays [steps, batch, ...]."""
+        parts = (np.split(array, self.num_processes, axis=1) for array in arrays)
+        return tuple(part[self.process_id] for part in parts)
+
+
 @dataclasses.dataclass(frozen=True)
-class TokenizedRecords:
-    """Token ids of a split, in memory, as a `BatchSource`.
+class TokenizedRecords(Batches):
+    """Token ids of a split, in memory.
 
     Attributes:
         tokens: `token_ids`, `segment_ids` and `padding_mask`, int32 [images, length].
-        labels: int32 [images].
-        process_id, num_processes: of several processes, each gets its share of every batch; the
-            concatenated shares are the batch that a single process would get. A batch size is that
-            of all processes together, a multiple of `num_processes`.
+        labels, process_id, num_processes: see `Batches`.
     """
 
     tokens: dict[str, np.ndarray]
@@ -48,33 +94,19 @@ class TokenizedRecords:
     process_id: int = 0
     num_processes: int = 1
 
-    def steps(self, batch_size: int) -> int:
-        """Number of batches in an epoch."""
-        return steps_per_epoch(len(self.labels), batch_size)
+    def parts(self) -> "Iterator[TokenizedRecords]":
+        """See `Batches`; these records themselves."""
+        yield self
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
-        """Batches of (tokens, labels) in the order of `epoch_order`, from step `first_step` on."""
-        return self._batches(epoch_order(len(self.labels), batch_size, seed, epoch)[first_step:])
-
-    def once(self, batch_size: int) -> tf.data.Dataset:
-        """Batches of (tokens, labels, weights) with every image once, in order, all of one size.
-
-        The weights, float32 [batch], are 1, and 0 for the images that fill up the last batch.
-        """
-        count = len(self.labels)
-        rows = np.resize(np.arange(count), (self.steps(batch_size), batch_size))
-        weights = (np.arange(rows.size) < count).astype(np.float32).reshape(rows.shape)
-        return self._batches(rows, weights)
-
-    def _batches(self, *arrays: np.ndarray) -> tf.data.Dataset:
-        """This process's share of the batches of rows [steps, batch], with weights if given."""
+    @functools.cached_property
+    def gather(self) -> Callable:  # type: ignore[override]
+        """See `Batches`."""
         with tf.device("CPU"):
             tokens = {key: tf.constant(value) for key, value in self.tokens.items()}
             labels = tf.constant(self.labels)
 
-        def gather(rows: tf.Tensor, *weights: tf.Tensor) -> tuple:
+        def gather(rows: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
             batch = {key: tf.gather(value, rows) for key, value in tokens.items()}
-            return batch, tf.gather(labels, rows), *weights
+            return batch, tf.gather(labels, rows)
 
-        shares = (np.split(array, self.num_processes, axis=1) for array in arrays)
-        return mapped_batches(tuple(share[self.process_id] for share in shares), gather)
+        return gather

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from covid_lm.files import write_json_lines
 from covid_lm.models.classifier import Classifier, predict_in_batches
 from covid_lm.pipeline.decoded import DecodedRecords
-from covid_lm.pipeline.tokenized import TokenizedRecords
+from covid_lm.pipeline.tokenized import Batches
 from covid_lm.training.checkpoints import Progress, resume
 from covid_lm.training.inputs import tokenized_splits
 from covid_lm.training.loop import run_epochs
@@ -60,9 +60,10 @@ def fit_classifier(
     checkpoints.set_final_weights()
 
 
-def validate(model: keras.Model, split: TokenizedRecords, batch_size: int) -> dict[str, float]:
+def validate(model: keras.Model, split: Batches, batch_size: int) -> dict[str, float]:
     """`val_loss` and `val_accuracy`, each a mean over all examples, counting each once."""
-    logits = predict_in_batches(model, split.tokens, batch_size)
+    parts = [predict_in_batches(model, part.tokens, batch_size) for part in split.parts()]
+    logits = np.concatenate(parts)
     of_label = log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(logits)), split.labels]
     correct = np.argmax(logits, axis=1) == split.labels
     return {"val_loss": float(-np.mean(of_label)), "val_accuracy": float(np.mean(correct))}

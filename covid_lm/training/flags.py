@@ -32,6 +32,7 @@ AT_LEAST_1 = Bound("at least 1", lambda value: value >= 1)
 BELOW_1 = Bound("at least 0 and below 1", lambda value: 0 <= value < 1)
 ABOVE_0 = Bound("above 0", lambda value: 0 < value < math.inf)
 INPUT, OUTPUT_FOLDER = PathParser("input"), PathParser("output folder")
+LOCAL_FOLDER = PathParser("local folder")
 
 
 def option(

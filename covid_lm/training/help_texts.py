@@ -23,6 +23,10 @@ AUGMENT = (
 )
 MIX = "Mixes training images and their labels; both: one of the two for each batch."
 TPU = "Cloud TPU: name, `local` on a TPU VM, or grpc://HOST:PORT; else all GPUs, or the CPU."
+CACHE = (
+    "Folder for decoded pixels (and a teacher's crops), kept and shared by any number of runs and "
+    "tools; default: a temporary one, of a run NAME/cache until it is finished."
+)
 SCHEDULE = "Learning rate: constant, or warm-up over a tenth of the --epochs, then cosine decay."
 DECAY = "Weight decay of AdamW; not of biases, normalization, positions and segments."
 EMA = "Momentum of a moving average of the weights, which is evaluated and kept; 0: none."

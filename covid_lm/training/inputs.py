@@ -1,40 +1,46 @@
 """The splits of a training run, decoded once and tokenized under the policy of each."""
 
-import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from covid_lm.data.records import ImageDataset, ImageRecord
+from covid_lm.data.records import ImageDataset
 from covid_lm.errors import InputError
 from covid_lm.layers.random_operations import ImageMixing
 from covid_lm.models.classifier import Classifier
-from covid_lm.models.preprocessor import Preprocessor
-from covid_lm.pipeline.augmented import AugmentedRecords, named_augmentation, training_decode
-from covid_lm.pipeline.decoded import (
+from covid_lm.pipeline.augmented import (
     KEPT_BYTES,
+    AugmentedRecords,
+    named_augmentation,
+    token_batches,
+    training_input,
+)
+from covid_lm.pipeline.decoded import (
     DecodedRecords,
-    PixelsOnDemand,
     SkippedImage,
     check_valid,
     count_by_reason,
     decode_valid,
-    decoded_chunks,
 )
-from covid_lm.pipeline.tokenized import TokenizedRecords
+from covid_lm.pipeline.pixel_cache import PixelCache
+from covid_lm.pipeline.tokenized import Batches, TokenizedRecords
 from covid_lm.training.options import TrainingOptions
+from covid_lm.training.run_options import RunOptions
 
 
 def decode_splits(
-    classifier: Classifier, dataset: ImageDataset, options: TrainingOptions
+    classifier: Classifier,
+    dataset: ImageDataset,
+    options: TrainingOptions,
+    cache: PixelCache | None = None,
 ) -> dict[str, DecodedRecords]:
     """The images for training ("train"), early stopping and evaluation ("test"), decoded once.
 
     The paper trains on training and validation images together; only `--early_stopping=val`
-    holds the validation split out ("val"). A test split of more than KEPT_BYTES is decoded to
-    find damaged images before the training, but not returned unless it is monitored.
+    holds the validation split out ("val").
 
     Raises:
-        InputError: a split that is needed has no images, or an image can't be decoded.
+        InputError: a split that is needed has no images, an image can't be decoded, or the cache
+            can't be written.
+        RunError: no space is left for the cache.
     """
     splits = {"test": dataset.split("test"), "train": dataset.split("train", "val")}
     if options.early_stopping == "val":
@@ -44,41 +50,34 @@ def decode_splits(
             hint = "use --early_stopping=none" if split == "val" else "add some"
             raise InputError(f"{dataset.name}: no {split} images; {hint}")
     preprocessor = classifier.preprocessor()
-    images: dict[str, DecodedRecords] = {}
-    checked: list[DecodedRecords] = []
-    for split, records in splits.items():
-        too_large = math.prod(PixelsOnDemand(records, preprocessor.image_input).shape) > KEPT_BYTES
-        if split == "test" and too_large and options.early_stopping != "test":
-            checked.append(_decoded_on_demand(records, preprocessor))
-            continue
-        decode = preprocessor.decode
-        if split == "train":
-            decode = training_decode(options.augment, preprocessor)
-        images[split] = decode_valid(records, decode)
-        checked.append(images[split])
-    check_valid(checked, options.skip_invalid)
-    print_skipped([image for part in checked for image in part.skipped])
+    inputs = {"train": training_input(options.augment, preprocessor)}
+    images = {
+        split: decode_valid(records, inputs.get(split, preprocessor.image_input), cache)
+        for split, records in splits.items()
+    }
+    check_valid(images.values(), options.skip_invalid)
+    print_skipped([image for split in images.values() for image in split.skipped])
+    check_reachable(images.values(), options)
     return images
 
 
-def _decoded_on_demand(
-    records: Sequence[ImageRecord], preprocessor: Preprocessor
-) -> DecodedRecords:
-    """Decodes every image once to find the invalid ones, but keeps no pixels."""
-    chunks = decoded_chunks(records, preprocessor.decode, skip_invalid=True)
-    parts = [(chunk.records, chunk.skipped) for chunk in chunks]
-    valid, skipped = (tuple(itertools.chain(*column)) for column in zip(*parts, strict=True))
-    return DecodedRecords(PixelsOnDemand(valid, preprocessor.image_input), valid, skipped)
+def check_reachable(splits: Iterable[DecodedRecords], options: RunOptions) -> None:
+    """Raises InputError for images on this machine's disk that a TPU of another machine needs."""
+    if options.tpu not in (None, "local") and any(x.pixels.nbytes > KEPT_BYTES for x in splits):
+        raise InputError(
+            f"--tpu={options.tpu}: not with more than {KEPT_BYTES // 2**20} MiB of decoded pixels, "
+            "which are read from this machine's disk; use --tpu=local on the TPU's machine"
+        )
 
 
 def tokenized_splits(
     classifier: Classifier, images: dict[str, DecodedRecords], options: TrainingOptions
-) -> tuple[TokenizedRecords | AugmentedRecords, TokenizedRecords | None]:
+) -> tuple[Batches, Batches | None]:
     """The training split, and the split that early stopping monitors, if any."""
     training = training_set(classifier, images["train"], options)
     if options.early_stopping == "none":
         return training, None
-    return training, images[options.early_stopping].tokenize(classifier.preprocessor())
+    return training, token_batches(images[options.early_stopping], classifier.preprocessor())
 
 
 def print_skipped(skipped: Sequence[SkippedImage]) -> None:
@@ -92,12 +91,12 @@ def print_skipped(skipped: Sequence[SkippedImage]) -> None:
 def training_set(
     classifier: Classifier, images: DecodedRecords, options: TrainingOptions
 ) -> TokenizedRecords | AugmentedRecords:
-    """Batches of images from `training_decode`, changed in every epoch if `options` say so."""
+    """Batches of images from `training_input`, changed in every epoch if `options` say so."""
     preprocessor = classifier.preprocessor(classifier.config.training_policy)
     augmentation = named_augmentation(options.augment, preprocessor.image_input)
     mixing = None
     if options.mix != "none":
         mixing = ImageMixing(options.mix, len(classifier.config.classes))
     elif augmentation is None:
-        return images.tokenize(preprocessor)
+        return token_batches(images, preprocessor)
     return AugmentedRecords(images, preprocessor, augmentation, mixing)

@@ -8,18 +8,16 @@ from covid_lm.backbones.configs import TEACHER, backbone_config
 from covid_lm.command_line import PathParser
 from covid_lm.data import DATASETS, EMBEDDED, UNLABELLED
 from covid_lm.errors import InputError
-from covid_lm.files import is_remote
 from covid_lm.protocols import AUGMENTATIONS, PROTOCOLS, SCHEDULES, layout_arguments
 from covid_lm.training import help_texts
 from covid_lm.training.data_options import DATA_DIR
 from covid_lm.training.flags import (
     AT_LEAST_0,
     AT_LEAST_1,
-    OUTPUT_FOLDER,
     Bound,
     option,
 )
-from covid_lm.training.run_options import IMAGE_SIDE, PLACE, RunOptions
+from covid_lm.training.run_options import IMAGE_SIDE, RunOptions
 
 FRACTION = Bound("above 0 and below 1", lambda value: 0 < value < 1)
 MASK_RATES = {"words": 0.15, "bytes": 0.6, "teacher": None}  # by objective
@@ -30,10 +28,6 @@ _OBJECTIVE = (
 _MASK_RATE = "Share of words or patches to mask; default: 0.15 of the words, 0.6 of the patches."
 _TEACHER = f"Teacher's weights: {TEACHER}, of the extra `teacher`, or a file with them."
 _TEACHER_SIZE = "Side in pixels of the teacher's images; default: the layout's, at least 128."
-_CACHE = (
-    "Folder in which the teacher's crops and features are kept, for other runs too; default: in "
-    "NAME/, until the run is finished."
-)
 _DATA_DIRS = "Location of each --dataset that isn't embedded, in the same order; repeatable."
 
 
@@ -67,7 +61,6 @@ class PretrainingOptions(RunOptions):
     teacher_size: int | None = option(None, _TEACHER_SIZE, IMAGE_SIDE)
     crops: int = option(16, "Crops of each image, for a teacher.", AT_LEAST_1)
     augment: str = option(None, help_texts.AUGMENT, ("none", *AUGMENTATIONS))
-    cache: str | None = option(None, _CACHE, OUTPUT_FOLDER, shown=None, **PLACE)
     schedule: str = option("constant", help_texts.SCHEDULE, SCHEDULES)
     weight_decay: float = option(1e-8, help_texts.DECAY, AT_LEAST_0)
     epochs: int = option(
@@ -103,10 +96,6 @@ class PretrainingOptions(RunOptions):
             yield f"--mask_rate={self.mask_rate}: not with {flag}"
         if self.tpu not in (None, "local"):
             yield f"--tpu={self.tpu}: not with {flag}, whose files are on this machine"
-        if is_remote(self.model_dir) and self.cache is None:
-            yield f"--output_dir={self.output_dir}: with {flag}, give a --cache on this machine"
-        if self.cache is not None and is_remote(self.cache):
-            yield f"--cache={self.cache}: must be on this machine"
 
     @property
     def _reads_patches(self) -> bool:

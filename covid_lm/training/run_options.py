@@ -32,6 +32,7 @@ from covid_lm.training.flags import (
     AT_LEAST_0,
     AT_LEAST_1,
     BELOW_1,
+    LOCAL_FOLDER,
     OUTPUT_FOLDER,
     Bound,
     option,
@@ -89,6 +90,9 @@ class RunOptions(ReadingOptions):
     name: str | None = option(None, "Name; default: made from other options.", shown=None, **PLACE)
     output_dir: str = option(
         "saved_models", "Directory in which NAME/ is written.", OUTPUT_FOLDER, shown=None, **PLACE
+    )
+    cache_dir: str | None = option(
+        None, help_texts.CACHE, LOCAL_FOLDER, must_match=False, shown=None
     )
     tpu: str | None = option(None, help_texts.TPU, **PLACE)
     tpu_zone: str | None = option(None, "Zone of a named TPU; default: this machine's.", **PLACE)

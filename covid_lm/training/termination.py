@@ -18,6 +18,7 @@ class Terminated(RunError):
     """SIGTERM arrived, and the state was saved."""
 
     exit_status = EXIT_STATUS
+    is_resumable = True
 
 
 class Termination:

@@ -34,7 +34,8 @@ def test_validation_is_scored_with_the_frequencies_of_training():
         "token_ids": np.array([[1, 9, 9, 2]], np.int32),
         "segment_ids": np.zeros([1, 4], np.int32),
     }
-    unigram = trivial_figures({"train": TOKENS, "val": validation}, WORD_IDS)["val"]["unigram"]
+    counts = {"train": count_words(TOKENS, WORD_IDS), "val": count_words(validation, WORD_IDS)}
+    unigram = trivial_figures(counts)["val"]["unigram"]
     # Counts plus one: 5, 4 and 3 of 12.
     assert unigram["loss"] == pytest.approx(-math.log(3 / 12))
     assert unigram["accuracy"] == 0

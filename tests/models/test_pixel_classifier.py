@@ -69,8 +69,10 @@ def test_a_run_has_one_row_and_a_faithful_export(finished):
 
 def test_the_export_answers_as_the_live_model_image_by_image(finished, image_folder):
     classifier = load_classifier(os.path.join(finished.model_dir, "run"))
-    images = decode_records(folder(image_folder).split("test"), classifier.preprocessor().decode)
-    live = classifier.core.predict({"pixels": images.pixels}, verbose=0)
+    images = decode_records(
+        folder(image_folder).split("test"), classifier.preprocessor().image_input
+    )
+    live = classifier.core.predict({"pixels": images.pixels[:]}, verbose=0)
     model = tf.saved_model.load(finished.version_dir)
     assert sorted(model.signatures) == ["classify", "embed", "serving_default"]
     encoded = [record.read() for record in images.records]

@@ -1,5 +1,6 @@
 """Epochs of augmented images: the order of plain ones, and changes that can be drawn again."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -12,8 +13,11 @@ from covid_lm.layers.augmentation import Augmentation
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.layers.random_operations import ImageMixing
 from covid_lm.models.preprocessor import Preprocessor
-from covid_lm.pipeline.augmented import AugmentedRecords, working_image_input
+from covid_lm.pipeline import augmented as pipeline
+from covid_lm.pipeline import decoded
+from covid_lm.pipeline.augmented import AugmentedRecords, token_batches, working_image_input
 from covid_lm.pipeline.decoded import decode_records
+from covid_lm.pipeline.tokenized import TokenizedRecords
 from tests.conftest import encode, random_picture
 
 VOCABULARY = built_in_vocabulary()
@@ -27,7 +31,7 @@ RECORDS = [
 
 @functools.cache
 def plain() -> AugmentedRecords:
-    return AugmentedRecords(decode_records(RECORDS, PREPROCESSOR.decode), PREPROCESSOR)
+    return AugmentedRecords(decode_records(RECORDS, PREPROCESSOR.image_input), PREPROCESSOR)
 
 
 @functools.cache
@@ -74,6 +78,48 @@ def test_without_changes_an_epoch_is_that_of_the_tokenized_images():
 def test_what_is_left_of_an_epoch(records, first_step):
     whole = batches(records(), epoch=3)
     assert_equal(batches(records(), epoch=3, first_step=first_step), whole[first_step:])
+
+
+@pytest.fixture
+def nothing_kept(monkeypatch):
+    """No pixels or tokens are kept in memory."""
+    monkeypatch.setattr(pipeline, "KEPT_BYTES", 0)
+
+
+@pytest.mark.parametrize("records", [plain, augmented, mixed])
+def test_epochs_of_pixels_on_disk_are_those_of_pixels_in_memory(records, nothing_kept, monkeypatch):
+    on_disk = dataclasses.replace(records())
+    remaining = batches(on_disk, epoch=3, first_step=1)
+    monkeypatch.setattr(pipeline, "KEPT_BYTES", 2**28)
+    in_memory = dataclasses.replace(records())
+    assert_equal(remaining, batches(in_memory, epoch=3)[1:])
+    spec, expected = (x.epoch(2, seed=0, epoch=0).element_spec for x in (on_disk, in_memory))
+    assert spec == expected
+
+
+def test_tokens_that_are_too_many_are_made_in_parts(nothing_kept, monkeypatch):
+    images = plain().images
+    few, many = images.tokenize(PREPROCESSOR), token_batches(images, PREPROCESSOR)
+    assert isinstance(many, AugmentedRecords)
+    assert_equal(batches(many, epoch=2), batches(few, epoch=2))
+    monkeypatch.setattr(decoded, "CHUNK_SIZE", 2)
+    parts = list(many.parts())
+    assert [part.labels.tolist() for part in parts] == [[0, 1], [0, 1], [0]]
+    for key, tokens in few.tokens.items():
+        np.testing.assert_array_equal(np.concatenate([part.tokens[key] for part in parts]), tokens)
+    for one, other in zip(many.once(2), few.once(2), strict=True):
+        assert_equal([(one[0], one[1])], [(other[0], other[1])])
+        np.testing.assert_array_equal(one[2], other[2])
+    monkeypatch.setattr(pipeline, "KEPT_BYTES", 10**6)
+    assert isinstance(token_batches(images, PREPROCESSOR), TokenizedRecords)
+
+
+def test_processes_share_the_batches_of_pixels_on_disk(nothing_kept):
+    images = plain().images
+    shares = [AugmentedRecords(images, PREPROCESSOR, None, None, i, 2) for i in range(2)]
+    labels = [[labels for _, labels in batches(share, batch_size=4)] for share in shares]
+    expected = [labels for _, labels in batches(plain(), batch_size=4)]
+    np.testing.assert_array_equal(np.concatenate(labels, axis=1), expected)
 
 
 def test_mixed_labels_are_probabilities():

@@ -2,6 +2,7 @@ import numpy as np
 
 from covid_lm.layers.token_masking import UNUSED, TokenMasking
 from covid_lm.pipeline.masked import MaskedTokens
+from covid_lm.pipeline.tokenized import TokenizedRecords
 
 COUNT, LENGTH = 10, 20
 
@@ -16,7 +17,8 @@ def make_sequences() -> MaskedTokens:
         "padding_mask": np.ones_like(token_ids),
     }
     masking = TokenMasking(np.arange(5, 50), 4, 200, num_masked=3, rate=0.15)
-    return MaskedTokens(tokens, masking)
+    sequences = TokenizedRecords(tokens, np.zeros(COUNT, np.int32))
+    return MaskedTokens(sequences, masking)
 
 
 def collect(dataset):
@@ -75,7 +77,7 @@ def test_the_shapes_are_static():
 
 def test_weights_make_the_mean_over_slots_the_mean_over_masked_tokens():
     sequences = make_sequences()
-    token_ids = sequences.tokens["token_ids"]
+    token_ids = sequences.sequences.tokens["token_ids"]
     token_ids[::2, 5:] = 0  # four words, of which one is masked, and not three
     numbers = []
     for _, targets, weights in sequences.once(4, 0):

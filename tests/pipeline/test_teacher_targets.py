@@ -154,7 +154,7 @@ def test_a_full_disk(quick_plan, tmp_path, monkeypatch):
     with pytest.raises(RunError) as error:
         targets(tmp_path / "a", quick_plan)
     assert str(error.value) == (
-        f"{tmp_path}/a: can't be written (No space left on device); make room and repeat the "
-        "command: it continues where it ended"
+        f"{tmp_path}/a: can't be written (No space left on device); make room, or give another "
+        "--cache_dir, and repeat the command: it continues where it ended"
     )
     assert "checksums.json" not in os.listdir(tmp_path / "a")

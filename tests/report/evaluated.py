@@ -57,7 +57,7 @@ def evaluated(
         )
         for number in range(len(classes) * images_per_class)
     ]
-    images = decode_records(records, classifier.preprocessor().decode)
+    images = decode_records(records, classifier.preprocessor().image_input)
     predictions = {
         name: predict_tokens(classifier, images.tokenize(classifier.preprocessor(policy)).tokens)
         for name, policy in evaluation_policies(config).items()

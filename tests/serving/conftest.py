@@ -42,7 +42,7 @@ def live(classifiers):
     results = {}
     for policy, classifier in classifiers.items():
         preprocessor = classifier.preprocessor()
-        tokens = decode_records(RECORDS, preprocessor.decode).tokenize(preprocessor).tokens
+        tokens = decode_records(RECORDS, preprocessor.image_input).tokenize(preprocessor).tokens
         results[policy] = tokens, predict_tokens(classifier, tokens)
     return results
 

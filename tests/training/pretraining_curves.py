@@ -23,6 +23,8 @@ from covid_lm.layers.token_masking import TokenMasking
 from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.objectives import words
 from covid_lm.pipeline.masked import MaskedTokens
+from covid_lm.pipeline.pixel_cache import PixelCache
+from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.training import loop
 from covid_lm.training.pretraining_options import PretrainingOptions
 from covid_lm.training.termination import Termination
@@ -42,14 +44,15 @@ class Recorder(loop.StopOnNonFiniteLoss):
         LOSSES.append(self.total - before)
 
 
-def tokens(count: int) -> dict[str, np.ndarray]:
+def tokens(count: int) -> TokenizedRecords:
     """Sequences of unequal numbers of words, so that devices have unequal numbers of masks."""
     generator = np.random.default_rng(count)
     token_ids = generator.integers(5, 5 + WORDS, (count, LENGTH), np.int32)
     lengths = generator.integers(4, LENGTH + 1, (count, 1))
     mask = (np.arange(LENGTH) < lengths).astype(np.int32)
     segments = (np.arange(LENGTH) > lengths - 3).astype(np.int32) * mask
-    return {"token_ids": token_ids * mask, "segment_ids": segments, "padding_mask": mask}
+    arrays = {"token_ids": token_ids * mask, "segment_ids": segments, "padding_mask": mask}
+    return TokenizedRecords(arrays, np.zeros(count, np.int32))
 
 
 def trained(strategy: tf.distribute.Strategy, dropout: float, stops: tuple[int, ...]) -> dict:
@@ -67,7 +70,7 @@ def trained(strategy: tf.distribute.Strategy, dropout: float, stops: tuple[int, 
             config = BackboneConfig(1, 32, 2, 64, 5 + WORDS, LENGTH, dropout=dropout)
             model = MaskedLanguageModel(config, (), masking.word_ids, LENGTH, NUM_MASKED)
             options = dataclasses.replace(options, epochs=epochs)
-            objective = words.WordObjective(options)
+            objective = words.WordObjective(options, PixelCache("unused"))
             objective.language_model, objective.trivial = model, trivial
             objective.masked = {
                 "train": MaskedTokens(tokens(SEQUENCES), masking),

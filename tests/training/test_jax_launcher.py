@@ -7,13 +7,16 @@ from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.data.records import ImageRecord
 from covid_lm.errors import InputError, RunError
 from covid_lm.models.token_classifier import TokenClassifierConfig
-from covid_lm.pipeline.decoded import DecodedRecords
+from covid_lm.pipeline.augmented import AugmentedRecords, training_input
+from covid_lm.pipeline.decoded import DecodedRecords, decode_records
+from covid_lm.pipeline.pixel_cache import PixelCache
 from covid_lm.pipeline.tokenized import TokenizedRecords
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
 from covid_lm.training.inputs import training_set
 from covid_lm.training.jax.launcher import JaxJob, _run_child
 from covid_lm.training.options import TrainingOptions
+from tests.conftest import encode, random_picture
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +54,30 @@ def test_a_child_augments_as_its_parent_would(tmp_path):
     again, arrays = JaxJob.read(str(tmp_path))
     found = again.source(classifier, arrays["training"])
     for one, other in zip(training.epoch(2, 5, 1), found.epoch(2, 5, 1), strict=True):
+        np.testing.assert_array_equal(one[0]["token_ids"], other[0]["token_ids"])
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("name", ["training", "monitored"])
+def test_a_child_reads_pixels_from_the_cache(tmp_path, name):
+    options = TrainingOptions(backend="jax", backbone="1x64", layout="patches16x8", augment="light")
+    classifier = build_classifier(options, ("a", "b"))
+    file = encode(random_picture(20, 30, 1))
+    records = [ImageRecord(f"{i}.png", i % 2, "train", f"{i}.png", lambda: file) for i in range(5)]
+    image_input = training_input("light", classifier.preprocessor())
+    cache = PixelCache(str(tmp_path / "cache"))
+    if name == "training":
+        images = decode_records(records, image_input, cache=cache)
+        source = training_set(classifier, images, options)
+    else:
+        images = decode_records(records, classifier.preprocessor().image_input, cache=cache)
+        source = AugmentedRecords(images, classifier.preprocessor())
+    job = JaxJob(classifier.config, classifier.vocabulary, options, 2, "/run")
+    job.write(str(tmp_path), {name: source})
+    again, arrays = JaxJob.read(str(tmp_path))
+    assert "pixels" not in arrays[name]
+    found = again.source(classifier, arrays[name])
+    for one, other in zip(source.epoch(2, 5, 1), found.epoch(2, 5, 1), strict=True):
         np.testing.assert_array_equal(one[0]["token_ids"], other[0]["token_ids"])
         np.testing.assert_array_equal(one[1], other[1])
 

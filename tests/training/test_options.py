@@ -86,6 +86,7 @@ def test_a_command_has_placeholders_for_the_paths_of_a_machine():
         skip_invalid=True,
         name="some",
         output_dir="/out",
+        cache_dir="/cache",
     )
     assert options.command == (
         "python tools/pretrain.py --epochs=2 --dataset=folder --dataset=phantom --data_dir=DIR "
@@ -156,7 +157,12 @@ def test_options_that_may_differ_when_a_run_is_resumed():
     stored = {**dataclasses.asdict(TrainingOptions()), "views": 1, "token_dropout": 0.0}
     del stored["backend"]  # older than this option
     moved = TrainingOptions(
-        data_dir="/moved", name="run-2", output_dir="/out", skip_invalid=True, tpu_timeout=3.0
+        data_dir="/moved",
+        name="run-2",
+        output_dir="/out",
+        cache_dir="/cache",
+        skip_invalid=True,
+        tpu_timeout=3.0,
     )
     moved.check_resumable(stored, "x")
     moved.check_resumable({**stored, "backend": "jax"}, "x")
@@ -174,7 +180,15 @@ def test_a_pretraining_run_may_get_more_epochs_and_read_a_list_as_a_tuple():
 def test_cross_validation_has_the_flags_that_change_a_model():
     values = flags.FlagValues()
     TrainingOptions.define_flags(values, in_folds=True)
-    assert {"recipe", "dataset", "data_dir", "augment", "layout", "skip_invalid"} <= set(values)
+    assert {
+        "recipe",
+        "dataset",
+        "data_dir",
+        "augment",
+        "layout",
+        "skip_invalid",
+        "cache_dir",
+    } <= set(values)
     assert {"early_stopping", "name", "output_dir", "tpu", "process_id"}.isdisjoint(values)
 
 

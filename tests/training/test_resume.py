@@ -180,7 +180,7 @@ def test_a_terminated_run_is_resumed_by_the_same_command(
     with pytest.raises(Terminated) as error:
         train(options(image_folder, tmp_path))
     assert error.value.exit_status == 143
-    assert os.listdir(tmp_path / "run-1") == [UNFINISHED]
+    assert sorted(os.listdir(tmp_path / "run-1")) == [UNFINISHED, "cache"]
     checkpoints = tmp_path / "run-1" / UNFINISHED / "checkpoints"
     assert sorted(os.listdir(checkpoints)) == ["step-000000005.npz", "step-000000006.npz"]
     monkeypatch.setattr(fine_tuning, "log_epoch", kept)
@@ -188,6 +188,7 @@ def test_a_terminated_run_is_resumed_by_the_same_command(
     with pytest.raises(InputError, match=r"no such directory; give --data_dir"):
         train(options("absent", tmp_path))
     assert len(os.listdir(checkpoints)) == 2
+    assert os.listdir(tmp_path / "run-1" / "cache")
 
     capsys.readouterr()
     result = train(options(image_folder, tmp_path, tpu_timeout=1.0))

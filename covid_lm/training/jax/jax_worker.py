@@ -20,7 +20,8 @@ from jax.experimental import multihost_utils
 from covid_lm.command_line import end_at_once
 from covid_lm.errors import InputError, RunError
 from covid_lm.models.token_classifier import TokenClassifier
-from covid_lm.pipeline.tokenized import TokenizedRecords
+from covid_lm.pipeline.decoded import CHUNK_SIZE
+from covid_lm.pipeline.pixel_cache import LOCATION, stored_pixels
 from covid_lm.training.checkpoints import PROGRESS, Checkpoints, Progress, read_checkpoint
 from covid_lm.training.fine_tuning import log_epoch
 from covid_lm.training.jax import hosts
@@ -58,7 +59,6 @@ def train(directory: str) -> None:
     def validate() -> dict[str, float]:
         if monitored is None:
             return {}
-        assert isinstance(monitored, TokenizedRecords)
         metrics = scorer.evaluate(monitored.once(job.batch_size), verbose=0, return_dict=True)
         return {name: float(metrics[name]) for name in ("val_loss", "val_accuracy")}
 
@@ -94,8 +94,13 @@ def _digest(job: JaxJob, splits: dict[str, dict[str, np.ndarray]]) -> "hashlib._
     shared = [values, job.batch_size, job.options.num_processes, sorted(splits)]
     digest = hashlib.sha256(json.dumps(shared).encode())
     for name in sorted(splits):
-        for array in splits[name].values():
-            digest.update(np.ascontiguousarray(array).data)
+        for key, array in splits[name].items():
+            if key not in LOCATION:
+                digest.update(np.ascontiguousarray(array).data)
+        pixels = stored_pixels(splits[name])
+        if pixels is not None:
+            for start in range(0, len(pixels), CHUNK_SIZE):
+                digest.update(np.ascontiguousarray(pixels[start : start + CHUNK_SIZE]).data)
     return digest
 
 

@@ -1,9 +1,9 @@
 """Training on Keras' JAX backend, started from a process that runs TensorFlow.
 
 A process has one Keras backend, so JAX trains in a child process (`jax_worker`). It gets token ids,
-or pixels to augment, and the initial state as files and writes checkpoints, from which the
-TensorFlow model is restored for evaluation and export. With several hosts, each has a parent and a
-child process, and the children train together.
+or the place of pixels in the cache, and the initial state as files and writes checkpoints, from
+which the TensorFlow model is restored for evaluation and export. With several hosts, each has a
+parent and a child process, and the children train together.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -24,7 +25,8 @@ from covid_lm.models.classifier import Classifier
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 from covid_lm.pipeline.augmented import AugmentedRecords
 from covid_lm.pipeline.decoded import DecodedRecords
-from covid_lm.pipeline.tokenized import TokenizedRecords
+from covid_lm.pipeline.pixel_cache import stored_arrays, stored_pixels
+from covid_lm.pipeline.tokenized import Batches, TokenizedRecords
 from covid_lm.training.checkpoints import Checkpoints, resume
 from covid_lm.training.inputs import tokenized_splits, training_set
 from covid_lm.training.optimizer import compile_for_training
@@ -50,16 +52,18 @@ class JaxJob:
     batch_size: int
     run_dir: str
 
-    def write(self, directory: str, splits: dict[str, TokenizedRecords | AugmentedRecords]) -> None:
+    def write(self, directory: str, splits: Mapping[str, Batches]) -> None:
         """Writes the job and the arrays of its splits, "training" and, if any, "monitored"."""
         write_json(os.path.join(directory, "job.json"), dataclasses.asdict(self))
         for name, split in splits.items():
             if isinstance(split, AugmentedRecords):
-                images = split.images
-                names = np.array(list(images.filenames), np.bytes_)
-                pixels = np.asarray(images.pixels)
-                arrays = {"labels": images.labels, "pixels": pixels, "filenames": names}
+                names = np.array(list(split.images.filenames), np.bytes_)
+                arrays = {"labels": split.labels, "filenames": names}
+                arrays |= stored_arrays(split.images.pixels)
+                if not split.has_changes:
+                    arrays["policy"] = np.array(split.preprocessor.file_name_input.policy)
             else:
+                assert isinstance(split, TokenizedRecords)
                 arrays = {"labels": split.labels, **split.tokens}
             np.savez(os.path.join(directory, f"{name}.npz"), allow_pickle=False, **arrays)
 
@@ -79,24 +83,24 @@ class JaxJob:
                     arrays[name] = {**stored}
         return cls(**values), arrays
 
-    def source(
-        self, classifier: TokenClassifier, arrays: dict[str, np.ndarray]
-    ) -> TokenizedRecords | AugmentedRecords:
-        """The batches of a split; of tokens, this process's share of every batch."""
+    def source(self, classifier: TokenClassifier, arrays: dict[str, np.ndarray]) -> Batches:
+        """The batches of a split; without random changes, this process's share of each."""
         arrays = dict(arrays)
         labels = arrays.pop("labels")
-        if "pixels" not in arrays:
-            share = self.options.process_id, self.options.num_processes
+        share = self.options.process_id, self.options.num_processes
+        pixels = stored_pixels(arrays)
+        if pixels is None:
             return TokenizedRecords(arrays, labels, *share)
         names = [name.decode("utf-8", "surrogateescape") for name in arrays["filenames"]]
         records = tuple(
             ImageRecord(name, int(label), "train", name, bytes)
             for name, label in zip(names, labels, strict=True)
         )
-        images = DecodedRecords(arrays["pixels"], records)
-        source = training_set(classifier, images, self.options)
-        assert isinstance(source, AugmentedRecords)
-        return source
+        images = DecodedRecords(pixels, records)
+        if "policy" not in arrays:
+            return training_set(classifier, images, self.options)
+        preprocessor = classifier.preprocessor(str(arrays["policy"]))
+        return AugmentedRecords(images, preprocessor, None, None, *share)
 
 
 def fit_in_jax(
@@ -119,7 +123,7 @@ def fit_in_jax(
     assert isinstance(classifier, TokenClassifier)  # checked by the options
     model = classifier.logits
     training, monitored = tokenized_splits(classifier, images, options)
-    splits: dict[str, TokenizedRecords | AugmentedRecords] = {"training": training}
+    splits = {"training": training}
     if monitored is not None:
         splits["monitored"] = monitored
     compile_for_training(model, options, training.steps(batch_size))
