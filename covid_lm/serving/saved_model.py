@@ -87,7 +87,7 @@ def export_classifier(
 def _recomputed(copy: Classifier, records: Sequence[ImageRecord]) -> np.ndarray:
     """A serving copy's probabilities of images that can be decoded, float32 [n, classes]."""
     preprocessor = copy.preprocessor()
-    tokens = decode_records(records, preprocessor.decode).tokenize(preprocessor).tokens
+    tokens = decode_records(records, preprocessor.image_input).tokenize(preprocessor).tokens
     inputs = copy.core_inputs({key: tf.constant(value) for key, value in tokens.items()})
     return predict_in_batches(copy.core, {key: x.numpy() for key, x in inputs.items()}, 32)
 
