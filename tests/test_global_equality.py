@@ -23,6 +23,7 @@ def curves() -> dict:
     return json.loads(run_python("-m", "tests.training.device_curves"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["two", "xla"])
 def test_the_loss_curve_is_the_same(curves, other):
     one = curves["one"]["losses"]
@@ -31,6 +32,7 @@ def test_the_loss_curve_is_the_same(curves, other):
     np.testing.assert_allclose(curves[other]["losses"], one, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_no_image_is_lost_or_counted_twice(curves):
     for one, two, count in zip(
         curves["one"]["probabilities"], curves["two"]["probabilities"], (17, 1), strict=True

@@ -151,11 +151,8 @@ def test_training_starts_from_the_weights(finished):
     np.testing.assert_array_equal(found, stored)
 
 
-@pytest.mark.parametrize(
-    "finished",
-    ["teacher", pytest.param("bytes", marks=pytest.mark.slow)],  # test_pretrain has `words`
-    indirect=True,
-)
+@pytest.mark.slow  # test_pretrain has `words`
+@pytest.mark.parametrize("finished", ["teacher", "bytes"], indirect=True)
 def test_an_interrupted_run_equals_another_bit_for_bit(finished, data, tmp_path, monkeypatch):
     def send_sigterm(*arguments) -> str:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -120,7 +120,7 @@ def test_the_export_in_bfloat16_is_near_the_live_model(classifier, tmp_path):
     np.testing.assert_allclose(served["probabilities"], expected, atol=0.03)
 
 
-@pytest.mark.parametrize("stem", ["patch", "conv"])
+@pytest.mark.parametrize("stem", [pytest.param("patch", marks=pytest.mark.slow), "conv"])
 def test_the_export_gives_the_live_probabilities_and_tokens(stem, tmp_path):
     classifier = patch_classifier(stem)
     write_saved_model(classifier, str(tmp_path / "1"), {})

@@ -86,7 +86,7 @@ def nothing_kept(monkeypatch):
     monkeypatch.setattr(pipeline, "KEPT_BYTES", 0)
 
 
-@pytest.mark.parametrize("records", [plain, augmented, mixed])
+@pytest.mark.parametrize("records", [plain, augmented, pytest.param(mixed, marks=pytest.mark.slow)])
 def test_epochs_of_pixels_on_disk_are_those_of_pixels_in_memory(records, nothing_kept, monkeypatch):
     on_disk = dataclasses.replace(records())
     remaining = batches(on_disk, epoch=3, first_step=1)
