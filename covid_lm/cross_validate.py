@@ -20,7 +20,7 @@ from covid_lm.environment import origin
 from covid_lm.evaluation.fold_metrics import FoldResult, fold_figures, repeated_figures
 from covid_lm.files import write_json
 from covid_lm.models.classifier import predict_tokens
-from covid_lm.models.logistic_head import embed, logistic_head
+from covid_lm.models.logistic_head import logistic_head
 from covid_lm.pipeline.augmented import token_batches, training_input
 from covid_lm.pipeline.decoded import DecodedRecords, decode_records
 from covid_lm.pipeline.pixel_cache import PixelCache
@@ -28,6 +28,7 @@ from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
 from covid_lm.training.checkpoints import Progress
 from covid_lm.training.fine_tuning import print_epoch
+from covid_lm.training.head_fitting import image_vectors
 from covid_lm.training.inputs import print_skipped, training_set
 from covid_lm.training.loop import run_epochs
 from covid_lm.training.optimizer import compile_for_training
@@ -116,13 +117,10 @@ def _folds(
     images = decode_records(records, image_input, options.skip_invalid, cache)
     print_skipped(images.skipped)
     if options.frozen:
-        training = classifier.preprocessor(classifier.config.training_policy)
-        fitted, vectors = (
-            np.concatenate(
-                [embed(classifier, part.tokens) for part in token_batches(images, each).parts()]
-            )
-            for each in (training, preprocessor)
-        )
+        config = classifier.config
+        fitted = vectors = image_vectors(classifier, images, config.test_policy)
+        if config.training_policy != config.test_policy:
+            fitted = image_vectors(classifier, images, config.training_policy)
         run = functools.partial(
             _frozen_fold, options, fitted, vectors, images.records, len(classes)
         )

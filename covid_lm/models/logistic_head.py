@@ -9,16 +9,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from covid_lm.data.splits import class_groups, patient_groups
-from covid_lm.models.classifier import Classifier, predict_in_batches
 
 FOLDS = 5
 INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-5, 1))
 _NEVER = -100.0  # logit of a class without an image, below any other's
-
-
-def embed(classifier: Classifier, inputs: dict) -> np.ndarray:
-    """Computes the vectors before the head, float32 [n, hidden_dim], from n inputs of `core`."""
-    return predict_in_batches(classifier.embedding, inputs, 32).astype(np.float32)
 
 
 def logistic_head(
@@ -52,31 +46,6 @@ def logistic_head(
     kernel[:, regression.classes_] = coefficients.T
     bias[regression.classes_] = intercepts - coefficients @ scaler.mean_
     return kernel, bias
-
-
-def fit_logistic_head(
-    classifier: Classifier,
-    inputs: dict,
-    labels: np.ndarray,
-    patients: Sequence[str | None],
-    seed: int = 0,
-) -> np.ndarray:
-    """Replaces the head's weights by those of `logistic_head`; the encoder keeps its own.
-
-    Args:
-        inputs: of `classifier.core` for n images.
-        labels, patients, seed: as for `logistic_head`.
-
-    Returns:
-        The fitted images' probabilities, float32 [n, classes].
-    """
-    vectors = embed(classifier, inputs)
-    num_classes = len(classifier.config.classes)
-    kernel, bias = logistic_head(vectors, labels, num_classes, patients, seed)
-    dense = classifier.logits.get_layer("feature_extraction").dense
-    dense.kernel.assign(kernel.astype(np.float32))
-    dense.bias.assign(bias.astype(np.float32))
-    return predict_in_batches(classifier.core, inputs, 32)
 
 
 def with_penalty(
