@@ -5,7 +5,6 @@ the public ones. Imports `requests` only when there is something to download.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import tqdm
 
 from covid_lm.data.cifar_files import LAYOUTS, PUBLISHED, find_source
+from covid_lm.data.folder_lock import locked_folder
 from covid_lm.errors import InputError, RunError, innermost, reason
 from covid_lm.files import (
     FILE_BYTES,
@@ -118,7 +118,7 @@ def download(name: str, data_dir: str) -> None:
 
 
 def _download_missing(name: str, data_dir: str) -> None:
-    with _locked(data_dir):
+    with locked_folder(data_dir):
         files = published_files(name)
         if name.startswith("cifar"):
             with contextlib.suppress(InputError):  # there is none
@@ -132,16 +132,6 @@ def _download_missing(name: str, data_dir: str) -> None:
                 path = os.path.join(data_dir, file.path)
                 make_directories(os.path.dirname(path))
                 _fetch(session, file, path)
-
-
-@contextlib.contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _is_there(file: PublishedFile, data_dir: str) -> bool:

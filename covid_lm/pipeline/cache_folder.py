@@ -2,11 +2,10 @@
 
 import contextlib
 import errno
-import fcntl
-import os
 import sys
 from collections.abc import Iterator
 
+from covid_lm.data.folder_lock import locked_folder
 from covid_lm.errors import InputError, RunError
 from covid_lm.files import make_directories
 
@@ -20,19 +19,12 @@ class CacheFull(RunError):
 
 
 @contextlib.contextmanager
-def locked_folder(folder: str) -> Iterator[None]:
+def locked_cache(folder: str) -> Iterator[None]:
     """Makes a folder if it is absent, and locks it: another process waits until the end."""
     make_directories(folder)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{folder}: waiting for another process that fills it", file=sys.stderr)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    message = f"{folder}: waiting for another process that fills it"
+    with locked_folder(folder, lambda: print(message, file=sys.stderr)):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from covid_lm import layers
 from covid_lm.errors import InputError, RunError
 from covid_lm.files import is_remote, remove_tree, write_json
 from covid_lm.layers.image_input import ImageInput
-from covid_lm.pipeline.cache_folder import locked_folder, one_line_errors
+from covid_lm.pipeline.cache_folder import locked_cache, one_line_errors
 
 ENTRY = np.dtype([("digest", "V32"), ("checksum", "<u4")])
 LOCATION = ("path", "shape", "rows", "pixels")  # keys of `stored_arrays`
@@ -185,7 +185,7 @@ class PixelCache:
         folder = os.path.join(self.folder, name)
         with contextlib.ExitStack() as stack:
             with one_line_errors(self.folder):
-                stack.enter_context(locked_folder(folder))
+                stack.enter_context(locked_cache(folder))
                 if not os.path.exists(os.path.join(folder, DESCRIPTION)):
                     write_json(os.path.join(folder, DESCRIPTION), description)
                 channels = 1 if image_input.color == "luminance" else 3

@@ -26,7 +26,7 @@ from covid_lm.layers.augmentation import Augmentation
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.augmented import working_image_input
-from covid_lm.pipeline.cache_folder import locked_folder, one_line_errors
+from covid_lm.pipeline.cache_folder import locked_cache, one_line_errors
 from covid_lm.pipeline.decoded import decode_records
 from covid_lm.pipeline.tokenized import epoch_order, mapped_batches, steps_per_epoch
 
@@ -200,7 +200,7 @@ def cached_targets(
     Raises:
         InputError, RunError: the cache can't be written.
     """
-    with one_line_errors(folder), locked_folder(folder):
+    with one_line_errors(folder), locked_cache(folder):
         _complete(folder, plan, teacher, width)
     rows = plan.shape[0]
     crops = np.memmap(os.path.join(folder, "crops"), np.uint8, "r", shape=plan.shape)

@@ -7,7 +7,6 @@ the files.
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import os
 import re
@@ -15,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
+from covid_lm.data.folder_lock import locked_folder
 from covid_lm.data.records import ImageRecord
 from covid_lm.environment import origin
 from covid_lm.errors import InputError, safe_names
@@ -218,15 +218,11 @@ def _locked(staged: str, model_dir: str) -> Iterator[None]:
     if is_remote(staged):
         yield
         return
-    descriptor = os.open(staged, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{model_dir}: another process is training there; wait for it, or give another "
-                "--name"
-            ) from None
+
+    def refuse() -> None:
+        raise InputError(
+            f"{model_dir}: another process is training there; wait for it, or give another --name"
+        ) from None
+
+    with locked_folder(staged, refuse):
         yield
-    finally:
-        os.close(descriptor)
