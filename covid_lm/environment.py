@@ -13,7 +13,10 @@ import tempfile
 
 import covid_lm
 
-PACKAGES = ("covid_lm", "tensorflow", "keras", "keras-hub", "torch", "transformers")
+PACKAGES = (
+    *("covid_lm", "tensorflow", "keras", "keras-hub", "torch", "transformers"),
+    *("onnxruntime", "openvino"),
+)
 # Native code prints these while TensorFlow is imported, at any log level; no user can act on them.
 STARTUP_LINES = re.compile(
     r"WARNING: All log messages before absl::InitializeLog\(\) is called"

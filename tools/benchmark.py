@@ -1,8 +1,8 @@
 """Compare the speed and memory of covid_lm with other libraries; print ratios and their spread.
 
-The other libraries are optional: pip install 'covid_lm[bench]' installs PyTorch and transformers.
-Suite `all` measures what the README quotes, in at most 25 minutes on two cores. Run it on a
-machine that does nothing else.
+The other libraries are optional: pip install 'covid_lm[bench]' installs PyTorch, transformers, ONNX
+Runtime and OpenVINO. Suite `all` measures what the README quotes, in at most 30 minutes on two
+cores. Run it on a machine that does nothing else.
 """
 
 import json

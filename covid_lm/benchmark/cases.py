@@ -27,11 +27,14 @@ SUITES: dict[str, dict[str, Any]] = {  # suite: its departures from the defaults
     "soak": {"backbones": ("tiny",)},
     "all": {},
 }
-# Suite `all`: the measurements that README.md quotes, chosen to take at most 25 minutes.
+# Suite `all`: the measurements that README.md quotes, chosen to take at most 30 minutes.
 _TRAINING = {"batch_sizes": (8,), "dtypes": ("bfloat16",)}
 SHORTER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("encoder", {"backbones": ("rbt3",), "batch_sizes": (8,)}),
-    ("encoder", {"backbones": ("minilm-l6",), "batch_sizes": (8,), "rivals": ("hugging_face",)}),
+    (
+        "encoder",
+        {"backbones": ("minilm-l6",), "batch_sizes": (8,), "rivals": ("hugging_face", "openvino")},
+    ),
     ("training", {**_TRAINING, "tasks": ("training",), "rivals": ("hugging_face",)}),
     ("training", {**_TRAINING, "tasks": ("pretraining",), "backbones": ("rbt3",)}),
     ("preprocessing", {"batch_sizes": (1, 32)}),
@@ -55,7 +58,7 @@ class Case:
     callers: int = 1  # threads that call the contender at the same time, each with one image
     min_calls: int = 5  # a turn lasts until these and the seconds are reached
     min_seconds: float = 5.0
-    material: str = ""  # directory that `write_raw_images` wrote, for `RAW_IMAGE_TASKS`
+    material: str = ""  # directory that `write_raw_images` or `onnx_models` wrote, where needed
 
     def __str__(self) -> str:
         size = f"{self.callers} callers" if self.callers > 1 else f"batch {self.batch_size}"
@@ -82,13 +85,16 @@ class Case:
 
 # Task -> contenders, ours first. Their names are keys of `worker.CONTENDERS`.
 _RAW_IMAGE_CONTENDERS = ("export", "pillow_hf", "pillow_hf_tuned", "map_fn")
+ONNX_CONTENDERS = ("onnx_runtime", "openvino")  # read a file that `onnx_models` writes
+FLOAT32_ONLY = ("onnx_runtime",)  # its processor kernels have no bfloat16
 CONTENDERS = {
-    "inference": ("covid_lm", "keras_hub", "hugging_face"),  # token ids to logits of two classes
+    # Token ids to logits of two classes.
+    "inference": ("covid_lm", "keras_hub", "hugging_face", *ONNX_CONTENDERS),
     "training": ("covid_lm", "keras_hub", "hugging_face"),  # forward, backward, AdamW
     "patches": ("covid_lm", "hugging_face_vit", "gray22"),  # bytes of patches or pixels to logits
     "pretraining": ("covid_lm_mlm", "hugging_face_mlm", "hf_mlm_tuned"),  # with masked tokens
     "preprocessing": _RAW_IMAGE_CONTENDERS,  # image bytes to token ids
-    "serving": _RAW_IMAGE_CONTENDERS,  # image bytes to probabilities
+    "serving": (*_RAW_IMAGE_CONTENDERS, *ONNX_CONTENDERS),  # image bytes to probabilities
 }
 BUILT_IN_WORDS = 311  # of the vocabulary for random weights
 PATCH_MODELS = {"patches32x4rgb": "6x128", "patches128x8": "4x128"}  # layout: backbone
@@ -161,7 +167,8 @@ def plan(suite: str, options: Options) -> list[Planned]:
             single = Case(task, backbone, dtype, 1, options.threads, callers=CALLERS, min_calls=40)
             sizes.append(single)
         ours, *rivals = CONTENDERS[task]
-        chosen = [name for name in rivals if name in options.rivals]
+        excluded = FLOAT32_ONLY if dtype != "float32" else ()
+        chosen = [name for name in rivals if name in options.rivals and name not in excluded]
         found += [Planned(suite, case, (ours, *chosen), options.rounds) for case in sizes]
     return found
 
@@ -198,12 +205,14 @@ def growth_series(threads: int) -> dict[str, dict[int, Case]]:
 # Goals on two cores: case -> rival -> ratio of throughputs that was to be reached. The goal of
 # "ceiling" is a share of the fastest matrix product of the same round.
 GOALS: dict[str, dict[str, float]] = {
-    "inference rbt3 float32 batch 8": {"hugging_face": 2.0, "keras_hub": 2.8, "ceiling": 0.8},
-    "inference rbt3 bfloat16 batch 8": {"hugging_face": 1.6},
-    "inference minilm-l6 float32 batch 8": {"hugging_face": 1.5},
-    "inference minilm-l6 bfloat16 batch 8": {"hugging_face": 1.2},
-    "inference rbt3 float32 batch 1": {"hugging_face": 1.5},
-    "inference rbt3 bfloat16 batch 1": {"hugging_face": 1.5},
+    "inference rbt3 float32 batch 8": {
+        **{"hugging_face": 2.0, "keras_hub": 2.8, "openvino": 1.7, "ceiling": 0.8},
+    },
+    "inference rbt3 bfloat16 batch 8": {"hugging_face": 1.6, "openvino": 1.55},
+    "inference minilm-l6 float32 batch 8": {"hugging_face": 1.5, "openvino": 1.4},
+    "inference minilm-l6 bfloat16 batch 8": {"hugging_face": 1.2, "openvino": 1.2},
+    "inference rbt3 float32 batch 1": {"hugging_face": 1.5, "openvino": 1.5},
+    "inference rbt3 bfloat16 batch 1": {"hugging_face": 1.5, "openvino": 1.3},
 }
 for _model, _dtype in itertools.product(("rbt3", "minilm-l6"), DTYPES):
     GOALS[f"training {_model} {_dtype} batch 8"] = {"hugging_face": 2.2}

@@ -53,7 +53,7 @@ def hugging_face(case: Case) -> Step:
     bert = BertModel(hugging_face_config(case), add_pooling_layer=False)
     dense = torch.nn.Linear(bert.config.hidden_size, CLASSES)
     model = torch.nn.ModuleDict({"bert": bert, "dense": dense})
-    ids, labels = _data(case)
+    ids, labels = token_data(case), _labels(case)
     inputs = torch_inputs(ids)
 
     def logits():
@@ -167,7 +167,7 @@ def _keras_step(case: Case, encode: Callable) -> Step:
     from covid_lm.backbones.bert_encoder import build_backbone
 
     set_tensorflow_threads(case.threads)
-    ids, labels = _data(case)
+    ids, labels = token_data(case), _labels(case)
     symbolic = {
         name: keras.Input(array.shape[1:], dtype="int32", name=name) for name, array in ids.items()
     }
@@ -206,17 +206,18 @@ def keras_policy(case: Case) -> str:
     return {"float32": "float32", "bfloat16": "mixed_bfloat16"}[case.dtype]
 
 
-def _data(case: Case) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Make `unpadded` inputs and labels, int32 [batch]."""
+def token_data(case: Case) -> dict[str, np.ndarray]:
+    """Make `unpadded` inputs."""
     generator = np.random.default_rng(0)
     config, shape = case.config, [case.batch_size, case.length]
     if config.patches is not None:
         shape.append(config.patches.num_bytes)
     ids = generator.integers(0, config.vocabulary_size, shape, dtype=np.int32)
-    return unpadded(ids), _labels(case)
+    return unpadded(ids)
 
 
 def _labels(case: Case) -> np.ndarray:
+    """Make labels, int32 [batch]."""
     return np.random.default_rng(1).integers(0, CLASSES, case.batch_size, dtype=np.int32)
 
 

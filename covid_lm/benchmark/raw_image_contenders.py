@@ -61,6 +61,11 @@ def pillow_hf(case: Case) -> Step:
 
 def pillow_hf_tuned(case: Case) -> Step:
     """Build the fastest form of it that we know: decoding in threads, ids looked up in a table."""
+    return _python_step(case, tokenize_by_table(case))
+
+
+def tokenize_by_table(case: Case) -> Answer:
+    """Make the tokenizer of `pillow_hf_tuned`."""
     tokenizer = _tokenizer(case)
     value_ids = np.array(tokenizer.convert_tokens_to_ids([str(value) for value in range(256)]))
     pool = ThreadPoolExecutor(case.threads)
@@ -78,7 +83,7 @@ def pillow_hf_tuned(case: Case) -> Step:
         mask = np.ones_like(token_ids)
         return {"input_ids": token_ids, "token_type_ids": segment_ids, "attention_mask": mask}
 
-    return _python_step(case, tokenize)
+    return tokenize
 
 
 def _tokenizer(case: Case) -> Any:
@@ -113,13 +118,13 @@ def _saved_model(case: Case, variant: str) -> Step:
         )
         return {key: value.numpy() for key, value in outputs.items()}
 
-    return _step(case, answer)
+    return images_step(case, answer)
 
 
 def _python_step(case: Case, tokenize: Answer) -> Step:
     """Build a step of a tokenizer and, for serving, of `BertModel` and a dense layer in PyTorch."""
     if case.task == "preprocessing":
-        return _step(case, tokenize)
+        return images_step(case, tokenize)
     import torch
     from transformers import BertModel
 
@@ -137,10 +142,10 @@ def _python_step(case: Case, tokenize: Answer) -> Step:
         logits = bert(**inputs).last_hidden_state[:, 0] @ kernel + bias
         return {"probabilities": torch.softmax(logits.float(), dim=-1).numpy()}
 
-    return _step(case, answer)
+    return images_step(case, answer)
 
 
-def _step(case: Case, answer: Answer) -> Step:
+def images_step(case: Case, answer: Answer) -> Step:
     """Build a step that reads all images in batches or, for several callers, the next batch."""
     images, names = read_images(os.path.join(case.material, "images"))
     stride = len(images) // images_of_step(case)

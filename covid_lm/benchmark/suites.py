@@ -9,16 +9,26 @@ single bytes. `growth` times our training step at several sizes.
 import dataclasses
 import datetime
 import itertools
+import json
 import os
 import tempfile
 from collections.abc import Callable
 
-from covid_lm.benchmark import soak
-from covid_lm.benchmark.cases import GOALS, RAW_IMAGE_TASKS, Case, Options, Planned, plan
+from covid_lm.benchmark import onnx_models, soak
+from covid_lm.benchmark.cases import (
+    GOALS,
+    ONNX_CONTENDERS,
+    RAW_IMAGE_TASKS,
+    Case,
+    Options,
+    Planned,
+    plan,
+)
 from covid_lm.benchmark.contenders import PRODUCT_FLOPS
 from covid_lm.benchmark.raw_image_contenders import images_of_step
 from covid_lm.benchmark.raw_images import write_raw_images
 from covid_lm.benchmark.rounds import Progress, latencies, measure, ratio, runnable, spread
+from covid_lm.benchmark.worker import run_child
 from covid_lm.environment import commit, machine
 from covid_lm.errors import InputError
 
@@ -63,7 +73,7 @@ def run(
     save(result)  # fails now, not after the first case, where the file can't be written
     with tempfile.TemporaryDirectory() as directory:
         for planned in missing:
-            case = _with_material(planned.case, directory, options.data_dir, notes)
+            case = _with_material(planned, directory, options.data_dir, notes)
             measured = measure(case, planned.contenders, planned.rounds, progress)
             kept[todo.index(planned)] = case_result(planned, measured)
             result = {**result, "cases": list(filter(None, kept))}
@@ -71,14 +81,23 @@ def run(
     return result
 
 
-def _with_material(case: Case, directory: str, data_dir: str | None, notes: list[str]) -> Case:
+def _with_material(
+    planned: Planned, directory: str, data_dir: str | None, notes: list[str]
+) -> Case:
     """Add the images and models that a case needs, written when first needed."""
-    if case.task not in RAW_IMAGE_TASKS:
+    case = planned.case
+    reads_images = case.task in RAW_IMAGE_TASKS
+    reads_onnx = not set(ONNX_CONTENDERS).isdisjoint(planned.contenders)
+    if not (reads_images or reads_onnx):
         return case
-    material = os.path.join(directory, f"{case.backbone}-{case.dtype}")
-    if not os.path.exists(material):
+    kind = case.dtype if reads_images else f"{case.length}-tokens"
+    material = os.path.join(directory, f"{case.backbone}-{kind}")
+    if reads_images and not os.path.exists(material):
         images = write_raw_images(material, case.backbone, case.dtype, data_dir)
         notes.extend({images}.difference(notes))
+    if reads_onnx and not os.path.exists(os.path.join(material, onnx_models.FILE)):
+        request = json.dumps(dataclasses.asdict(case))
+        run_child("export to ONNX", onnx_models.__name__, material, request)
     return dataclasses.replace(case, material=material)
 
 

@@ -15,7 +15,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from covid_lm.benchmark import contenders, masked_lm_contenders, raw_image_contenders
+from covid_lm.benchmark import (
+    contenders,
+    masked_lm_contenders,
+    onnx_contenders,
+    raw_image_contenders,
+)
 from covid_lm.benchmark.cases import Case
 from covid_lm.benchmark.contenders import Step
 from covid_lm.environment import child_environment, without_startup_lines
@@ -23,6 +28,7 @@ from covid_lm.errors import RunError
 
 MODULE = "covid_lm.benchmark.worker"
 HUGGING_FACE = ("torch", "transformers")
+ONNX = (*HUGGING_FACE, "onnx", "onnxscript")  # to write the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +55,8 @@ CONTENDERS = {
     "map_fn": Contender(raw_image_contenders.map_fn),
     "pillow_hf": Contender(raw_image_contenders.pillow_hf, HUGGING_FACE),
     "pillow_hf_tuned": Contender(raw_image_contenders.pillow_hf_tuned, HUGGING_FACE),
+    "onnx_runtime": Contender(onnx_contenders.onnx_runtime, (*ONNX, "onnxruntime")),
+    "openvino": Contender(onnx_contenders.openvino, (*ONNX, "openvino")),
 }
 
 

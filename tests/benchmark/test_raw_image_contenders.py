@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import importlib.util
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import tensorflow as tf
 
 from covid_lm.benchmark import suites
 from covid_lm.benchmark.cases import Case, Options
+from covid_lm.benchmark.onnx_contenders import onnx_runtime, openvino
+from covid_lm.benchmark.onnx_models import write_onnx
 from covid_lm.benchmark.raw_image_contenders import (
     IMAGES,
     export,
@@ -36,6 +40,8 @@ def directory(tmp_path_factory):
     images = write_images(os.path.join(path, "images"), None)
     assert images.startswith(f"Images: {IMAGES} from the test split of phantom, mean ")
     write_models(path, "1x64", "float32")
+    if importlib.util.find_spec("onnxscript"):
+        write_onnx(path, Case("serving", "1x64", "float32", 1, threads=2))
     return path
 
 
@@ -43,8 +49,9 @@ def directory(tmp_path_factory):
 def exact_directory(directory, tmp_path_factory):
     """The same models, and images that are 32x32 already: no resize to differ in."""
     path = tmp_path_factory.mktemp("exact")
-    for name in ("export", "map_fn", "hugging_face", "dense.npz"):
-        (path / name).symlink_to(os.path.join(directory, name))
+    for name in os.listdir(directory):
+        if name != "images":
+            (path / name).symlink_to(os.path.join(directory, name))
     (path / "images").mkdir()
     for seed in range(IMAGES):
         name = "x" * (1 + 8 * seed)
@@ -96,6 +103,23 @@ def test_all_answer_the_same_where_no_resize_differs(contender, exact_directory)
     theirs = answers(contender, exact_directory, "serving")["probabilities"]
     assert np.ptp(ours[:, 0]) > 1e-4
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("contender", "package"), [(onnx_runtime, "onnxruntime"), (openvino, "openvino")]
+)
+def test_runtimes_of_onnx_answer_the_same(contender, package, exact_directory):
+    for name in (package, "onnxscript", "torch", "transformers"):
+        pytest.importorskip(name)
+    ours = answers(export, exact_directory, "serving")["probabilities"]
+    theirs = answers(contender, exact_directory, "serving")["probabilities"]
+    np.testing.assert_allclose(ours, theirs, atol=2e-6)
+    case = Case("serving", "1x64", "float32", 1, 2, material=exact_directory, callers=4)
+    step = contender(case)
+    with ThreadPoolExecutor(case.callers) as pool:
+        running = [pool.submit(step) for _ in range(8)]
+    found = np.sort([call.result()["probabilities"][0, 0] for call in running])
+    np.testing.assert_allclose(found, np.sort(ours[:, 0]), atol=2e-6)
 
 
 def test_map_fn_gives_the_export_s_tokens_up_to_its_jpeg_decoder(directory):
