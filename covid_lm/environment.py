@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import gc
 import importlib
 import logging
 import os
@@ -10,6 +11,8 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from typing import cast
 
 import covid_lm
 
@@ -96,12 +99,16 @@ def child_environment(keras_backend: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": keras_backend}
 
 
-def import_tensorflow() -> None:
-    """Imports TensorFlow (with Keras) without the known messages that it prints at its start.
+def import_tensorflow(with_keras: bool = True) -> None:
+    """Imports TensorFlow without the known messages that it prints at its start.
 
     Native code writes these to file descriptor 2. All other lines are shown, and all lines if the
     import fails or if TF_CPP_MIN_LOG_LEVEL is 0. NOTES_FOR_DEVELOPERS are left out of TensorFlow's
     Python log, too.
+
+    Args:
+        with_keras: False for a process that only runs exports, which need no Keras. It can still
+            be imported later.
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0":
         logging.getLogger("tensorflow").addFilter(
@@ -113,7 +120,8 @@ def import_tensorflow() -> None:
         os.dup2(held.fileno(), 2)
         failed = True
         try:
-            importlib.import_module("tensorflow")
+            with _quick_imports(() if with_keras else ("keras",)):
+                importlib.import_module("tensorflow")
             failed = False
         finally:
             sys.stderr.flush()
@@ -123,6 +131,29 @@ def import_tensorflow() -> None:
             messages = held.read()
             sys.stderr.write(messages if failed else without_startup_lines(messages))
             sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def _quick_imports(absent: tuple[str, ...]) -> Iterator[None]:
+    """Imports within the block collect no garbage, and find no modules of the names `absent`.
+
+    TensorFlow imports Keras at its start, with scikit-learn, pandas and matplotlib, and does
+    without if it isn't installed. Collections would visit the imported modules' objects, which are
+    never garbage, again and again.
+    """
+    hidden = [name for name in absent if name not in sys.modules]
+    collects = gc.isenabled()
+    gc.disable()
+    # None is an absent module, which the type of the dict doesn't know.
+    cast(dict, sys.modules).update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+        gc.freeze()
+        if collects:
+            gc.enable()
 
 
 def without_startup_lines(messages: str) -> str:

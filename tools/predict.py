@@ -6,6 +6,7 @@ has none. With --runner, an Apache Beam pipeline predicts the files of PATTERN .
 of JSON lines, with "valid" false for a file without a class; the exit status is 0 then, too.
 """
 
+import contextlib
 import logging
 
 from absl import flags
@@ -18,10 +19,17 @@ from covid_lm.data.windows import WINDOW_HELP, Window, parse_window
 from covid_lm.environment import import_tensorflow
 from covid_lm.errors import InputError, reason
 from covid_lm.serving.client import predict_on_server
-from covid_lm.serving.predict import image_files, predict_files, window_of, write_predictions
+from covid_lm.serving.predict import (
+    image_files,
+    predict_files,
+    unoptimized_graphs,
+    window_of,
+    write_predictions,
+)
 from covid_lm.serving.versions import resolve_model
 
 TAKES_WORDS = True
+FEW = 8  # files, for which optimizing the graph isn't worth its time
 FLAGS = flags.FLAGS
 define_path("model", "Export, saved_models/NAME[/VERSION]; by default the newest.", "input folder")
 flags.DEFINE_enum("dataset", None, WITH_FILES, "The images of --data_dir, instead of words.")
@@ -65,8 +73,11 @@ def main(argv: list[str]) -> int:
     files = _files(argv[1:])
     if FLAGS.frames == "all":
         files = with_all_frames(files)
+    graphs: contextlib.AbstractContextManager = contextlib.nullcontext()
     if FLAGS.server is None:
-        import_tensorflow()
+        import_tensorflow(with_keras=False)
+        if len(files) <= FEW:
+            graphs = unoptimized_graphs()
         version_dir = resolve_model(FLAGS.model)[1]
         predictions = predict_files(version_dir, files, FLAGS.batch_size, _window(version_dir))
     else:
@@ -80,7 +91,8 @@ def main(argv: list[str]) -> int:
             FLAGS.timeout,
             parse_window(FLAGS.window),
         )
-    return int(write_predictions(predictions, FLAGS.format, files) > 0)
+    with graphs:
+        return int(write_predictions(predictions, FLAGS.format, files) > 0)
 
 
 def _columns() -> dict[str, str]:
@@ -106,7 +118,7 @@ def _predict_in_a_pipeline(patterns: list[str]) -> int:
     # An error of a worker in this process is raised here, too: its traceback is not logged as well.
     for name in ("common", "worker"):
         logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)
-    import_tensorflow()
+    import_tensorflow(with_keras=False)
     version_dir = resolve_model(FLAGS.model)[1]
     shards = run_batch_inference(
         version_dir,

@@ -1,5 +1,6 @@
 """Predictions for image files from an exported model. Needs TensorFlow, but not Keras."""
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -90,6 +91,23 @@ class ExportedModel:
         tensors = self._serve(**{name: tf.constant(value, tf.string) for name, value in inputs})
         outputs = {name: tensor.numpy() for name, tensor in tensors.items()}
         return batch_predictions(batch, decoded(outputs))
+
+
+@contextlib.contextmanager
+def unoptimized_graphs() -> Iterator[None]:
+    """Graphs that are first run within the block are not optimized.
+
+    That takes longer than the graph of an export needs for a few images. Probabilities can differ
+    in the last digits of float32.
+    """
+    import tensorflow as tf
+
+    earlier = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": earlier})
 
 
 def window_of(version_dir: str) -> str | None:
