@@ -17,7 +17,7 @@ from typing import cast
 import covid_lm
 
 PACKAGES = (
-    *("covid_lm", "tensorflow", "keras", "keras-hub", "torch", "transformers"),
+    *("covid_lm", "tensorflow", "keras", "keras-hub", "jax", "torch", "transformers"),
     *("onnxruntime", "openvino"),
 )
 # Native code prints these while TensorFlow is imported, at any log level; no user can act on them.
@@ -48,6 +48,7 @@ def machine() -> dict:
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
+        **({"gpus": gpus} if (gpus := _gpus()) else {}),
         "load_average": os.getloadavg()[0],
         "python": platform.python_version(),
         "packages": packages,
@@ -62,6 +63,17 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def _gpus() -> list[str]:
+    """Names of NVIDIA's GPUs."""
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        return subprocess.check_output(
+            query, stderr=subprocess.DEVNULL, text=True, timeout=60
+        ).splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
+
+
 def origin(command: str) -> dict:
     """The command, commit, date and `machine` that figures come from."""
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -69,8 +81,9 @@ def origin(command: str) -> dict:
 
 
 def machine_line(found: dict) -> str:
-    """Cores and processor of a `machine` as text."""
-    return f"{found['cores']} cores of {found['processor']}"
+    """GPUs, cores and processor of a `machine` as text."""
+    cores = f"{found['cores']} cores of {found['processor']}"
+    return f"{', '.join(found['gpus'])} with {cores}" if "gpus" in found else cores
 
 
 def commit() -> str:

@@ -71,7 +71,7 @@ def test_the_plan_stays_small():
     ]
     assert len(ORDER) <= 9
     assert len(loose) + 1 <= 12
-    assert len(modules) <= 225
+    assert len(modules) <= 235
 
 
 def test_modules_and_functions_are_short():

@@ -24,6 +24,7 @@ SUITES: dict[str, dict[str, Any]] = {  # suite: its departures from the defaults
     "serving": {"backbones": ("rbt3",), "dtypes": ("float32",), "batch_sizes": (1, 8, 32)},
     "patches": {"batch_sizes": (32,), "rivals": ("hugging_face_vit", "gray22")},
     "growth": {"rounds": 1},
+    "gpu": {"dtypes": ("bfloat16",), "rivals": ("hugging_face", "hugging_face_vit")},
     "soak": {"backbones": ("tiny",)},
     "all": {},
 }
@@ -54,6 +55,7 @@ class Case:
     threads: int
     length: int = 512
     layout: str = ""  # of patches; "" for single bytes
+    device: str = "cpu"  # "gpu": ours runs on JAX
     dropout: float = 0.1  # while training, on embeddings, attention and both residual branches
     callers: int = 1  # threads that call the contender at the same time, each with one image
     min_calls: int = 5  # a turn lasts until these and the seconds are reached
@@ -62,6 +64,8 @@ class Case:
 
     def __str__(self) -> str:
         size = f"{self.callers} callers" if self.callers > 1 else f"batch {self.batch_size}"
+        if self.device != "cpu":
+            size += f" on {self.device}"
         if self.layout:
             return f"{self.task} {self.layout} {self.backbone} {self.dtype} {size}"
         if self.length != 512:
@@ -98,6 +102,11 @@ CONTENDERS = {
 }
 BUILT_IN_WORDS = 311  # of the vocabulary for random weights
 PATCH_MODELS = {"patches32x4rgb": "6x128", "patches128x8": "4x128"}  # layout: backbone
+# Suite `gpu`: layout, backbone, batch size and rival.
+GPU_MODELS = (
+    ("patches128x8", "4x128", 256, "hugging_face_vit"),
+    ("", "roberta-wwm-ext-large", 32, "hugging_face"),
+)
 RAW_IMAGE_TASKS = ("preprocessing", "serving")
 RIVALS = tuple(dict.fromkeys(rival for names in CONTENDERS.values() for rival in names[1:]))
 
@@ -159,6 +168,8 @@ def plan(suite: str, options: Options) -> list[Planned]:
         return [Planned(suite, case, ("covid_lm",), options.rounds) for case in cases]
     if suite == "patches":
         return _patch_cases(options)
+    if suite == "gpu":
+        return _gpu_cases(options)
     tasks = {"encoder": ("inference",), "training": options.tasks}.get(suite, (suite,))
     found: list[Planned] = []
     for task, backbone, dtype in itertools.product(tasks, options.backbones, options.dtypes):
@@ -190,6 +201,27 @@ def _patch_cases(options: Options) -> list[Planned]:
         )
     ]
     return [Planned("patches", case, chosen, options.rounds) for case in cases]
+
+
+def _gpu_cases(options: Options) -> list[Planned]:
+    """List the cases of suite `gpu`; without dropout for patches, as in suite `patches`."""
+    return [
+        Planned(
+            "gpu",
+            Case(
+                *(task, backbone, dtype, batch_size, options.threads),
+                length=sum(layout_trim(layout, "absent").values()) if layout else 512,
+                layout=layout,
+                device="gpu",
+                dropout=0.0 if layout else 0.1,
+                min_calls=20,
+            ),
+            ("covid_lm", *({rival}.intersection(options.rivals))),
+            options.rounds,
+        )
+        for layout, backbone, batch_size, rival in GPU_MODELS
+        for task, dtype in itertools.product(("inference", "training"), options.dtypes)
+    ]
 
 
 def growth_series(threads: int) -> dict[str, dict[int, Case]]:

@@ -52,16 +52,17 @@ def hugging_face(case: Case) -> Step:
     torch.set_num_threads(case.threads)
     bert = BertModel(hugging_face_config(case), add_pooling_layer=False)
     dense = torch.nn.Linear(bert.config.hidden_size, CLASSES)
-    model = torch.nn.ModuleDict({"bert": bert, "dense": dense})
+    device = torch_device(case)
+    model = torch.nn.ModuleDict({"bert": bert, "dense": dense}).to(device)
     ids, labels = token_data(case), _labels(case)
-    inputs = torch_inputs(ids)
+    inputs = {name: values.to(device) for name, values in torch_inputs(ids).items()}
 
     def logits():
         return dense(bert(**inputs).last_hidden_state[:, 0])
 
     if case.task == "inference":
         model.eval().to(getattr(torch, case.dtype))
-        return torch.inference_mode()(logits)
+        return torch.inference_mode()(lambda: logits().cpu())
     return torch_training_step(case, model, logits, torch.from_numpy(labels).long())
 
 
@@ -93,8 +94,9 @@ def hugging_face_vit(case: Case) -> Step:
         add_pooling_layer=False,
     )
     dense = torch.nn.Linear(config.hidden_dim, CLASSES)
-    model = torch.nn.ModuleDict({"vit": vit, "dense": dense})
-    pixels = torch.rand(case.batch_size, channels, image_size, image_size)
+    device = torch_device(case)
+    model = torch.nn.ModuleDict({"vit": vit, "dense": dense}).to(device)
+    pixels = torch.rand(case.batch_size, channels, image_size, image_size).to(device)
     labels = torch.from_numpy(_labels(case)).long()
 
     def logits():
@@ -104,7 +106,7 @@ def hugging_face_vit(case: Case) -> Step:
         dtype = getattr(torch, case.dtype)
         model.eval().to(dtype)
         pixels = pixels.to(dtype)
-        return torch.inference_mode()(logits)
+        return torch.inference_mode()(lambda: logits().cpu())
     return torch_training_step(case, model, logits, labels)
 
 
@@ -136,6 +138,11 @@ def torch_inputs(ids: dict[str, np.ndarray]) -> dict[str, Any]:
     return {theirs: torch.from_numpy(ids[ours]).long() for theirs, ours in names.items()}
 
 
+def torch_device(case: Case) -> str:
+    """Return PyTorch's name of the case's device."""
+    return {"cpu": "cpu", "gpu": "cuda"}[case.device]
+
+
 def torch_training_step(case: Case, model: Any, logits: Any, labels: Any) -> Step:
     """Build a step of forward pass, cross-entropy in float32, backward pass and fused AdamW.
 
@@ -147,14 +154,17 @@ def torch_training_step(case: Case, model: Any, logits: Any, labels: Any) -> Ste
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True
     )
-    mixed = case.dtype == "bfloat16"
+    mixed, device = case.dtype == "bfloat16", torch_device(case)
+    labels = labels.to(device)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=mixed):
             predicted = logits()
-        torch.nn.functional.cross_entropy(predicted.float(), labels).backward()
+        loss = torch.nn.functional.cross_entropy(predicted.float(), labels)
+        loss.backward()
         optimizer.step()
+        return loss.item()  # waits for a GPU
 
     return step
 
@@ -162,7 +172,6 @@ def torch_training_step(case: Case, model: Any, logits: Any, labels: Any) -> Ste
 def _keras_step(case: Case, encode: Callable) -> Step:
     """Build a step of `encode(backbone, inputs)`, which gives [CLS] vectors, and a dense layer."""
     import keras
-    import tensorflow as tf
 
     from covid_lm.backbones.bert_encoder import build_backbone
 
@@ -174,23 +183,35 @@ def _keras_step(case: Case, encode: Callable) -> Step:
     vectors = encode(build_backbone(case.config, dtype=keras_policy(case)), symbolic)
     logits = keras.layers.Dense(CLASSES, dtype=keras_policy(case))(vectors)
     model = keras.Model(symbolic, keras.ops.cast(logits, "float32"))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if case.device == "gpu":
+        from covid_lm.benchmark import jax_steps
+
+        if case.task == "inference":
+            return jax_steps.inference_step(model, ids)
+        return jax_steps.training_step(model, loss, keras_optimizer(), ids, labels)
+    import tensorflow as tf
+
     ids = {name: tf.constant(array) for name, array in ids.items()}
     if case.task == "inference":
         predict = tf.function(lambda inputs: model(inputs, training=False))
         return lambda: predict(ids).numpy()
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return keras_training_step(model, loss, ids, labels)
 
 
 def keras_training_step(model: Any, loss: Any, inputs: dict, targets: Any) -> Step:
     """Build a step of Keras' `train_on_batch` with AdamW."""
+    model.compile(optimizer=keras_optimizer(), loss=loss, jit_compile=False)
+    return lambda: model.train_on_batch(inputs, targets)
+
+
+def keras_optimizer() -> Any:
+    """Return Keras' AdamW with the constants of all contenders."""
     import keras
 
-    optimizer = keras.optimizers.AdamW(
+    return keras.optimizers.AdamW(
         LEARNING_RATE, beta_1=BETAS[0], beta_2=BETAS[1], weight_decay=WEIGHT_DECAY
     )
-    model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
-    return lambda: model.train_on_batch(inputs, targets)
 
 
 def set_tensorflow_threads(threads: int) -> None:

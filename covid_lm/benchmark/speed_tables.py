@@ -52,6 +52,7 @@ def _rows(case: dict) -> list[dict]:
         for target in case["targets"]
     }
     size = f"{case['callers']} callers" if case["callers"] > 1 else f"batch {case['batch_size']}"
+    size += " on gpu" if case.get("device") == "gpu" else ""
     model = f"{case.get('layout', '')} {case['backbone']} {case['dtype']}".strip()
     named = {"task": case["task"], "model": model, "size": size}
     rows = []

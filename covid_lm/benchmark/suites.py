@@ -129,7 +129,7 @@ def case_result(planned: Planned, measured: dict) -> dict:
     if case.task in RAW_IMAGE_TASKS:
         per_step = 1 if case.callers > 1 else images_of_step(case)
     result = {**_settings(planned), "per_step": per_step, "contenders": measured}
-    if case.task == "inference":
+    if case.task == "inference" and case.device == "cpu":
         result |= {"operations": case.operations, "ceiling": _ceiling(measured)}
         rounds = zip(seconds[ours], result["ceiling"]["rounds"], strict=True)
         figures["ceiling"] = spread([case.operations / step / ceiling for step, ceiling in rounds])

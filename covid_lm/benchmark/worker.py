@@ -67,18 +67,24 @@ def turn(contender: str, case: Case) -> dict:
         RunError: the process failed; with the last line of its error output.
     """
     request = json.dumps({"contender": contender, "case": dataclasses.asdict(case)})
-    return json.loads(run_child(f"benchmark of {contender}", MODULE, request, threads=case.threads))
+    title, on_gpu = f"benchmark of {contender}", case.device == "gpu"
+    return json.loads(run_child(title, MODULE, request, threads=case.threads, on_gpu=on_gpu))
 
 
-def run_child(title: str, module: str, *arguments: str, threads: int = 0) -> str:
-    """Run a module in a child process, on the CPU, and return the last line of its output.
+def run_child(
+    title: str, module: str, *arguments: str, threads: int = 0, on_gpu: bool = False
+) -> str:
+    """Run a module in a child process and return the last line of its output.
 
-    `threads` limits the libraries that read theirs from the environment, unless it is 0.
+    On the CPU, unless `on_gpu`, where Keras has the JAX backend. `threads` limits the libraries
+    that read theirs from the environment, unless it is 0.
 
     Raises:
         RunError: it failed; with `title` and the last line of its error output.
     """
-    environment = {**child_environment("tensorflow"), "CUDA_VISIBLE_DEVICES": ""}
+    environment = child_environment("jax" if on_gpu else "tensorflow")
+    if not on_gpu:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
     if threads:
         environment |= {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
     # On any exception, an interrupt too, `run` kills the process and waits for its end.
@@ -110,14 +116,27 @@ def measure_here(contender: Contender, case: Case) -> dict:
     result = {
         "seconds": statistics.median(calls),
         "calls": calls,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": _peak_bytes(case),
     }
-    if case.task == "inference" and contender.product:
+    if case.task == "inference" and case.device == "cpu" and contender.product:
         product = contender.product(case)
         product()
         short = dataclasses.replace(case, min_seconds=case.min_seconds / 5)
         result["product_seconds"] = statistics.median(timed_calls(product, short))
     return result
+
+
+def _peak_bytes(case: Case) -> int:
+    """Peak memory of this process, or of its GPU."""
+    if case.device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if "torch" in sys.modules:
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    from covid_lm.benchmark import jax_steps
+
+    return jax_steps.peak_bytes()
 
 
 def timed_calls(step: Step, case: Case) -> list[float]:

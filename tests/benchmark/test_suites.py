@@ -214,7 +214,12 @@ def test_missing_packages_are_noted_and_their_contenders_left_out(turns, monkeyp
 
 def test_suite_all_measures_every_task_and_growth(turns, material):
     result = suites.run("all", Options(rounds=1))
-    assert {case["suite"] for case in result["cases"]} == SUITES.keys() - {"all", "patches", "soak"}
+    assert {case["suite"] for case in result["cases"]} == SUITES.keys() - {
+        "all",
+        "patches",
+        "gpu",
+        "soak",
+    }
     assert [case["task"] for case in result["cases"]].count("serving") == 2
     assert len(turns) == sum(len(item.contenders) for item in plan("all", Options(rounds=1)))
     text = report(result)
@@ -318,3 +323,16 @@ def test_patches_are_compared_with_a_vit_and_with_single_bytes(turns):
     small, large = ("patches32x4rgb", 67), ("patches128x8", 259)
     assert names == [(task, *size) for size in (small, large) for task in ("inference", "training")]
     assert {case.dropout for _, case in turns} == {0.0}
+
+
+def test_a_gpu_is_compared_on_jax_without_the_ceiling(turns):
+    result = suites.run("gpu", Options(**{**SUITES["gpu"], "rounds": 1}))
+    assert [(case["task"], list(case["contenders"])) for case in result["cases"]] == [
+        ("inference", ["covid_lm", "hugging_face_vit"]),
+        ("training", ["covid_lm", "hugging_face_vit"]),
+        ("inference", ["covid_lm", "hugging_face"]),
+        ("training", ["covid_lm", "hugging_face"]),
+    ]
+    sizes = [row[2] for row in rows(result)[::2]]
+    assert sizes == [f"batch {size} on gpu" for size in (256, 256, 32, 32)]
+    assert all("ceiling" not in case for case in result["cases"])
