@@ -126,6 +126,8 @@ ERRORS = [
     ("predict --model=tools --window=40,0 x.png", "--window=40,0: WIDTH must be at least 1"),
     ("evaluate --model=tools --baselines --split=all", "--baselines: fitted on training images"),
     ("audit --output=setup.cfg/x", "--output=setup.cfg/x: "),
+    ("audit --embedding=absent", "--embedding=absent: no such directory"),
+    ("audit --embedding=tools", "--embedding=tools: no exported version in it"),
     ("audit --side=64", "--side: only with --neutralise"),
     ("audit --split=/tmp/new.csv", "--split=/tmp/new.csv: the images of phantom are no files of"),
     (

@@ -5,11 +5,13 @@ from absl import flags
 from covid_lm.auditing.repair.repair_options import RepairOptions
 from covid_lm.command_line import define_path, run_tool
 from covid_lm.environment import import_tensorflow
+from covid_lm.serving.versions import resolve_model
 from covid_lm.training.data_options import DataOptions
 
 FLAGS = flags.FLAGS
 DataOptions.define_flags()
 define_path("model", "saved_models/NAME: check this model, too.", "input folder")
+define_path("embedding", "SavedModel whose embeddings compare the images, too.", "input folder")
 define_path("output", "Folder for audit.json and audit.html; default: none.", "output folder")
 define_path(
     "split", "Table to write, with new splits; images in archives need --neutralise.", "output file"
@@ -34,13 +36,16 @@ def options() -> tuple[DataOptions, RepairOptions]:
 
 
 def main(argv: list[str]) -> int:
-    if FLAGS.model is not None:
+    if FLAGS.embedding is not None:
+        resolve_model(FLAGS.embedding, "embedding")
+    if FLAGS.model is not None or FLAGS.embedding is not None:
         import_tensorflow()
     from covid_lm.auditing.command import run_audit
 
     data, repair = options()
     chosen = (FLAGS.model, FLAGS.output, FLAGS.fail_on, FLAGS.seed)
-    return run_audit(data.dataset, data.data_dir, *chosen, data.reading, repair, FLAGS.baseline)
+    further = (data.reading, repair, FLAGS.baseline, FLAGS.embedding)
+    return run_audit(data.dataset, data.data_dir, *chosen, *further)
 
 
 if __name__ == "__main__":

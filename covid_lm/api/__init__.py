@@ -3,7 +3,7 @@
 The functions raise `covid_lm.errors.InputError` for unusable arguments or data and
 `covid_lm.errors.RunError` for failures while running, each with one line that says what to do.
 Options have the names of the tools' flags. TensorFlow is imported by `train`, `evaluate`,
-`Predictor`, and by `audit` if there is a model.
+`Predictor`, and by `audit` if there is a model or an embedding.
 """
 
 import os
@@ -157,6 +157,7 @@ def audit(
     neutralise: str | os.PathLike | None = None,
     side: int | None = None,
     names: str | os.PathLike | None = None,
+    embedding: Model | None = None,
 ) -> "AuditReport":
     """Checks a data set, and optionally a model, for leakage of the label, and repairs it.
 
@@ -170,6 +171,8 @@ def audit(
         neutralise: new folder for a copy whose files differ by their pixels only.
         side: width and height of the copy's images in pixels; by default by the data.
         names: .csv file for a table that maps the copy's files to the originals.
+        embedding: a SavedModel with a signature `embed`, its folder or `saved_models/NAME`, or the
+            result of `train`; images are compared by its vectors, too.
 
     Returns:
         The report, which a notebook shows. Its `findings` are sorted by severity; each has
@@ -187,13 +190,14 @@ def audit(
     """
     repair = RepairOptions(as_text(split), as_text(neutralise), side, as_text(names))
     path = None if model is None else model_path(model)
+    embedder = None if embedding is None else model_path(embedding, "embedding")
     data = _loaded(dataset, path)
     repair.check(data.name, data.flags.get("data_dir"), data.root or None)
-    if path is not None:
+    if path is not None or embedder is not None:
         import_keras()
     from covid_lm.auditing.command import audit_and_write
 
-    return audit_and_write(data, path, as_text(output), seed, progress, repair)
+    return audit_and_write(data, path, as_text(output), seed, progress, repair, embedder)
 
 
 def _loaded(dataset: Source, model: str | None = None) -> ImageDataset:

@@ -5,7 +5,7 @@ import statistics
 
 import pandas as pd
 
-from covid_lm.auditing.audit_tables import severity_counts
+from covid_lm.auditing.audit_tables import cluster_rows, cluster_table, severity_counts
 from covid_lm.auditing.checklists import checklist_answers
 from covid_lm.auditing.checks import CHECKS
 from covid_lm.auditing.data_audit import AuditReport
@@ -97,9 +97,27 @@ def _page_values(report: AuditReport) -> dict:
         "probes": _probe_table(report),
         "folds": FOLDS,
         "model": model_table(report.model) if report.model else None,
+        "clusters": cluster_table(_clusters(report), report.classes),
         "comparison": _comparison(report),
         "answers": checklist_answers(report),
     }
+
+
+def _clusters(report: AuditReport) -> list[dict]:
+    """The clusters of the embedding; none without one."""
+    if report.embedded is None:
+        return []
+    records = [observation.record for observation in report.observations]
+    return cluster_rows(records, report.embedded.clusters, len(report.classes))
+
+
+def _embedding(report: AuditReport) -> dict:
+    """The view of a model on the images, without the vectors; empty without one."""
+    view = report.embedded
+    if view is None:
+        return {}
+    figures = ("dimensions", "missing", "copies", "recognized", "tells_copies")
+    return {name: getattr(view, name) for name in figures} | {"clusters": _clusters(report)}
 
 
 def _comparison(report: AuditReport) -> list[pd.DataFrame]:
@@ -164,6 +182,7 @@ def json_report(report: AuditReport) -> dict:
             for d in report.duplicates
         ],
         "model": report.model,
+        "embedding": _embedding(report),
         "checklists": [dataclasses.asdict(answer) for answer in checklist_answers(report)],
         "repairs": list(report.repairs),
         "repaired": json_report(report.repaired) | {"checklists": []} if report.repaired else None,

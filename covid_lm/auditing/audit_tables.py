@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from covid_lm.auditing.findings import SEVERITIES, Finding, ProbeRow
+from covid_lm.auditing.findings import SEVERITIES, Finding, ProbeRow, short_path
+from covid_lm.data.records import SPLITS, ImageRecord
 from covid_lm.evaluation.summary import interval_text
 from covid_lm.html_page import render
 
+CLUSTER_EXAMPLES = 5
 _SHOWN = ["severity", "title", "summary", "advice"]
 
 
@@ -48,6 +50,51 @@ def probes_table(probes: Sequence[ProbeRow]) -> pd.DataFrame:
                 values |= {"test_auc": test.auc, "test_correct": test.correct, "test_n": test.n}
         rows.append(values)
     return pd.DataFrame(rows, columns=columns)
+
+
+def cluster_rows(
+    records: Sequence[ImageRecord], clusters: Sequence[str], num_classes: int
+) -> list[dict]:
+    """Images, classes and splits of each cluster of the embedding, the largest cluster first.
+
+    Args:
+        records, clusters: of n images, and the name of the cluster of each, "" for none.
+    """
+    rows = []
+    files: dict[str, list[ImageRecord]] = collections.defaultdict(list)
+    for record, name in zip(records, clusters, strict=True):
+        files[name].append(record)
+    for name in sorted({*files} - {""}):
+        labels = collections.Counter(record.label for record in files[name])
+        splits = collections.Counter(record.split for record in files[name])
+        rows.append(
+            {
+                "cluster": name,
+                "images": len(files[name]),
+                "class_counts": [labels[k] for k in range(num_classes)],
+                "splits": {split: splits[split] for split in SPLITS if splits[split]},
+                "examples": [record.path for record in files[name][:CLUSTER_EXAMPLES]],
+            }
+        )
+    return rows
+
+
+def cluster_table(clusters: Sequence[dict], classes: Sequence[str]) -> pd.DataFrame:
+    """Rows of `cluster_rows` as text: the most frequent class, the splits and two files of each."""
+    rows = []
+    for row in clusters:
+        most = max(row["class_counts"])
+        name = classes[row["class_counts"].index(most)]
+        rows.append(
+            {
+                "cluster": row["cluster"],
+                "images": str(row["images"]),
+                "most frequent class": f"{most / row['images']:.0%} {name}",
+                "splits": ", ".join(f"{count} {split}" for split, count in row["splits"].items()),
+                "e.g.": ", ".join(short_path(path) for path in row["examples"][:2]),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def severity_counts(findings: Sequence[Finding]) -> str:

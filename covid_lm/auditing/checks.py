@@ -15,7 +15,7 @@ from covid_lm.auditing.features import layout as layout_features
 from covid_lm.auditing.features import names as name_features
 from covid_lm.auditing.features.observations import Observation
 
-FILE, PICTURE, FACTOR = "file", "picture", "factor"
+FILE, PICTURE, FACTOR, EMBEDDING = "file", "picture", "factor", "embedding"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Check:
         title: short description.
         kind: "file" for properties of the file; "picture" for measurements of the pixels, and
             "factor" for a factor of the records (see `factor_checks`), which both may be related to
-            the label for legitimate reasons.
+            the label for legitimate reasons; "embedding" for clusters by a model, which sees the
+            disease, too.
         leakage_class: see `findings.LEAKAGE_CLASSES`.
         advice: one sentence on what to do about a finding.
         features: computes the features from the observations.

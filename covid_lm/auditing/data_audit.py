@@ -14,9 +14,10 @@ from covid_lm.auditing.audit_tables import findings_table, notebook_view, probes
 from covid_lm.auditing.checks import CHECKS
 from covid_lm.auditing.data_findings import structure_findings
 from covid_lm.auditing.duplicates import DuplicatePair, find_duplicates, independent_groups
-from covid_lm.auditing.factor_checks import factor_checks, factor_split_findings
+from covid_lm.auditing.factor_checks import CLUSTER, factor_checks, factor_split_findings
 from covid_lm.auditing.features.observations import Observation, Unreadable, observe_all
 from covid_lm.auditing.findings import Finding, ProbeRow, probe_finding, ranked
+from covid_lm.auditing.model.embeddings import Embedded, Embedder, embed_images
 from covid_lm.auditing.probes import PERMUTATIONS, Labels, run_probe
 from covid_lm.data.records import ImageDataset
 from covid_lm.data.splits import SplitSummary, class_groups, split_summaries
@@ -37,6 +38,7 @@ class AuditReport:
         probes: one row per check; empty if there were too few images.
         not_probed: the reason why some or all images were not probed; "" if all were.
         findings: sorted by severity.
+        embedded: a model's view of the images; None without one.
         model: results of the model checks; empty without a model.
         repairs: a line for each repair that was made.
         repaired: the audit of the repaired data set; None without repairs.
@@ -51,6 +53,7 @@ class AuditReport:
     probes: tuple[ProbeRow, ...]
     not_probed: str
     findings: tuple[Finding, ...]
+    embedded: Embedded | None = None
     model: dict = dataclasses.field(default_factory=dict)
     repairs: tuple[str, ...] = ()
     repaired: "AuditReport | None" = None
@@ -91,6 +94,7 @@ def audit_dataset(
     seed: int = 0,
     permutations: int = PERMUTATIONS,
     progress: bool = False,
+    embed: Embedder | None = None,
 ) -> AuditReport:
     """Audits every file of every split.
 
@@ -102,6 +106,8 @@ def audit_dataset(
         seed: of folds, permutations and bootstraps; equal seeds give equal reports.
         permutations: the maximum number per probe.
         progress: whether to show progress bars on standard error.
+        embed: function from image files to vectors, whose near duplicates and clusters are
+            audited, too.
 
     Raises:
         InputError: fewer than two classes, or no file that can be decoded.
@@ -113,15 +119,19 @@ def audit_dataset(
     if not seen:
         path, reason = unreadable[0].record.path, unreadable[0].reason
         raise InputError(f"{path}: can't be decoded ({reason}), nor can any other file")
-    pairs = find_duplicates(seen)
-    groups = independent_groups([o.record.patient for o in seen], pairs)
+    patients, pairs = [o.record.patient for o in seen], find_duplicates(seen)
+    groups = independent_groups(patients, pairs)
+    embedded = None if embed is None else embed_images(embed, seen, groups, seed, progress)
+    pairs += embedded.pairs if embedded else ()
+    groups = independent_groups(patients, pairs)
+    clustered = _with_clusters(seen, embedded)
     probed, not_probed = _choose_probed(seen, groups, classes)
-    files = [seen[i] for i in probed]
+    files = [clustered[i] for i in probed]
     rows, findings = _probe(files, groups[probed], classes, seed, permutations, progress)
     summaries = split_summaries([o.record for o in seen], len(classes))
     own_test = "test" not in dataset.drawn
     structure = structure_findings(seen, unreadable, pairs, summaries, classes, own_test)
-    structure += factor_split_findings(seen, seed) if own_test else []
+    structure += factor_split_findings(clustered, seed) if own_test else []
     return AuditReport(
         dataset=dataset.name,
         classes=classes,
@@ -132,7 +142,21 @@ def audit_dataset(
         probes=tuple(rows),
         not_probed=not_probed,
         findings=tuple(ranked([*structure, *findings])),
+        embedded=embedded,
     )
+
+
+def _with_clusters(seen: list[Observation], embedded: Embedded | None) -> list[Observation]:
+    """The observations with the cluster of each as a further factor of its record."""
+    if embedded is None:
+        return seen
+    found = []
+    for observation, cluster in zip(seen, embedded.clusters, strict=True):
+        record = observation.record
+        factors = {**record.factors, CLUSTER: cluster}
+        record = dataclasses.replace(record, factors=factors)
+        found.append(dataclasses.replace(observation, record=record))
+    return found
 
 
 def _choose_probed(

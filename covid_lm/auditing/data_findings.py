@@ -37,12 +37,13 @@ def structure_findings(
         summaries, classes: counts of each split, and names of the classes.
         own_test: whether the data set comes with a test split.
     """
-    across, opposite, within = _duplicate_findings(seen, pairs)
+    across, opposite, within = _duplicate_findings(seen, [p for p in pairs if not p.by_embedding])
     found = [
         _patients_across_splits(seen),
         across,
         opposite,
         _name_stems_across_splits(seen),
+        _embedding_duplicates(seen, [p for p in pairs if p.by_embedding]),
         within,
         _extension_mismatches(seen),
         _unreadable_files(unreadable, len(seen) + len(unreadable), classes),
@@ -125,8 +126,7 @@ def _name_stems_across_splits(seen: _Seen) -> Finding | None:
         for s in shared
     ]
     share, fields = _test_share(seen, files)
-    if fields["severity"] == "high":  # a name is no proof
-        fields["severity"] = "medium"
+    _limit(fields)  # a name is no proof
     return _finding_on_files(
         seen,
         files,
@@ -181,6 +181,32 @@ def _duplicate_findings(seen: _Seen, pairs: _Pairs) -> list[Finding | None]:
     ]
 
 
+def _limit(fields: dict) -> None:
+    """Limits a severity to medium."""
+    if fields["severity"] == "high":
+        fields["severity"] = "medium"
+
+
+def _embedding_duplicates(seen: _Seen, pairs: _Pairs) -> Finding | None:
+    """A finding on pairs across splits that a model takes for copies."""
+    records = [observation.record for observation in seen]
+    across = [p for p in pairs if records[p.first].split != records[p.second].split]
+    opposite = sum(records[p.first].label != records[p.second].label for p in across)
+    share, fields = _test_share(seen, _files(across))
+    _limit(fields)  # a model's opinion is no proof
+    return _finding_on_pairs(
+        seen,
+        across,
+        f"{share} are closer to an image in another split than chance allows ({len(across)} "
+        f"pair(s), {opposite} with different labels; thumbnails differ)",
+        check="embedding_duplicates",
+        title="near duplicates across splits by the embedding",
+        advice="Look at these pairs; if they show one patient or one figure, move them into one "
+        "split.",
+        **fields,
+    )
+
+
 def _files(pairs: _Pairs) -> set[int]:
     return {i for pair in pairs for i in (pair.first, pair.second)}
 
@@ -188,7 +214,9 @@ def _files(pairs: _Pairs) -> set[int]:
 def _finding_on_pairs(seen: _Seen, pairs: _Pairs, summary: str, **fields: Any) -> Finding | None:
     """A finding on duplicates; the first four pairs are added to the summary."""
     paths = [[short_path(seen[i].record.path) for i in (p.first, p.second)] for p in pairs]
-    texts = [f"{a} = {b} (r = {p.correlation:.3f})" for (a, b), p in zip(paths, pairs, strict=True)]
+    names = ["cosine" if pair.by_embedding else "r" for pair in pairs]
+    rows = zip(paths, names, pairs, strict=True)
+    texts = [f"{a} = {b} ({name} = {p.correlation:.3f})" for (a, b), name, p in rows]
     shown = tuple((p.first, p.second) for p in pairs[:MAX_PAIRS])
     fields |= {"summary": f"{summary}: {_listed(texts, 4)}.", "pairs": shown}
     return _finding_on_files(seen, _files(pairs), leakage_class="L1.4", **fields)

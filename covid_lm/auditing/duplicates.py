@@ -26,14 +26,16 @@ class DuplicatePair:
 
     Attributes:
         first, second: indices of the files, first < second.
-        correlation: of their thumbnails; 1.0 for exact copies.
+        correlation: of their thumbnails, or the cosine of their embeddings; 1.0 for exact copies.
         exact: whether the files are identical byte for byte.
+        by_embedding: whether only a model finds them similar, see `model.embeddings`.
     """
 
     first: int
     second: int
     correlation: float
     exact: bool
+    by_embedding: bool = False
 
 
 def find_duplicates(observations: Sequence[Observation]) -> list[DuplicatePair]:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from covid_lm.auditing.checks import FACTOR, Check
+from covid_lm.auditing.checks import EMBEDDING, FACTOR, Check
 from covid_lm.auditing.design_matrix import MIN_FILES, Features
 from covid_lm.auditing.features.observations import Observation
 from covid_lm.auditing.findings import FACTOR_SIGNIFICANCE, Finding
@@ -22,9 +22,14 @@ from covid_lm.data.splits import patient_groups
 
 MIN_EXPECTED = 5  # patients in a cell, for the chi-square approximation
 TABLES = 99_999
+CLUSTER = "embedding cluster"  # a factor of all images where a model embeds them
 _ADVICE = (
     "Balance it between the classes, or report figures for each of its values; if it follows from "
     "the label, as a second diagnosis does, ignore this finding and do not pass it to a model."
+)
+_CLUSTER_ADVICE = (
+    "Look at images of these clusters: if they differ in source, device or window and not in the "
+    "disease, collect all classes from the same sources."
 )
 _SPLIT_ADVICE = "Stratify the split by this factor, or report figures for each of its values."
 
@@ -50,7 +55,8 @@ def factor_checks(seen: Sequence[Observation]) -> list[Check]:
         if max(counts.values()) >= MIN_FILES:
             features = functools.partial(_features, name)
             title = f'factor "{name}"'
-            checks.append(Check(f"factor:{name}", title, FACTOR, "L3.3", _ADVICE, features))
+            kind, advice = (FACTOR, _ADVICE) if name != CLUSTER else (EMBEDDING, _CLUSTER_ADVICE)
+            checks.append(Check(f"factor:{name}", title, kind, "L3.3", advice, features))
     return checks
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from covid_lm.auditing.checks import FACTOR, FILE, Check
+from covid_lm.auditing.checks import EMBEDDING, FACTOR, FILE, Check
 from covid_lm.auditing.probes import ProbeResult
 
 SEVERITIES = ("high", "medium", "low", "info")
@@ -72,7 +72,10 @@ def auc_severity(kind: str, lower_bound: float) -> str:
     """Severity of a significant probe, given the lower bound of its AUC's 95% interval.
 
     Measurements of the pixels and factors have higher bounds: they may reflect the disease itself.
+    Clusters by a model are expected to.
     """
+    if kind == EMBEDDING:
+        return "info"
     high, medium = (0.65, 0.55) if kind == FILE else (0.80, 0.65)
     if lower_bound >= high:
         return "high"
@@ -98,7 +101,7 @@ class ProbeRow:
 def probe_finding(row: ProbeRow, classes: Sequence[str], paths: Sequence[str]) -> Finding | None:
     """Makes a finding of a significant probe, given the names of the classes and files."""
     check, result = row.check, row.result
-    level = FACTOR_SIGNIFICANCE if check.kind == FACTOR else SIGNIFICANCE
+    level = FACTOR_SIGNIFICANCE if check.kind in (FACTOR, EMBEDDING) else SIGNIFICANCE
     if result is None or row.adjusted_p_value >= level:
         return None
     score = result.score

@@ -21,6 +21,7 @@ BATCH_BYTES = 32 * 2**20
 
 File = tuple[str, bytes]  # path and content
 Batch = list[File]
+IMAGES = "image_bytes"  # input [n] of the signatures
 OUTPUTS = ("probabilities", "label", "valid")  # of `serving_default`, [n, classes], [n] and [n]
 REASON = "reason"  # output [n], which older exports lack
 Outputs = dict[str, list]
@@ -63,34 +64,48 @@ def image_files(paths: Sequence[str]) -> list[str]:
     return list(found)
 
 
-class ExportedModel:
-    """Signature `serving_default` of an exported version.
+class Signature:
+    """A signature of an exported version, a function from a batch of images to its outputs.
 
     Raises:
-        InputError: a file of it that must not be read (a FIFO, a huge one).
+        InputError: a file of the version that must not be read (a FIFO, a huge one), or no such
+            signature of images.
         RunError: it can't be loaded.
     """
 
-    def __init__(self, version_dir: str):
+    def __init__(self, version_dir: str, name: str):
         import tensorflow as tf
 
         for path in () if is_remote(version_dir) else files_below(version_dir):
             check_file(path, WEIGHT_BYTES)
         try:
             self._model = tf.saved_model.load(version_dir)  # kept, since it owns the variables
-            self._serve = self._model.signatures["serving_default"]
-        except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+            self._function = self._model.signatures.get(name)
+        except (OSError, AttributeError, KeyError, ValueError, tf.errors.OpError) as error:
             raise RunError(f"{version_dir}: can't be loaded as a model ({reason(error)})") from None
-        self._input_names = set(self._serve.structured_input_signature[1])
+        inputs = () if self._function is None else self._function.structured_input_signature[1]
+        if IMAGES not in inputs or not {*inputs} <= {IMAGES, "filename"}:
+            raise InputError(f"{version_dir}: has no signature {name!r} with the input {IMAGES!r}")
+        self._input_names = set(inputs)
 
-    def __call__(self, batch: Batch) -> Iterator[Prediction]:
-        """One Prediction for each file of the batch, in order."""
+    def __call__(self, batch: Batch) -> dict[str, Any]:
+        """Arrays by name of output, with a row for each file of the batch."""
         import tensorflow as tf
 
         inputs = signature_inputs(batch, self._input_names).items()
-        tensors = self._serve(**{name: tf.constant(value, tf.string) for name, value in inputs})
-        outputs = {name: tensor.numpy() for name, tensor in tensors.items()}
-        return batch_predictions(batch, decoded(outputs))
+        tensors = self._function(**{name: tf.constant(value, tf.string) for name, value in inputs})
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+class ExportedModel:
+    """Signature `serving_default` of an exported version. Raises as `Signature`."""
+
+    def __init__(self, version_dir: str):
+        self._serve = Signature(version_dir, "serving_default")
+
+    def __call__(self, batch: Batch) -> Iterator[Prediction]:
+        """One Prediction for each file of the batch, in order."""
+        return batch_predictions(batch, decoded(self._serve(batch)))
 
 
 @contextlib.contextmanager
@@ -176,7 +191,7 @@ def image_size(item: tuple | Prediction) -> int:
 def signature_inputs(batch: Batch, input_names: Iterable[str]) -> dict[str, list[bytes]]:
     """Values of the named inputs of `serving_default` for a batch."""
     columns = {
-        "image_bytes": [content for _, content in batch],
+        IMAGES: [content for _, content in batch],
         "filename": [os.fsencode(os.path.basename(path)) for path, _ in batch],
     }
     return {name: columns[name] for name in input_names}

@@ -1,6 +1,6 @@
 """Detection by size of the leak: the table in the audit's README, computed again.
 
-A leak is planted in 5, 10, 20 and 50% of the files that it can affect, in three phantoms of 400
+A leak is planted in 5, 10, 20 and 50% of the files that it concerns, in three phantoms of 400
 images. A cell of the table is "detected / of high severity".
 """
 

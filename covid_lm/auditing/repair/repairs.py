@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from covid_lm.auditing.data_audit import AuditReport, audit_dataset
+from covid_lm.auditing.model.embeddings import Embedder
 from covid_lm.auditing.repair.neutral_copy import TABLE, choose_format, write_neutral_copy
 from covid_lm.auditing.repair.new_splits import draw_new_splits
 from covid_lm.auditing.repair.repair_options import RepairOptions
@@ -25,6 +26,7 @@ def with_repairs(
     options: RepairOptions,
     seed: int = 0,
     progress: bool = False,
+    embed: Embedder | None = None,
 ) -> AuditReport:
     """Makes the repairs, audits the result, and returns the report with both added.
 
@@ -36,6 +38,7 @@ def with_repairs(
         options: the repairs; without any the report is returned as it is.
         seed: of the draw, the names and the second audit.
         progress: whether to show progress bars on standard error.
+        embed: function from image files to vectors for the second audit, see `audit_dataset`.
 
     Raises:
         InputError: no new splits can be drawn.
@@ -65,7 +68,7 @@ def with_repairs(
         write_splits(options.split, original if dataset.name in WITH_FILES else repaired)
     if report.unreadable:
         lines.append(f"left out: {len(report.unreadable)} unreadable file(s)")
-    after = audit_dataset(repaired, seed, progress=progress)
+    after = audit_dataset(repaired, seed, progress=progress, embed=embed)
     lines += split_lines(after.splits, after.classes)
     return dataclasses.replace(report, repairs=tuple(lines), repaired=after)
 

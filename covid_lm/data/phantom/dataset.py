@@ -45,9 +45,10 @@ def phantom(
               its class, with its own name and patient.
             - `patient_across_split`: a test image is another slice of a training patient.
             - `name_class`: the paper's names, `covid_PATIENT_SLICE` and `non-covid_PATIENT_SLICE`.
-        leak_share: share of the affected files that get the leak. The two across splits affect
-            test images of both classes, `name_class` all files, `mode` positive PNG files, the
-            others all positive files. 0.0 is the same as no leak.
+        leak_share: share of files that get the leak: of the test images of both classes for the
+            two across splits, of all files for `name_class`, of the positive files for the others.
+            `mode` changes PNG files only, so at most about half of these. 0.0 is the same as no
+            leak.
 
     Raises:
         InputError: an invalid argument.

@@ -64,18 +64,22 @@ def draw_border_mark(pixels: np.ndarray) -> np.ndarray:
 
 
 def plant_leak(plan: list[PlannedImage], leak: str, share: float, seed: int) -> list[PlannedImage]:
-    """Plants `leak` in a `share` of the files that it affects; keeps the order of the plan.
+    """Plants `leak` in a `share` of the files that it concerns; keeps the order of the plan.
 
     Args:
         plan: the plan without leaks.
         leak: one of `LEAKS`.
-        share: 0 to 1; a larger share includes the files of a smaller one.
+        share: 0 to 1, of all files of the class or split, even if only some of these can have the
+            leak; a larger share includes the files of a smaller one.
         seed: determines the files.
     """
     choice = np.random.default_rng((seed, _STREAM, LEAKS.index(leak)))
     details = np.random.default_rng((seed, _STREAM, LEAKS.index(leak), 1))
-    affected = [place for place, image in enumerate(plan) if _is_affected(image, leak)]
-    chosen = choice.permutation(affected)[: round(share * len(affected))]
+    concerned = [place for place, image in enumerate(plan) if _is_concerned(image, leak)]
+    possible = [
+        place for place in concerned if leak != "mode" or plan[place].container.format == "PNG"
+    ]
+    chosen = choice.permutation(possible)[: round(share * len(concerned))]
     labels = {plan[place].label for place in chosen}
     donors = _donors(plan, labels, details) if leak in _SPLIT_LEAKS else {}
     class_names = _class_names(plan, details) if leak == "name_class" else []
@@ -100,12 +104,12 @@ def plant_leak(plan: list[PlannedImage], leak: str, share: float, seed: int) -> 
     return planted
 
 
-def _is_affected(image: PlannedImage, leak: str) -> bool:
+def _is_concerned(image: PlannedImage, leak: str) -> bool:
     if leak in _SPLIT_LEAKS:
         return image.split == "test"
     if leak == "name_class":
         return True
-    return image.label == 1 and (leak != "mode" or image.container.format == "PNG")
+    return image.label == 1
 
 
 def _class_names(plan: list[PlannedImage], rng: np.random.Generator) -> list[str]:
