@@ -84,32 +84,45 @@ class ImageInput(TensorFlowLayer):
 
     def call(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Decodes a batch; shapes and dtypes as in the class's docstring."""
-        return decode_function(self.image_size, self.color, self.max_pixels)(image_bytes)
+        decoded = decode_function()(
+            image_bytes,
+            tf.constant(self.image_size, tf.int32),
+            tf.constant(self.max_pixels, tf.int64),
+        )
+        pixels = decoded["pixels"]
+        if self.color == "luminance":
+            weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * _LUMA_WEIGHTS, -1, keepdims=True)
+            pixels = tf.cast((weighted + 0x8000) // 2**16, tf.uint8)
+        channels = 1 if self.color == "luminance" else 3
+        return {**decoded, "pixels": tf.ensure_shape(pixels, [None, *self.image_size, channels])}
 
 
 @functools.cache
-def decode_function(image_size: tuple[int, int], color: str, max_pixels: int) -> Callable:
-    """The graph function of all `ImageInput`s with these arguments, traced once in a process.
+def decode_function() -> Callable:
+    """The graph function of all `ImageInput`s, traced once in a process, which takes two seconds.
 
-    A trace takes two seconds, and a training run has several preprocessors.
+    It takes string [batch], the images' height and width, int32 [2], and the largest number of
+    pixels, int64, and gives what `ImageInput` gives with colours.
     """
 
-    def decode(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    def decode(
+        image_bytes: tf.Tensor, image_size: tf.Tensor, max_pixels: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         seen = inspect_images(image_bytes, max_pixels)
         pixels, valid = decode_valid_images(image_bytes, seen, image_size)
-        if color == "luminance":
-            weighted = tf.reduce_sum(tf.cast(pixels, tf.int32) * _LUMA_WEIGHTS, -1, keepdims=True)
-            pixels = tf.cast((weighted + 0x8000) // 2**16, tf.uint8)
-        pixels.set_shape([None, *image_size, 1 if color == "luminance" else 3])
         reason = image_reasons(image_bytes, seen, valid)
         return {"pixels": pixels, "valid": valid, "reason": reason}
 
-    signature = [tf.TensorSpec([None], tf.string)]
+    signature = [
+        tf.TensorSpec([None], tf.string),
+        tf.TensorSpec([2], tf.int32),
+        tf.TensorSpec([], tf.int64),
+    ]
     return tf.function(decode, input_signature=signature, autograph=False)
 
 
 def decode_valid_images(
-    image_bytes: tf.Tensor, seen: Inspection, image_size: tuple[int, int]
+    image_bytes: tf.Tensor, seen: Inspection, image_size: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decodes and resizes the images that can be decoded.
 
@@ -156,7 +169,8 @@ def decode_valid_images(
         ),
     )
     index = index[:, None]  # [survivors + 1, 1]
-    pixels = tf.scatter_nd(index, pixels, [count + 1, *image_size, 3])[:-1]
+    shape = tf.concat([[count + 1], tf.cast(image_size, tf.int64), [3]], 0)
+    pixels = tf.scatter_nd(index, pixels, shape)[:-1]
     valid = tf.scatter_nd(index, tf.ones_like(index[:, 0]), [count + 1])[:-1] > 0
     return pixels, valid
 
@@ -165,7 +179,7 @@ def map_isolated(
     decode_at: Callable,
     indices: tf.Tensor,
     count: tf.Tensor,
-    image_size: tuple[int, int],
+    image_size: tf.Tensor,
     parallel: tf.Tensor | None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Indices and pixels of the images that `decode_at` can decode, then of one blank image.
@@ -176,7 +190,7 @@ def map_isolated(
         count: size of the batch, the index of the blank image.
         parallel: images decoded at the same time; None without threads.
     """
-    blank = tf.zeros([*image_size, 3], tf.uint8)
+    blank = tf.ensure_shape(tf.zeros(tf.concat([image_size, [3]], 0), tf.uint8), [None, None, 3])
     return (
         tf.data.Dataset.from_tensor_slices(indices)
         .map(
@@ -192,9 +206,7 @@ def map_isolated(
     )
 
 
-def turn_and_resize(
-    pixels: tf.Tensor, orientation: tf.Tensor, image_size: tuple[int, int]
-) -> tf.Tensor:
+def turn_and_resize(pixels: tf.Tensor, orientation: tf.Tensor, image_size: tf.Tensor) -> tf.Tensor:
     """Turns and resizes a picture, uint8 [any height, any width, 3], to uint8 [*image_size, 3].
 
     In this order, as Pillow would. The other order can differ by one level, and is for pictures of
@@ -205,4 +217,4 @@ def turn_and_resize(
     size = tf.where(is_swapped, image_size[::-1], image_size)
     small = resize(turn(pixels, tf.where(first, orientation, 1)), size)
     small = turn(small, tf.where(first, tf.ones_like(orientation), orientation))
-    return tf.ensure_shape(small, [*image_size, 3])
+    return tf.ensure_shape(small, [None, None, 3])

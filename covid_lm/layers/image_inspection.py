@@ -89,8 +89,8 @@ class Inspection(NamedTuple):
     decoder_bytes: tf.Tensor
 
 
-def inspect_images(image_bytes: tf.Tensor, max_pixels: int) -> Inspection:
-    """Inspects files, string [batch]; `max_pixels` is the area of the largest image of any kind."""
+def inspect_images(image_bytes: tf.Tensor, max_pixels: tf.Tensor) -> Inspection:
+    """Inspects files, string [batch]; `max_pixels`, int64, is the largest area of any kind."""
     headers = read_headers(image_bytes)
     formats = image_formats(headers)
     length = tf.cast(tf.strings.length(image_bytes), tf.int64)
@@ -116,7 +116,7 @@ def inspect_images(image_bytes: tf.Tensor, max_pixels: int) -> Inspection:
     has_end = last_two == b"\xff\xd9"
     common = (formats == PNG) | ((formats == JPEG) & sequential & has_end)
     per_pixel = _bytes_per_pixel(headers, formats, jpeg, sequential, has_end)
-    limits = tf.minimum(tf.constant(max_pixels, tf.int64), DECODER_BYTES // per_pixel)
+    limits = tf.minimum(max_pixels, DECODER_BYTES // per_pixel)
     readable = tf.stack(
         [
             _png_readable(headers, sizes, png),
