@@ -34,15 +34,15 @@ def write_models(directory: str, backbone: str, dtype: str) -> None:
         classes=("negative", "positive"), backbone_name=backbone, backbone=size, protocol="masked"
     )
     classifier = TokenClassifier(config, vocabulary)
-    write_saved_model(classifier, os.path.join(directory, "export"), {}, dtype)
-    _write_map_fn_variant(classifier, os.path.join(directory, "map_fn"), dtype)
+    copy = classifier.serving_copy(dtype)
+    write_saved_model(copy, os.path.join(directory, "export"), {})
+    _write_map_fn_variant(copy, os.path.join(directory, "map_fn"))
     save_encoder(classifier, os.path.join(directory, "hugging_face"))
     kernel, bias = classifier.logits.get_layer("feature_extraction").dense.get_weights()
     np.savez(os.path.join(directory, "dense.npz"), kernel=kernel, bias=bias)
 
 
-def _write_map_fn_variant(classifier: TokenClassifier, path: str, dtype: str) -> None:
-    copy = classifier.serving_copy(dtype)
+def _write_map_fn_variant(copy: TokenClassifier, path: str) -> None:
     decode: Any = _decode_by_map_fn  # a function in place of a layer
     copy.preprocessor().image_input = decode
     archive = keras.export.ExportArchive()

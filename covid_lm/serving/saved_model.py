@@ -62,13 +62,14 @@ def export_classifier(
     """
     difference = 0.0
     tolerance = TOLERANCES[dtype]
+    copy = classifier.serving_copy(dtype)
     if dtype != classifier.config.dtype:
         records = records[:MOST_RECOMPUTED]
-        probabilities = _recomputed(classifier.serving_copy(dtype), records)
+        probabilities = _recomputed(copy, records)
 
     def write(path: str) -> None:
         nonlocal difference
-        write_saved_model(classifier, path, extra, dtype)
+        write_saved_model(copy, path, extra)
         if forbidden := forbidden_ops(path):
             raise RunError(f"{directory}: not published, its graph holds {', '.join(forbidden)}")
         difference = export_difference(path, records, probabilities)
@@ -92,28 +93,26 @@ def _recomputed(copy: Classifier, records: Sequence[ImageRecord]) -> np.ndarray:
     return predict_in_batches(copy.core, {key: x.numpy() for key, x in inputs.items()}, 32)
 
 
-def write_saved_model(
-    classifier: Classifier, path: str, extra: dict[str, dict | str], dtype: str = "float32"
-) -> None:
-    """Writes the SavedModel with its assets."""
+def write_saved_model(copy: Classifier, path: str, extra: dict[str, dict | str]) -> None:
+    """Writes the SavedModel of a serving copy with its assets; `extra` as `export_classifier`."""
     # Nothing is tracked but the endpoints: a tracked model's weights would be stored twice.
     archive = keras.export.ExportArchive()
-    for name, (function, specs) in signatures(classifier.serving_copy(dtype)).items():
+    for name, (function, specs) in signatures(copy).items():
         archive.add_endpoint(name, function, input_signature=specs)
     archive.write_out(path, verbose=False)
 
     assets, assets_extra = os.path.join(path, "assets"), os.path.join(path, "assets.extra")
     os.makedirs(assets, exist_ok=True)
     os.makedirs(assets_extra, exist_ok=True)
-    if isinstance(classifier, TokenClassifier):
-        write_vocabulary(classifier.vocabulary, os.path.join(assets, "vocab.txt"))
-    labels = named_apart(classifier.config.classes).values()  # a line each
+    if isinstance(copy, TokenClassifier):
+        write_vocabulary(copy.vocabulary, os.path.join(assets, "vocab.txt"))
+    labels = named_apart(copy.config.classes).values()  # a line each
     write_vocabulary(tuple(labels), os.path.join(assets, "labels.txt"))
     for name, content in extra.items():
         text = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
         write_text(os.path.join(assets_extra, name), text)
     warm_up = os.path.join(assets_extra, "tf_serving_warmup_requests")
-    _write_warm_up(warm_up, classifier.preprocessor().reads_filename)
+    _write_warm_up(warm_up, copy.preprocessor().reads_filename)
     write_text(os.path.join(path, "batching_params.pbtxt"), BATCHING_PARAMETERS)
 
 

@@ -111,7 +111,7 @@ def test_positions_for_the_name_depend_on_the_protocol(protocol, tail):
 
 
 def test_the_export_in_bfloat16_is_near_the_live_model(classifier, tmp_path):
-    write_saved_model(classifier, str(tmp_path / "1"), {}, "bfloat16")
+    write_saved_model(classifier.serving_copy("bfloat16"), str(tmp_path / "1"), {})
     loaded = tf.saved_model.load(str(tmp_path / "1"))
     image_bytes, filenames = images(3)
     inputs = classifier.preprocessor()(image_bytes, filenames)
@@ -123,7 +123,7 @@ def test_the_export_in_bfloat16_is_near_the_live_model(classifier, tmp_path):
 @pytest.mark.parametrize("stem", [pytest.param("patch", marks=pytest.mark.slow), "conv"])
 def test_the_export_gives_the_live_probabilities_and_tokens(stem, tmp_path):
     classifier = patch_classifier(stem)
-    write_saved_model(classifier, str(tmp_path / "1"), {})
+    write_saved_model(classifier.serving_copy("float32"), str(tmp_path / "1"), {})
     loaded = tf.saved_model.load(str(tmp_path / "1")).signatures
     image_bytes, filenames = images(3)
     inputs = classifier.preprocessor()(image_bytes, filenames)

@@ -159,7 +159,7 @@ def test_a_model_that_ignores_names_has_no_such_input(version_dirs):
 @pytest.mark.slow
 def test_a_model_without_a_name_segment_has_no_such_input(tmp_path):
     path = str(tmp_path / "model")
-    write_saved_model(tiny_classifier("absent", "gray22"), path, {})
+    write_saved_model(tiny_classifier("absent", "gray22").serving_copy("float32"), path, {})
     model = tf.saved_model.load(path)
     serve = model.signatures["serving_default"]
     assert set(serve.structured_input_signature[1]) == {"image_bytes"}
@@ -285,7 +285,7 @@ def test_a_planted_file_op_is_found_however_deep(tmp_path):
 def written_already(exported, monkeypatch):
     """Takes the finished export as what was written, to check what is made of it."""
 
-    def copy(classifier, path, extra, dtype):
+    def copy(classifier, path, extra):
         shutil.copytree(exported, path)
 
     monkeypatch.setattr(saved_model, "write_saved_model", copy)
@@ -311,12 +311,11 @@ def test_a_graph_that_reads_files_is_not_published(
 
 
 @pytest.mark.slow
-def test_size_at_the_shape_of_rbt3(tmp_path, monkeypatch, chinese_vocabulary_file):
+def test_size_at_the_shape_of_rbt3(tmp_path, chinese_vocabulary_file):
     vocabulary = read_vocabulary(chinese_vocabulary_file)
     config = TokenClassifierConfig(CLASSES, "rbt3", backbone_config("rbt3"))
     classifier = TokenClassifier(config, vocabulary)
-    write_saved_model(classifier, str(tmp_path / "pruned"), {})
-    monkeypatch.setattr(TokenClassifier, "serving_copy", lambda self, dtype: self)
+    write_saved_model(classifier.serving_copy("float32"), str(tmp_path / "pruned"), {})
     write_saved_model(classifier, str(tmp_path / "whole"), {})
     sizes = [
         sum(path.stat().st_size for path in (tmp_path / name).rglob("*") if path.is_file())

@@ -79,7 +79,7 @@ def test_files_staged_by_a_killed_exporter_are_removed(tmp_path):
 
 
 def test_an_export_that_cant_be_written_is_one_line(tmp_path, monkeypatch, classifiers):
-    def fill_the_disk(classifier, path, extra, dtype):
+    def fill_the_disk(classifier, path, extra):
         write_two_files(path)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
