@@ -67,6 +67,14 @@ def test_blank_border_and_centre():
     assert np.all(centre[:5] == 128)
 
 
+def test_marks_are_removed():
+    pixels = np.full((60, 70, 3), 20, np.uint8)
+    marked = pixels.copy()
+    marked[3:8, 4:6] = 255
+    after = image_edits.rgb_pixels(image_edits.marks_removed(encode(marked)))
+    np.testing.assert_array_equal(after, pixels)
+
+
 def test_a_file_without_an_image_raises():
     with pytest.raises(OSError, match="cannot identify"):
         image_edits.blanked(b"no image")

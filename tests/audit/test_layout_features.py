@@ -12,6 +12,7 @@ from covid_lm.auditing.features.layout import (
     mark_features,
     padding_features,
     surrounding_features,
+    without_marks,
 )
 from covid_lm.auditing.features.pixels import colour_features
 from tests.conftest import encode
@@ -43,6 +44,20 @@ def test_a_large_image_keeps_thin_marks():
     gray = dark(600, 800)
     gray[590:592, 20:40] = 250
     assert mark_features(gray)["marks at the bottom left"] == 1
+
+
+@pytest.mark.parametrize(("factor", "level"), [(1, 10), (3, 90)])
+def test_marks_are_filled_with_their_surroundings(factor, level):
+    plain = np.full((100 * factor, 120 * factor, 3), level, np.uint8)
+    plain[40 * factor : 60 * factor, 30 * factor : 90 * factor] = 220  # a bright organ
+    if factor > 1:
+        plain = np.pad(plain, ((0, 500), (0, 500), (0, 0)), "edge")
+    marked = plain.copy()
+    marked[4 * factor : 20 * factor, 9 * factor : 11 * factor] = 255  # reaches out of the zone
+    marked[18 * factor : 20 * factor, 9 * factor : 16 * factor] = 255
+    assert mark_features(marked[..., 0])["marks near the border"] == 1
+    np.testing.assert_array_equal(without_marks(marked, marked[..., 0]), plain)
+    np.testing.assert_array_equal(without_marks(plain, plain[..., 0]), plain)
 
 
 def test_bars_and_content():

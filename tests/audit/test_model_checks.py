@@ -168,6 +168,8 @@ def test_severities_of_model_findings():
             row("name blanked", flipped_interval=[0.0, 0.04]),
             row("metadata stripped", identical=True),
             row("JPEG q95 and back", flipped_interval=[0.1, 0.2]),
+            row("burned-in marks removed", flipped_interval=[0.1, 0.2]),
+            row("burned-in marks removed", policy="visible", flipped_interval=[0.0, 0.04]),
             row("image blanked", auc=1.0, auc_interval=[0.9, 1.0]),
             row("border only", auc=1.0, auc_interval=[0.9, 1.0]),
             row("border only", policy="visible", auc=0.8, auc_interval=[0.7, 0.9]),
@@ -178,6 +180,7 @@ def test_severities_of_model_findings():
         ("model: names exchanged between files (masked)", "high"),
         ("model: name blanked (masked)", "medium"),
         ("model: JPEG q95 and back (masked)", "medium"),
+        ("model: burned-in marks removed (masked)", "high"),
         ("model: image blanked (masked)", "high"),
         ("model: border only (visible)", "medium"),
     ]

@@ -5,6 +5,9 @@ import re
 import pytest
 
 from covid_lm.auditing.checks import CHECKS
+from covid_lm.auditing.data_audit import audit_dataset
+from covid_lm.data.phantom.dataset import phantom
+from tests.audit.planted_leaks import expected_finding
 from tests.audit.scans import LEAKS, Scans
 from tests.conftest import REPOSITORY
 
@@ -60,6 +63,13 @@ def test_power_is_that_of_the_readme(images):
         for leak in leaks:
             found[leak] += scans.finds(LEAKS[leak][0], scans.planted(leak, share))
     assert found == readme_row(images, share)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("leak", ["container_bytes", "mode", "border_mark"])
+def test_an_audit_finds_a_leak_in_a_tenth_of_the_positive_phantoms(leak, slices_drawn_once):
+    reports = [audit_dataset(phantom(seed=seed, leak=leak, leak_share=0.1)) for seed in SEEDS]
+    assert sum(expected_finding(r.findings, leak) is not None for r in reports) == len(SEEDS)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from covid_lm.auditing.audit_report import text_summary
 from covid_lm.auditing.command import audit_and_write, run_audit
 from covid_lm.auditing.duplicates import find_duplicates
 from covid_lm.auditing.features.observations import observe
+from covid_lm.auditing.findings import Finding
 from covid_lm.auditing.repair import new_splits
 from covid_lm.auditing.repair.neutral_copy import CopyFormat, choose_format, neutral_image
 from covid_lm.auditing.repair.new_splits import draw_new_splits, imbalance
@@ -258,6 +259,9 @@ def test_the_format_by_the_images():
     assert choose_format([*gray, red], []) == CopyFormat("L", 40, False, 1 / 21)
     assert choose_format([*gray[:1], red], []).mode == "RGB"
     assert choose_format(gray, [], side=123).side == 123
+    marks = choose_format(gray, [Finding("marks", "marks", "low", "L2", "", "")])
+    assert (marks.cropped, marks.unmarked) == (True, True)
+    assert marks.line.endswith("; burned-in marks near the border were filled")
     image = Image.open(io.BytesIO(neutral_image(encode(colour), CopyFormat("RGB", 20, False, 1))))
     assert (image.mode, image.size) == ("RGB", (20, 20))
     assert np.asarray(image)[..., 1:].max() == 0

@@ -6,6 +6,7 @@ from scipy import ndimage
 MARK_SIDE = 256
 MARK_CONTRAST = 80  # levels above the surroundings
 MARK_LEVEL = 200
+HALO = 2  # pixels around a mark that belong to it
 MAX_STROKE = 9  # pixels; thicker bright areas are no text
 MIN_MARK, MAX_MARK = 6, 0.02  # pixels; share of the image
 ZONE = 0.15  # of the shorter side, along each border
@@ -23,8 +24,69 @@ def mark_features(gray: np.ndarray) -> dict[str, float]:
     Args:
         gray: uint8 [height, width]; reduced to at most 256 pixels of the shorter side.
     """
-    factor = -(-min(gray.shape) // MARK_SIDE)
+    components, kept, areas = _marks(_maxima(gray, _factor(gray)))
+    height, width = components.shape
+    centres = np.array(ndimage.center_of_mass(components > 0, components, kept)).reshape(-1, 2)
+    top, left = centres[:, 0] < height / 2, centres[:, 1] < width / 2
+    return {
+        "marks near the border": float(len(kept)),
+        "area of the marks in permille": float(1000 * areas.sum() / components.size),
+        "marks at the top left": float(np.sum(top & left)),
+        "marks at the top right": float(np.sum(top & ~left)),
+        "marks at the bottom left": float(np.sum(~top & left)),
+        "marks at the bottom right": float(np.sum(~top & ~left)),
+    }
+
+
+def without_marks(pixels: np.ndarray, gray: np.ndarray) -> np.ndarray:
+    """The image with the marks of `mark_features` filled with their surroundings.
+
+    Args:
+        pixels: uint8 [height, width, channels].
+        gray: its gray levels, uint8 [height, width].
+
+    Returns:
+        A copy; without marks, all pixels are those of the image.
+    """
+    factor = _factor(gray)
     reduced = _maxima(gray, factor)
+    zone, kept, _ = _marks(reduced)
+    filled = pixels.copy()
+    if not len(kept):
+        return filled
+    # Marks that begin near the border, with their parts outside of the zone.
+    hat = ndimage.white_tophat(reduced, size=(MAX_STROKE, MAX_STROKE))
+    thin = (reduced >= MARK_LEVEL) & (hat >= MARK_CONTRAST)
+    components, _ = ndimage.label(thin, np.ones((3, 3)))
+    kept = np.unique(components[np.isin(zone, kept)])
+    for number, (rows, columns) in enumerate(ndimage.find_objects(components), 1):
+        if number not in kept:
+            continue
+        # The mark with its blurred outline, and enough around it to find its surroundings.
+        margin = MAX_STROKE + 2 * HALO
+        box = tuple(
+            slice(max(part.start - margin, 0) * factor, (part.stop + margin) * factor)
+            for part in (rows, columns)
+        )
+        inside = components[tuple(slice(p.start // factor, p.stop // factor) for p in box)]
+        mask = np.kron(ndimage.binary_dilation(inside == number, iterations=HALO), _ones(factor))
+        part = filled[box][: len(mask), : mask.shape[1]]
+        size = ((MAX_STROKE + 2 * HALO) * factor, (MAX_STROKE + 2 * HALO) * factor, 1)
+        part[mask > 0] = ndimage.grey_opening(part, size)[mask > 0]
+    return filled
+
+
+def _ones(factor: int) -> np.ndarray:
+    return np.ones((factor, factor), np.uint8)
+
+
+def _factor(gray: np.ndarray) -> int:
+    """Number of pixels, across and down, that the search for marks reduces to one."""
+    return -(-min(gray.shape) // MARK_SIDE)
+
+
+def _marks(reduced: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Components of bright thin pixels, int [height, width], and numbers and areas of the marks."""
     height, width = reduced.shape
     depth = min(max(1, round(ZONE * min(height, width))), height, width)
     inside = depth + MAX_STROKE // 2  # the top-hat's surroundings
@@ -38,17 +100,7 @@ def mark_features(gray: np.ndarray) -> dict[str, float]:
     components, count = ndimage.label(bright, np.ones((3, 3)))
     areas = np.bincount(components.ravel(), minlength=count + 1)[1:]
     is_mark = (areas >= MIN_MARK) & (areas <= MAX_MARK * bright.size)
-    kept = np.flatnonzero(is_mark) + 1
-    centres = np.array(ndimage.center_of_mass(bright, components, kept)).reshape(-1, 2)
-    top, left = centres[:, 0] < height / 2, centres[:, 1] < width / 2
-    return {
-        "marks near the border": float(len(kept)),
-        "area of the marks in permille": float(1000 * areas[is_mark].sum() / bright.size),
-        "marks at the top left": float(np.sum(top & left)),
-        "marks at the top right": float(np.sum(top & ~left)),
-        "marks at the bottom left": float(np.sum(~top & left)),
-        "marks at the bottom right": float(np.sum(~top & ~left)),
-    }
+    return components, np.flatnonzero(is_mark) + 1, areas[is_mark]
 
 
 def _maxima(gray: np.ndarray, factor: int) -> np.ndarray:

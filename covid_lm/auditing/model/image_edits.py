@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
+from covid_lm.auditing.features.layout import without_marks
 from covid_lm.data.preview import gray_levels, upright
 
 GRAY = 128
@@ -100,6 +101,12 @@ def reencoded(payload: bytes) -> bytes:
 def blanked(payload: bytes) -> bytes:
     """A uniformly gray image of the same size."""
     return as_png(np.full_like(rgb_pixels(payload), GRAY))
+
+
+def marks_removed(payload: bytes) -> bytes:
+    """The image with burned-in letters and marks near the border filled with their surroundings."""
+    pixels = rgb_pixels(payload)
+    return as_png(without_marks(pixels, gray_levels(Image.fromarray(pixels))))
 
 
 def only_border(payload: bytes) -> bytes:

@@ -14,6 +14,7 @@ from covid_lm.auditing.model import image_edits
 from covid_lm.auditing.model.model_findings import (
     BLANKED,
     BORDER,
+    MARKS,
     REENCODED,
     UNCHANGED,
     model_findings,
@@ -45,6 +46,7 @@ EDITS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "name blanked": (bytes, "blank"),
     "metadata stripped": (image_edits.without_metadata, "keep"),
     REENCODED: (image_edits.reencoded, "keep"),
+    MARKS: (image_edits.marks_removed, "keep"),
     BLANKED: (image_edits.blanked, "keep"),
     BORDER: (image_edits.only_border, "keep"),
     "centre only": (image_edits.only_centre, "keep"),

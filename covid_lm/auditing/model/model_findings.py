@@ -5,6 +5,7 @@ from covid_lm.auditing.findings import Finding, auc_severity
 UNCHANGED = "unchanged"
 BLANKED = "image blanked"
 BORDER = "border only"
+MARKS = "burned-in marks removed"
 REENCODED = "JPEG q95 and back"
 MIN_FLIPPED = 0.05
 MIN_CHANGE = 0.01
@@ -19,6 +20,10 @@ _TITLE_AND_ADVICE = {
     REENCODED: (
         "predictions change when images are re-encoded",
         "Train with re-encoded copies, or write the files of all classes with one encoder.",
+    ),
+    MARKS: (
+        "predictions change when burned-in marks are removed",
+        "Remove the marks from all images, then train and evaluate again.",
     ),
     BLANKED: (
         "the model predicts the label without the image",
@@ -35,7 +40,8 @@ def model_findings(results: dict) -> list[Finding]:
     """Derives the findings from the results of `check_model`.
 
     Files must not change the output bit for bit when they are renamed or stripped of metadata.
-    For re-encoded images 5% changed classes (lower bound of the interval) make a finding.
+    For images that are re-encoded or lose their marks, 5% changed classes (lower bound of the
+    interval) make a finding.
     """
     findings = []
     # A model that needs no image at all does not depend on the border.
@@ -47,7 +53,7 @@ def model_findings(results: dict) -> list[Finding]:
                 findings.append(_prediction_finding(row))
         elif edit in _TITLE_AND_ADVICE:
             many = row["flipped_interval"][0] >= MIN_FLIPPED
-            if many if edit == REENCODED else not row["identical"]:
+            if many if edit in (REENCODED, MARKS) else not row["identical"]:
                 findings.append(_change_finding(row, results["images"], many))
     return findings
 

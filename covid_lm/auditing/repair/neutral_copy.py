@@ -12,11 +12,13 @@ import numpy as np
 import tqdm
 from PIL import Image
 
+from covid_lm.auditing.features.layout import without_marks
 from covid_lm.auditing.features.observations import Observation
 from covid_lm.auditing.features.pixels import ring_width
 from covid_lm.auditing.findings import Finding
 from covid_lm.auditing.model.image_edits import rgb_pixels
 from covid_lm.data.dicom_frames import split_frame
+from covid_lm.data.preview import gray_levels
 from covid_lm.data.records import ImageDataset, ImageRecord
 from covid_lm.data.splits_file import write_splits
 from covid_lm.data.table_rows import DIGEST, file_digest
@@ -24,7 +26,8 @@ from covid_lm.files import atomic_directory, atomic_write, read_bytes
 
 TABLE = "LABELS.csv"
 IMAGES = "images"
-BORDER_CHECKS = ("border", "marks")  # a finding of one of these has the border cropped
+MARKS_CHECK = "marks"  # a finding of it has the marks filled
+BORDER_CHECKS = ("border", MARKS_CHECK)  # a finding of one of these has the border cropped
 CROPPED_SHARE = 0.04  # of each side
 MIN_COLOUR = 4.0  # mean difference of an image's colours, in levels from 0 to 255
 ENLARGED_SHARE = 0.05  # of the images, at most
@@ -42,12 +45,14 @@ class CopyFormat:
         side: width and height in pixels.
         cropped: true if the border is cut off.
         coloured: share of the original images that have colour.
+        unmarked: true if burned-in marks near the border are filled with their surroundings.
     """
 
     mode: str
     side: int
     cropped: bool
     coloured: float
+    unmarked: bool = False
 
     @property
     def line(self) -> str:
@@ -59,11 +64,12 @@ class CopyFormat:
             if self.cropped
             else "the border was kept"
         )
+        marks = "; burned-in marks near the border were filled" if self.unmarked else ""
         return (
             f"neutral copy: uncompressed PNG, {mode} ({self.coloured:.0%} of the images have "
             f"colour), {self.side} x {self.side} pixels (bilinear with antialiasing, the aspect "
             f"ratio is not kept), no metadata, names and patients replaced by random numbers; "
-            f"{border}"
+            f"{border}{marks}"
         )
 
 
@@ -88,7 +94,9 @@ def choose_format(
         smallest = int(np.percentile(shorter, 100 * ENLARGED_SHARE, method="lower"))
         side = min(max(smallest // _BLOCK * _BLOCK, _BLOCK), MAX_SIDE)
     coloured = float(np.mean(colours))
-    return CopyFormat(_COLOUR if coloured >= 0.5 else _GRAY, side, cropped, coloured)
+    unmarked = any(finding.check == MARKS_CHECK for finding in findings)
+    mode = _COLOUR if coloured >= 0.5 else _GRAY
+    return CopyFormat(mode, side, cropped, coloured, unmarked)
 
 
 def _margins(width: int, height: int, cropped: bool) -> tuple[int, int]:
@@ -102,7 +110,10 @@ def _margins(width: int, height: int, cropped: bool) -> tuple[int, int]:
 
 def neutral_image(payload: bytes, style: CopyFormat) -> bytes:
     """The image in the copy's format; of one format all images have files of one size."""
-    image = Image.fromarray(rgb_pixels(payload)).convert(style.mode)
+    pixels = rgb_pixels(payload)
+    if style.unmarked:
+        pixels = without_marks(pixels, gray_levels(Image.fromarray(pixels)))
+    image = Image.fromarray(pixels).convert(style.mode)
     x, y = _margins(image.width, image.height, style.cropped)
     image = image.crop((x, y, image.width - x, image.height - y))
     image = image.resize((style.side, style.side), Image.Resampling.BILINEAR)
