@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from covid_lm.auditing import duplicates
 from covid_lm.auditing.duplicates import (
     DuplicatePair,
     find_duplicates,
     independent_groups,
+    near_pairs,
     perceptual_hash,
 )
 from tests.audit.synthetic import noise, observed
@@ -54,6 +56,17 @@ def test_uniform_images_have_no_near_duplicates():
         for i, level in enumerate(levels)
     ]
     assert find_duplicates(seen) == []
+
+
+def test_no_pair_is_lost_before_the_correlations(monkeypatch):
+    rng = np.random.default_rng(0)
+    images = np.stack([observed(number).thumbnail for number in range(60)])
+    copies = images[:40] + rng.normal(0, np.linspace(0, 20, 40)[:, None, None], images[:40].shape)
+    thumbnails = np.concatenate([images, np.clip(copies, 0, 255).astype(np.uint8)])
+    found = near_pairs(thumbnails)
+    assert 20 < len(found) < 40
+    monkeypatch.setattr(duplicates, "_ROUNDING", 3.0)  # then all pairs are correlated
+    assert near_pairs(thumbnails) == found
 
 
 def test_perceptual_hash():
