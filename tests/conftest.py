@@ -112,6 +112,16 @@ def refused_as_locked(model_dir: pathlib.Path) -> Iterator[None]:
     )
 
 
+@contextlib.contextmanager
+def exports_not_compared() -> Iterator[None]:
+    """Publishes exports without loading them, for tests of other files of a run."""
+    from covid_lm.serving import saved_model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saved_model, "export_difference", lambda *_: 0.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def finished_run(image_folder, made_once):
     """The `TrainingResult` of two epochs on `image_folder` under the paper's protocol.

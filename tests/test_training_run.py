@@ -218,8 +218,10 @@ def test_corrupt_images_of_all_splits_are_counted(corrupt_folder, tmp_path):
         ("train/dark/z", b"\xff\xd8\xff "),
     ):
         (pathlib.Path(corrupt_folder) / name).write_bytes(content)
+    dataset, chosen = folder(corrupt_folder), options(corrupt_folder, tmp_path)
+    classifier = build_classifier(chosen, dataset.classes)
     with pytest.raises(InputError) as error:
-        train(options(corrupt_folder, tmp_path / "out"))
+        decode_splits(classifier, dataset, chosen)
     assert str(error.value) == (
         f"{first} (in all 4 can't be decoded: 2 truncated or damaged, 2 empty); repair or remove "
         "them, or pass --skip_invalid"

@@ -72,15 +72,19 @@ def predictor(finished_run) -> covid_lm.Predictor:
     return covid_lm.Predictor(finished_run)
 
 
-def test_importing_the_package_imports_nothing_else():
+def test_importing_the_package_imports_nothing_else(image_folder):
     code = (
         "import sys, covid_lm; before = {*sys.modules}; print(*dir(covid_lm))\n"
         "print(*sorted(m for m in before if m.startswith('covid_lm.') or m == 'numpy'))\n"
-        "covid_lm.train, covid_lm.Predictor, covid_lm.load_dataset('phantom')\n"
+        "covid_lm.train, covid_lm.Predictor, covid_lm.load_dataset(sys.argv[1])\n"
         "print(*sorted({'tensorflow', 'keras'} & {*sys.modules}))"
     )
     process = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
+        [sys.executable, "-c", code, image_folder],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=REPOSITORY,
     )
     names, early, heavy = process.stdout.split("\n")[:3]
     assert {*NAMES, "__version__"} <= {*names.split()}

@@ -110,6 +110,7 @@ def test_positions_for_the_name_depend_on_the_protocol(protocol, tail):
     assert layout_trim("gray22", protocol) == {"head": 256, "tail": 256}
 
 
+@pytest.mark.slow  # the first page's blocks export such a run, which compares it
 def test_the_export_in_bfloat16_is_near_the_live_model(classifier, tmp_path):
     write_saved_model(classifier.serving_copy("bfloat16"), str(tmp_path / "1"), {})
     loaded = tf.saved_model.load(str(tmp_path / "1"))

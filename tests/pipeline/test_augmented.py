@@ -73,7 +73,10 @@ def test_without_changes_an_epoch_is_that_of_the_tokenized_images():
     assert_equal(batches(plain(), epoch=4), batches(tokenized, epoch=4))
 
 
-@pytest.mark.parametrize("first_step", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    "first_step",
+    [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow), 3],
+)
 @pytest.mark.parametrize("records", [augmented, mixed])
 def test_what_is_left_of_an_epoch(records, first_step):
     whole = batches(records(), epoch=3)

@@ -1,9 +1,12 @@
 """Tiny exports, shared by all tests of serving, model servers for them, and image files."""
 
+import functools
 import os
 import pathlib
+from collections.abc import Iterator
 
 import pytest
+import tensorflow as tf
 
 from covid_lm.data.records import ImageRecord
 from covid_lm.models.classifier import predict_tokens
@@ -48,8 +51,8 @@ def live(classifiers):
 
 
 @pytest.fixture(scope="session")
-def version_dirs(classifiers, live, made_once) -> dict[str, str]:
-    """The directories of the exported models, by policy."""
+def version_dirs(classifiers, live, made_once) -> Iterator[dict[str, str]]:
+    """The directories of the exported models, by policy; each of them is loaded once."""
     extra = {"config.json": {"run": 1}, "metrics.json": {"n": 2}}
 
     def make(root: pathlib.Path) -> dict[str, str]:
@@ -63,7 +66,13 @@ def version_dirs(classifiers, live, made_once) -> dict[str, str]:
             assert directories[policy] == os.path.join(directory, str(VERSION))
         return directories
 
-    return made_once("exports", make)
+    found = made_once("exports", make)
+    load, load_once = tf.saved_model.load, functools.cache(tf.saved_model.load)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            tf.saved_model, "load", lambda p: load_once(p) if p in found.values() else load(p)
+        )
+        yield found
 
 
 @pytest.fixture(scope="session")
