@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from covid_lm.models.token_classifier import TokenClassifier
+from covid_lm.models.word_gradients import margin_gradients
 
 SMALL_CHANGE = 0.1
 POINTS, MOST_POINTS = 8, 72  # for a part of the path, and for all
@@ -69,9 +70,6 @@ def integrated_gradients(
         target: index of the class.
         tolerance: allowed error relative to the margin's change, or to 0.1 if that is larger.
     """
-    classes = len(classifier.config.classes)
-    direction = np.full([classes, 1], -1 / (classes - 1), np.float32)
-    direction[target] = 1
     start, end = _ends(classifier, tokens)
     changes = [after - before for before, after in zip(start, end, strict=True)]
     mask = np.asarray(tokens["padding_mask"])
@@ -81,7 +79,7 @@ def integrated_gradients(
             before + places.reshape(-1, *[1] * (change.ndim - 1)) * change
             for before, change in zip(start, changes, strict=True)
         ]
-        return _margins(classifier, points, mask, direction)
+        return _margins(classifier, points, mask, target)
 
     def shares_between(low: float, high: float) -> np.ndarray:
         nodes, weights = np.polynomial.legendre.leggauss(POINTS)  # on [-1, 1]
@@ -137,16 +135,10 @@ def _margins(
     classifier: TokenClassifier,
     points: list[np.ndarray],
     padding_mask: np.ndarray,
-    direction: np.ndarray,
+    target: int,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Margins, float32 [batch], and their gradients, of embeddings of words and of segments."""
-    head = classifier.logits.get_layer("feature_extraction").dense
     mask = tf.tile(padding_mask, [len(points[0]), 1])
     words, segments = (tf.constant(point, tf.float32) for point in points)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch((words, segments))
-        embedding = classifier.encoder.from_vectors(words, segments, mask)
-        # Not through the head's call, which under a mixed policy rounds to bfloat16.
-        logits = keras.ops.matmul(embedding, head.kernel) + head.bias
-        margins = keras.ops.matmul(logits, direction)[:, 0]
-    return margins.numpy(), [slope.numpy() for slope in tape.gradient(margins, (words, segments))]
+    margins, _, *slopes = margin_gradients(classifier, words, segments, mask, target)
+    return margins.numpy(), [slope.numpy() for slope in slopes]

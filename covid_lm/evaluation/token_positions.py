@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from covid_lm.layers.symbols import NUM_SYMBOLS, PAD
 from covid_lm.models.preprocessor import Preprocessor
+from covid_lm.models.word_gradients import picture_planes, word_sources
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,33 +59,19 @@ class TokenPositions:
 
 
 def token_positions(preprocessor: Preprocessor, filename: bytes) -> TokenPositions:
-    """Trace every token by sending indices through the preprocessor's concatenation and trim.
-
-    The indices replace channel values and characters. They begin above all symbols, so every
-    smaller number in the sequence is a special token. Of the name only the length matters.
-    """
-    channels = 3 if preprocessor.image_input.color == "rgb" else 1
-    planes = (channels, *preprocessor.image_input.image_size)
+    """Trace every token, as `word_sources`. Of the name only the length matters."""
+    planes = picture_planes(preprocessor)
     size = math.prod(planes)
-    indices = NUM_SYMBOLS + np.arange(size, dtype=np.int32).reshape(planes)
-    pixels = indices.transpose(1, 2, 0)[np.newaxis]  # [1, height, width, channels]
-
-    name = preprocessor.file_name_input(tf.constant([filename]))
-    name_length = int(name["lengths"][0])
-    characters = tf.range(tf.shape(name["symbols"])[1])[tf.newaxis] + NUM_SYMBOLS + size
-    name = {"symbols": characters, "lengths": name["lengths"]}
-
-    sequence = preprocessor.trim(preprocessor.concatenation(tf.constant(pixels), name))
-    symbols = sequence["symbols"].numpy()[0]
-    symbols = symbols.reshape(len(symbols), -1)  # [length, bytes]
-    source = symbols - NUM_SYMBOLS
+    name_lengths = preprocessor.file_name_input(tf.constant([filename]))["lengths"]
+    source = word_sources(preprocessor, name_lengths).numpy()[0]
+    source = source.reshape(len(source), -1)  # [length, bytes]
     from_image = (source >= 0) & (source < size)
     coordinates = np.stack(np.unravel_index(np.where(from_image, source, 0), planes), axis=-1)
     first = source[:, 0]
     return TokenPositions(
         pixels=np.where(from_image[..., np.newaxis], coordinates, -1).astype(np.int32),
         name=np.where(first >= size, first - size, -1).astype(np.int32),
-        special=(first < 0) & (symbols[:, 0] != PAD),
+        special=(first < 0) & (first != PAD - NUM_SYMBOLS),
         planes=planes,
-        name_length=name_length,
+        name_length=int(name_lengths[0]),
     )

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
@@ -95,11 +94,16 @@ def _recomputed(copy: Classifier, records: Sequence[ImageRecord]) -> np.ndarray:
 
 def write_saved_model(copy: Classifier, path: str, extra: dict[str, dict | str]) -> None:
     """Writes the SavedModel of a serving copy with its assets; `extra` as `export_classifier`."""
-    # Nothing is tracked but the endpoints: a tracked model's weights would be stored twice.
-    archive = keras.export.ExportArchive()
-    for name, (function, specs) in signatures(copy).items():
-        archive.add_endpoint(name, function, input_signature=specs)
-    archive.write_out(path, verbose=False)
+    # Graphs rather than functions, which would be traced once more while they are saved (by
+    # keras.export.ExportArchive, too). Only the variables that they use are tracked.
+    graphs = {
+        name: tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
+        for name, (function, specs) in signatures(copy).items()
+    }
+    tracked = tf.Module()
+    used = {id(variable): variable for graph in graphs.values() for variable in graph.variables}
+    tracked.weights = list(used.values())
+    tf.saved_model.save(tracked, path, signatures=graphs)
 
     assets, assets_extra = os.path.join(path, "assets"), os.path.join(path, "assets.extra")
     os.makedirs(assets, exist_ok=True)

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from covid_lm.layers.class_output import ClassOutput
 from covid_lm.models.classifier import Classifier
+from covid_lm.models.token_classifier import TokenClassifier
+from covid_lm.serving.explain import explain_function
 
 
 def signatures(classifier: Classifier) -> dict[str, tuple[Callable, list[tf.TensorSpec]]]:
@@ -14,7 +16,7 @@ def signatures(classifier: Classifier) -> dict[str, tuple[Callable, list[tf.Tens
     The functions use core TensorFlow ops only. Inputs and outputs share their first dimension. An
     image that can't be decoded has an empty label, `valid` false, a `reason`, and zeros for every
     score and embedding. A classifier, a `serving_copy`, that reads no tokens has no signature
-    `tokenize`.
+    `tokenize` and no `explain`.
     """
     preprocessor = classifier.preprocessor()
     class_output = ClassOutput(classifier.config.classes)
@@ -48,7 +50,10 @@ def signatures(classifier: Classifier) -> dict[str, tuple[Callable, list[tf.Tens
         "classify": (classify, [tf.TensorSpec([None], tf.string, name="inputs")]),
         "embed": (embed, specs),
     }
-    return functions | ({"tokenize": (tokenize, specs)} if classifier.reads_tokens else {})
+    if isinstance(classifier, TokenClassifier):
+        functions["tokenize"] = tokenize, specs
+        functions["explain"] = explain_function(classifier), specs
+    return functions
 
 
 def parse_examples(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

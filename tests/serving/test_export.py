@@ -82,6 +82,15 @@ def test_contract_of_the_signatures(model):
             both,
             dict.fromkeys(("token_ids", "segment_ids", "padding_mask"), ("int32", 2)),
         ),
+        "explain": (
+            both,
+            {
+                "attribution": ("float32", 3),
+                "label": ("string", 1),
+                "valid": ("bool", 1),
+                "reason": ("string", 1),
+            },
+        ),
     }
 
 
