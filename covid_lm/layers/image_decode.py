@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from covid_lm.layers.gif_decode import decode_gif, place
 from covid_lm.layers.image_header import BMP, GIF, JPEG, PNG, WEBP, bmp_height, little_endian
+from covid_lm.layers.image_inspection import Inspection
 from covid_lm.layers.jpeg_decode import decode_jpeg, decode_jpeg_scans
 
 _PNG_HEADER_BYTES = 33
@@ -46,24 +47,44 @@ def decode_rgb(
     return pixels
 
 
-def decode_common(image_bytes: tf.Tensor, image_format: tf.Tensor, parts: tf.Tensor) -> tf.Tensor:
-    """As `decode_rgb`, for the `common` images of an `Inspection`, with a fraction of the ops."""
-    return tf.cond(
-        image_format == PNG,
-        lambda: _decode_png(image_bytes, parts),
-        lambda: decode_jpeg(image_bytes),
-    )
+def common_files(image_bytes: tf.Tensor, seen: Inspection) -> tf.Tensor:
+    """Cuts the `common` images of an `Inspection` down to what `decode_common` needs.
+
+    Args:
+        image_bytes: string [batch].
+
+    Returns:
+        string [batch], "" for images that are not decodable.
+    """
+    is_png = seen.decodable & (seen.formats == PNG)
+    is_jpeg = seen.decodable & (seen.formats == JPEG)
+    length = tf.where(is_jpeg, tf.strings.length(image_bytes), 0)
+    head = tf.where(is_png, _PNG_HEADER_BYTES, length)
+    pieces = _png_pieces(image_bytes, head, tf.where(is_png[:, None], seen.parts, 0))
+    return tf.strings.join([*pieces, tf.where(is_png, _PNG_END, b"")])
+
+
+def decode_common(file: tf.Tensor) -> tf.Tensor:
+    """As `decode_rgb`, for one of `common_files`. Whatever its name, the op reads PNG, too."""
+    return decode_jpeg(file)
 
 
 def _decode_png(image_bytes: tf.Tensor, parts: tf.Tensor) -> tf.Tensor:
-    # Without ancillary chunks, which change no pixel and can make libpng allocate gigabytes.
-    needed = [
-        tf.strings.substr(image_bytes, 0, _PNG_HEADER_BYTES),
-        tf.strings.substr(image_bytes, parts[0], parts[1]),
-        tf.strings.substr(image_bytes, parts[2], parts[3]),
-        _PNG_END,
+    pieces = _png_pieces(image_bytes, tf.constant(_PNG_HEADER_BYTES), parts)
+    return tf.io.decode_png(tf.strings.join([*pieces, _PNG_END]), channels=3)
+
+
+def _png_pieces(image_bytes: tf.Tensor, head: tf.Tensor, parts: tf.Tensor) -> list[tf.Tensor]:
+    """Cuts out the first `head` bytes, the palette and the data of files, string [...].
+
+    Without ancillary chunks, which change no pixel and can make libpng allocate gigabytes.
+    """
+    palette, palette_length, data, data_length = tf.unstack(parts, axis=-1)
+    return [
+        tf.strings.substr(image_bytes, tf.zeros_like(head), head),
+        tf.strings.substr(image_bytes, palette, palette_length),
+        tf.strings.substr(image_bytes, data, data_length),
     ]
-    return tf.io.decode_png(tf.strings.join(needed), channels=3)
 
 
 def _decode_webp(image_bytes: tf.Tensor, parts: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,19 @@ PNG, JPEG, GIF, BMP, WEBP, UNKNOWN = range(6)
 MAX_SIDE = 65_535
 
 _HEADER_BYTES = 72
-_PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
+# Formats and the first 16 bytes of their files; -1 for any byte.
+_MAGIC = [
+    (number, [*magic, *[-1] * (16 - len(magic))])
+    for number, magic in (
+        (PNG, list(b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR")),
+        (JPEG, list(b"\xff\xd8\xff")),
+        (GIF, list(b"GIF87a")),
+        (GIF, list(b"GIF89a")),
+        (BMP, list(b"BM")),
+        (WEBP, [*b"RIFF", -1, -1, -1, -1, *b"WEBP"]),
+        (UNKNOWN, []),
+    )
+]
 _BMP_INFO_SIZES = (40, 52, 56, 64, 108, 124)
 _BMP_UNCOMPRESSED, _BMP_BIT_FIELDS = 0, 3
 # Masks of red, green and blue that are read, and the bits per pixel.
@@ -35,39 +47,32 @@ def read_headers(image_bytes: tf.Tensor) -> tf.Tensor:
 
 def image_formats(headers: tf.Tensor) -> tf.Tensor:
     """Recognizes formats by magic bytes: int64 [batch, 72] to int32 [batch], `PNG` to `UNKNOWN`."""
-    is_format = [
-        _starts_with(headers, 0, _PNG_START),
-        _starts_with(headers, 0, b"\xff\xd8\xff"),
-        _starts_with(headers, 0, b"GIF87a") | _starts_with(headers, 0, b"GIF89a"),
-        _starts_with(headers, 0, b"BM"),
-        _starts_with(headers, 0, b"RIFF") & _starts_with(headers, 8, b"WEBP"),
-    ]
-    # At most one format matches; if none does, the appended true is the first.
-    is_format.append(tf.ones_like(is_format[0]))
-    return tf.argmax(tf.stack(is_format), axis=0, output_type=tf.int32)
+    expected = tf.constant([[max(byte, 0) for byte in magic] for _, magic in _MAGIC], tf.int64)
+    is_free = tf.constant([[byte < 0 for byte in magic] for _, magic in _MAGIC])
+    start = headers[:, tf.newaxis, : expected.shape[1]]
+    is_format = tf.reduce_all((start == expected) | is_free, axis=2)  # [batch, magics]
+    # At most one matches, before the last, which always does.
+    return tf.gather([number for number, _ in _MAGIC], tf.argmax(is_format, axis=1))
+
+
+def png_sizes(headers: tf.Tensor) -> tf.Tensor:
+    """Heights and widths that PNG headers, int64 [batch, 72], declare: int64 [batch, 2]."""
+    return tf.stack([big_endian(headers, 20, 4), big_endian(headers, 16, 4)], axis=1)
 
 
 def declared_sizes(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:
-    """Reads heights and widths in pixels from the headers: int64 [batch, 2].
+    """Reads heights and widths in pixels of GIF, BMP and WebP from the headers: int64 [batch, 2].
 
-    Zeros for an unknown format, an unusable header or an unsupported variant, and for JPEG, whose
-    size can be anywhere in the file. The size of a GIF and of an animated WebP is that of the whole
-    picture, which can differ from the first frame's.
+    Zeros for other formats, an unusable header or an unsupported variant. The size of a GIF and of
+    an animated WebP is that of the whole picture, which can differ from the first frame's.
 
     Args:
         headers: int64 [batch, 72] from `read_headers`.
         formats: int32 [batch] from `image_formats`.
     """
-    zeros = tf.zeros_like(headers[:, :2])
-    by_format = [
-        tf.stack([big_endian(headers, 20, 4), big_endian(headers, 16, 4)], axis=1),
-        zeros,
-        tf.stack([little_endian(headers, 8, 2), little_endian(headers, 6, 2)], axis=1),
-        _bmp_sizes(headers),
-        _webp_sizes(headers),
-        zeros,
-    ]
-    return tf.gather(tf.stack(by_format, axis=1), formats, axis=1, batch_dims=1)
+    gif = tf.stack([little_endian(headers, 8, 2), little_endian(headers, 6, 2)], axis=1)
+    sizes = {GIF: gif, BMP: _bmp_sizes(headers), WEBP: _webp_sizes(headers)}
+    return tf.add_n([tf.where((formats == kind)[:, None], sizes[kind], 0) for kind in sizes])
 
 
 def sizes_allowed(sizes: tf.Tensor, max_pixels: tf.Tensor) -> tf.Tensor:

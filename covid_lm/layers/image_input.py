@@ -1,13 +1,13 @@
 """Functional layer 1, Input (paper, section 3.1): encoded images to small arrays of pixels."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
-from covid_lm.layers.image_decode import decode_common, decode_rgb, resize
+from covid_lm.layers.image_decode import common_files, decode_common, decode_rgb, resize
 from covid_lm.layers.image_inspection import (
     DECODER_BYTES,
     Inspection,
@@ -131,42 +131,39 @@ def decode_valid_images(
     """
     rows = (image_bytes, seen.headers, seen.formats, seen.parts, seen.sizes, seen.max_pixels)
 
-    def decode_any(index: tf.Tensor) -> tf.Tensor:
-        return turned(decode_rgb(*(values[index] for values in rows)), index)
+    parallel = tf.clip_by_value(DECODER_BYTES // seen.decoder_bytes, 1, _PARALLEL_IMAGES)
+    count = tf.size(image_bytes, tf.int64)
 
-    def decode_one_of_two(index: tf.Tensor) -> tf.Tensor:
-        return resize(one_of_two(index), image_size)
-
-    def decode_turned(index: tf.Tensor) -> tf.Tensor:
-        return turned(one_of_two(index), index)
-
-    def one_of_two(index: tf.Tensor) -> tf.Tensor:
-        return decode_common(image_bytes[index], seen.formats[index], seen.parts[index])
+    def isolated(decode_at: Callable, *elements: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return map_isolated(decode_at, elements, count, image_size, parallel)
 
     def turned(pixels: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
         return turn_and_resize(pixels, seen.orientations[index], image_size)
 
-    parallel = tf.clip_by_value(DECODER_BYTES // seen.decoder_bytes, 1, _PARALLEL_IMAGES)
-    indices = tf.where(seen.decodable)[:, 0]
-    count = tf.size(image_bytes, tf.int64)
+    def decode_rare() -> tuple[tf.Tensor, tf.Tensor]:
+        return isolated(
+            lambda index: turned(decode_rgb(*(values[index] for values in rows)), index),
+            tf.where(seen.decodable)[:, 0],
+        )
 
-    def isolated(decode_at: Callable, in_parallel: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
-        return map_isolated(decode_at, indices, count, image_size, in_parallel)
+    def decode_all_common() -> tuple[tf.Tensor, tf.Tensor]:
+        files = common_files(image_bytes, seen)
+        both = tf.range(count), files
+        number = tf.reduce_sum(tf.cast(seen.decodable, tf.int32))
+        return tf.cond(
+            tf.reduce_any(seen.decodable & (seen.orientations > 1)),
+            lambda: isolated(lambda i, file: turned(decode_common(file), i), *both),
+            lambda: tf.cond(
+                number > 1,
+                lambda: isolated(lambda i, file: resize(decode_common(file), image_size), *both),
+                lambda: decode_alone(files, seen.decodable, image_size),
+            ),
+        )
 
     # A mapped function is set up again in each call, at a cost that grows with its ops, and nearly
     # all of these are for the rare kinds. A parallel map also starts threads.
     index, pixels = tf.cond(
-        tf.reduce_any(seen.decodable & ~seen.common),
-        lambda: isolated(decode_any, parallel),
-        lambda: tf.cond(
-            tf.reduce_any(seen.decodable & (seen.orientations > 1)),
-            lambda: isolated(decode_turned, parallel),
-            lambda: tf.cond(
-                tf.size(indices) > 1,
-                lambda: isolated(decode_one_of_two, parallel),
-                lambda: isolated(decode_one_of_two, None),
-            ),
-        ),
+        tf.reduce_any(seen.decodable & ~seen.common), decode_rare, decode_all_common
     )
     index = index[:, None]  # [survivors + 1, 1]
     shape = tf.concat([[count + 1], tf.cast(image_size, tf.int64), [3]], 0)
@@ -177,26 +174,26 @@ def decode_valid_images(
 
 def map_isolated(
     decode_at: Callable,
-    indices: tf.Tensor,
+    elements: Sequence[tf.Tensor],
     count: tf.Tensor,
     image_size: tf.Tensor,
-    parallel: tf.Tensor | None,
+    parallel: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Indices and pixels of the images that `decode_at` can decode, then of one blank image.
 
     Args:
-        decode_at: from an index to uint8 [*image_size, 3].
-        indices: int64 [decodable].
+        decode_at: from an image's elements to uint8 [*image_size, 3].
+        elements: [n] each; the first ones are the images' indices, int64.
         count: size of the batch, the index of the blank image.
-        parallel: images decoded at the same time; None without threads.
+        parallel: images decoded at the same time.
     """
     blank = tf.ensure_shape(tf.zeros(tf.concat([image_size, [3]], 0), tf.uint8), [None, None, 3])
     return (
-        tf.data.Dataset.from_tensor_slices(indices)
+        tf.data.Dataset.from_tensor_slices(tuple(elements))
         .map(
-            lambda index: (index, decode_at(index)),
+            lambda *values: (values[0], decode_at(*values)),
             num_parallel_calls=parallel,
-            deterministic=None if parallel is None else False,
+            deterministic=False,
         )
         .ignore_errors()
         # An element that can't fail, because get_single_element rejects an empty dataset.
@@ -204,6 +201,47 @@ def map_isolated(
         .batch(count + 1)
         .get_single_element()
     )
+
+
+def decode_alone(
+    files: tf.Tensor, decodable: tf.Tensor, image_size: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Index and pixels of the only one of `common_files` that may be decoded, or of a blank image.
+
+    Of the isolated function only the decoder is left, and it runs in the calling thread: with one
+    image, setting up more ops and waking other threads would take longer than decoding.
+
+    Args:
+        files, decodable: string and bool [batch].
+
+    Returns:
+        int64 [1], the size of the batch if nothing could be decoded, and uint8 [1, *image_size, 3].
+    """
+    source = tf.data.Dataset.from_tensor_slices(files)
+    signature = [source.element_spec]
+    graph = tf.function(decode_common, input_signature=signature, autograph=False)
+    decode = graph.get_concrete_function()
+    specification = tf.TensorSpec([None, None, 3], tf.uint8)
+    mapped = tf.raw_ops.MapDataset(  # Dataset.map has no such argument
+        input_dataset=tf.data.experimental.to_variant(source),
+        other_arguments=[],
+        f=decode,
+        output_types=[specification.dtype],
+        output_shapes=[specification.shape],
+        use_inter_op_parallelism=False,
+    )
+    pixels = (
+        tf.data.experimental.from_variant(mapped, specification)
+        .ignore_errors()
+        .concatenate(tf.data.Dataset.from_tensors(tf.zeros([0, 0, 3], tf.uint8)))
+        .take(1)
+        .get_single_element()
+    )
+    is_valid = tf.size(pixels) > 0
+    first = tf.argmax(tf.concat([decodable, [True]], axis=0))  # of an empty batch, too
+    index = tf.where(is_valid, first, tf.size(files, tf.int64))
+    pixels = tf.cond(is_valid, lambda: pixels, lambda: tf.zeros([1, 1, 3], tf.uint8))
+    return index[None], resize(pixels, image_size)[None]
 
 
 def turn_and_resize(pixels: tf.Tensor, orientation: tf.Tensor, image_size: tf.Tensor) -> tf.Tensor:

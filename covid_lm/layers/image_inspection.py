@@ -19,10 +19,11 @@ from covid_lm.layers.image_header import (
     is_one_of,
     little_endian,
     pixel_count,
+    png_sizes,
     read_headers,
     sizes_allowed,
 )
-from covid_lm.layers.image_orientation import exif_orientations
+from covid_lm.layers.image_orientation import exif_orientations, webp_exif_starts
 from covid_lm.layers.image_reason import invalid_reasons, unknown_reasons
 from covid_lm.layers.image_segments import (
     JpegFrame,
@@ -40,7 +41,8 @@ DECODER_BYTES = 2**28
 
 # Bytes per pixel that decoding holds at most, measured, the RGB result included. A JPEG of several
 # scans is held as coefficients, too, two bytes for each component.
-_BYTES_PER_PIXEL = {PNG: 3, JPEG: 3, GIF: 10, BMP: 14, WEBP: 14, UNKNOWN: 1}
+_COMMON_BYTES_PER_PIXEL = 3
+_RARE_BYTES_PER_PIXEL = {GIF: 10, BMP: 14, WEBP: 14}
 _TURNING_BYTES_PER_PIXEL = 6  # if the picture is turned before it is resized
 _BMP_BYTES_PER_PIXEL = {16: 26, 24: 3, 32: 7}
 _JPEG_SCANS_BYTES, _JPEG_COEFFICIENT_BYTES = 6, 2
@@ -94,60 +96,93 @@ def inspect_images(image_bytes: tf.Tensor, max_pixels: tf.Tensor) -> Inspection:
     headers = read_headers(image_bytes)
     formats = image_formats(headers)
     length = tf.cast(tf.strings.length(image_bytes), tf.int64)
+    is_jpeg, is_png = formats == JPEG, formats == PNG
     zero = tf.zeros_like(length)
     pair = tf.stack([zero, zero], axis=1)
 
-    def walk(image_format: int, segments: Callable, nothing: Any) -> Any:
-        is_format = formats == image_format
+    def walk(is_format: tf.Tensor, segments: Callable, nothing: Any) -> Any:
         return tf.cond(
             tf.reduce_any(is_format), lambda: segments(image_bytes, is_format), lambda: nothing
         )
 
-    png = walk(PNG, png_chunks, PngChunks(pair, pair, pair))
-    jpeg = walk(JPEG, jpeg_frames, JpegFrame(*[zero] * len(JpegFrame._fields))._replace(exif=pair))
-    webp = walk(WEBP, webp_frames, WebpFrame(pair, pair, pair))
-
+    png = walk(is_png, png_chunks, PngChunks(pair, pair, pair))
+    no_jpeg = JpegFrame(*[zero] * len(JpegFrame._fields))._replace(exif=pair)
+    jpeg = walk(is_jpeg, jpeg_frames, no_jpeg)
+    # In a branch, since their many ops cost more than those of a PNG.
+    rare = tf.cond(
+        tf.reduce_any((formats != PNG) & (formats != JPEG) & (formats != UNKNOWN)),
+        lambda: _inspect_rare(image_bytes, headers, formats, length),
+        lambda: RareKinds(pair, zero, zero > 0, tf.concat([pair, pair], axis=1), zero),
+    )
     jpeg_sizes = tf.stack([jpeg.height, jpeg.width], axis=1)
-    sizes = tf.where((formats == JPEG)[:, None], jpeg_sizes, declared_sizes(headers, formats))
+    sizes = jpeg_sizes + rare.sizes + tf.where(is_png[:, None], png_sizes(headers), 0)
     sequential = is_one_of(jpeg.process, _JPEG_SEQUENTIAL) & (
         jpeg.scan_components == jpeg.components
     )
     last_two = tf.strings.substr(image_bytes, tf.maximum(length - 2, 0), zero + 2)
     has_end = last_two == b"\xff\xd9"
-    common = (formats == PNG) | ((formats == JPEG) & sequential & has_end)
-    per_pixel = _bytes_per_pixel(headers, formats, jpeg, sequential, has_end)
+    common = is_png | (is_jpeg & sequential & has_end)
+    several = is_jpeg & ~common
+    per_pixel = tf.where(common, tf.constant(_COMMON_BYTES_PER_PIXEL, tf.int64), rare.per_pixel)
+    per_pixel = tf.where(several, _scans_bytes_per_pixel(jpeg, has_end), per_pixel)
+    per_pixel = tf.maximum(per_pixel, 1)  # of an unknown format, too
     limits = tf.minimum(max_pixels, DECODER_BYTES // per_pixel)
-    readable = tf.stack(
-        [
-            _png_readable(headers, sizes, png),
-            _jpeg_readable(sizes, jpeg, length),
-            formats == GIF,
-            bmp_is_read(headers),
-            _webp_readable(headers, sizes, webp, length),
-            formats != formats,
-        ],
-        axis=1,
-    )
-    readable = tf.gather(readable, formats, axis=1, batch_dims=1)
+    readable = rare.readable | (is_png & _png_readable(headers, sizes, png))
+    readable |= is_jpeg & _jpeg_readable(sizes, jpeg, length)
     decodable = readable & sizes_allowed(sizes, limits)
-    orientations = exif_orientations(image_bytes, headers, formats, png, jpeg)
+    orientations = exif_orientations(image_bytes, formats, png, jpeg, rare.exif_start)
     costs = tf.where(
         (orientations > 1) & turned_first(sizes),
         tf.maximum(per_pixel, _TURNING_BYTES_PER_PIXEL),
         per_pixel,
     )
+    jpeg_parts = tf.stack([jpeg.scan, jpeg.components, jpeg.process, jpeg.precision], axis=1)
     return Inspection(
         headers=headers,
         formats=formats,
         sizes=sizes,
         max_pixels=limits,
-        parts=_parts(formats, png, jpeg, webp),
+        # A file is of one format, and its parts of others are zeros.
+        parts=tf.concat([png.palette, png.data], axis=1) + jpeg_parts + rare.parts,
         orientations=orientations,
         decodable=decodable,
         common=common,
         decoder_bytes=tf.reduce_max(
             tf.where(decodable, pixel_count(sizes) * costs, tf.ones_like(length))
         ),
+    )
+
+
+class RareKinds(NamedTuple):
+    """Fields of `Inspection` for GIF, BMP and WebP files, zeros for others.
+
+    Attributes:
+        sizes, readable, parts: of the batch; `readable` is true before sizes are compared.
+        per_pixel: bytes that decoding a pixel takes, int64 [batch].
+        exif_start: see `webp_exif_starts`.
+    """
+
+    sizes: tf.Tensor
+    per_pixel: tf.Tensor
+    readable: tf.Tensor
+    parts: tf.Tensor
+    exif_start: tf.Tensor
+
+
+def _inspect_rare(
+    image_bytes: tf.Tensor, headers: tf.Tensor, formats: tf.Tensor, length: tf.Tensor
+) -> RareKinds:
+    is_webp = formats == WEBP
+    webp = webp_frames(image_bytes, is_webp)
+    sizes = declared_sizes(headers, formats)
+    readable = (formats == GIF) | ((formats == BMP) & bmp_is_read(headers))
+    parts = tf.concat([webp.data, webp.corner], axis=1)
+    return RareKinds(
+        sizes=sizes,
+        per_pixel=_rare_bytes_per_pixel(headers, formats),
+        readable=readable | (is_webp & _webp_readable(headers, sizes, webp, length)),
+        parts=tf.where(is_webp[:, None], parts, 0),
+        exif_start=webp_exif_starts(headers, is_webp),
     )
 
 
@@ -203,32 +238,19 @@ def _excess_scans(image_bytes: tf.Tensor, seen: Inspection, valid: tf.Tensor) ->
     return tf.cond(tf.size(rows) > 0, counted, lambda: none)
 
 
-def _parts(formats: tf.Tensor, png: PngChunks, jpeg: JpegFrame, webp: WebpFrame) -> tf.Tensor:
-    parts = [
-        tf.concat([png.palette, png.data], axis=1),
-        tf.stack([jpeg.scan, jpeg.components, jpeg.process, jpeg.precision], axis=1),
-        tf.concat([webp.data, webp.corner], axis=1),
-    ]
-    row = tf.gather([0, 1, 0, 0, 2, 0], formats)  # zeros for the formats that need nothing
-    return tf.gather(tf.stack(parts, axis=1), row, axis=1, batch_dims=1)
-
-
-def _bytes_per_pixel(
-    headers: tf.Tensor,
-    formats: tf.Tensor,
-    jpeg: JpegFrame,
-    sequential: tf.Tensor,
-    has_end: tf.Tensor,
-) -> tf.Tensor:
-    of_format = [_BYTES_PER_PIXEL[image_format] for image_format in range(len(_BYTES_PER_PIXEL))]
+def _rare_bytes_per_pixel(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:
+    of_format = [_RARE_BYTES_PER_PIXEL.get(number, 0) for number in range(UNKNOWN + 1)]
     per_pixel = tf.gather(tf.constant(of_format, tf.int64), formats)
     bits = little_endian(headers, 28, 2)
     for bmp_bits, number in _BMP_BYTES_PER_PIXEL.items():
         is_kind = (formats == BMP) & (bits == bmp_bits)
         per_pixel = tf.where(is_kind, tf.constant(number, tf.int64), per_pixel)
-    scans = _JPEG_SCANS_BYTES + _JPEG_COEFFICIENT_BYTES * jpeg.components
-    scans += tf.where(has_end, tf.constant(0, tf.int64), _JPEG_CUT_BYTES)
-    return tf.where((formats == JPEG) & ~(sequential & has_end), scans, per_pixel)
+    return per_pixel
+
+
+def _scans_bytes_per_pixel(jpeg: JpegFrame, has_end: tf.Tensor) -> tf.Tensor:
+    cut = tf.where(has_end, tf.constant(0, tf.int64), _JPEG_CUT_BYTES)
+    return _JPEG_SCANS_BYTES + _JPEG_COEFFICIENT_BYTES * jpeg.components + cut
 
 
 def _png_readable(headers: tf.Tensor, sizes: tf.Tensor, png: PngChunks) -> tf.Tensor:

@@ -7,8 +7,15 @@ how to show it. Sources: Exif 3.0 (CIPA DC-008) 4.6 for the fields, 4.7.2 for JP
 
 import tensorflow as tf
 
-from covid_lm.layers.image_header import JPEG, PNG, WEBP, big_endian, little_endian
-from covid_lm.layers.image_segments import EXIF_START, MAX_STEPS, JpegFrame, PngChunks, read_values
+from covid_lm.layers.image_header import PNG, big_endian, little_endian
+from covid_lm.layers.image_segments import (
+    CHUNK_FRAME,
+    EXIF_START,
+    MAX_STEPS,
+    JpegFrame,
+    PngChunks,
+    read_values,
+)
 
 # Entries read of the first directory; sorted by tag, about twenty can precede the orientation.
 _ENTRIES, _ENTRY_BYTES = 64, 12
@@ -27,12 +34,19 @@ _FLIPPED_DOWN = (False, False, False, True, True, False, False, True, True)
 _FLIPPED_ACROSS = (False, False, True, True, False, False, True, True, False)
 
 
+def webp_exif_starts(headers: tf.Tensor, is_webp: tf.Tensor) -> tf.Tensor:
+    """Positions, int64 [batch], of the first chunks of WebP files flagged to have EXIF, else 0."""
+    flagged = tf.reduce_all(headers[:, 12:16] == list(b"VP8X"), axis=1)
+    flagged &= headers[:, 20] // _WEBP_HAS_EXIF % 2 == 1
+    return tf.where(is_webp & flagged, tf.constant(_WEBP_HEADER_END, tf.int64), 0)
+
+
 def exif_orientations(
     image_bytes: tf.Tensor,
-    headers: tf.Tensor,
     formats: tf.Tensor,
     png: PngChunks,
     jpeg: JpegFrame,
+    webp_start: tf.Tensor,
 ) -> tf.Tensor:
     """Reads the orientations of JPEG, PNG and WebP files from their EXIF.
 
@@ -41,21 +55,26 @@ def exif_orientations(
 
     Args:
         image_bytes: string [batch].
-        headers: int64 [batch, 72] from `image_header.read_headers`.
         formats: int32 [batch] from `image_header.image_formats`.
-        png, jpeg: of the files of these formats.
+        png, jpeg: of the files of these formats, zeros for others.
+        webp_start: int64 [batch] from `webp_exif_starts`.
 
     Returns:
         int64 [batch], 1 to 8.
     """
-    data_end = tf.where(png.exif[:, 1] == 0, tf.reduce_sum(png.data, axis=1), 0)
-    flagged = tf.reduce_all(headers[:, 12:16] == list(b"VP8X"), axis=1)
-    flagged &= headers[:, 20] // _WEBP_HAS_EXIF % 2 == 1
-    webp_start = tf.where((formats == WEBP) & flagged, tf.constant(_WEBP_HEADER_END, tf.int64), 0)
-    start = tf.where(formats == PNG, data_end, webp_start)
-    exif = _find_exif(image_bytes, start, formats == PNG)
-    for found, image_format in ((png.exif, PNG), (jpeg.exif, JPEG)):
-        exif = tf.where(((formats == image_format) & (found[:, 1] > 0))[:, None], found, exif)
+    is_png = formats == PNG
+    data_end = tf.reduce_sum(png.data, axis=1)
+    # Most files end here with IEND; there is no room for the EXIF of an orientation.
+    has_more = tf.cast(tf.strings.length(image_bytes), tf.int64) - data_end > CHUNK_FRAME
+    data_end = tf.where(has_more & (png.exif[:, 1] == 0), data_end, 0)
+    start = tf.where(is_png, data_end, webp_start)
+    exif = png.exif + jpeg.exif  # a file has one of them, or none
+    exif = tf.where(exif[:, 1:] > 0, exif, 0)
+    exif = tf.cond(
+        tf.reduce_any(start > 0),
+        lambda: exif + _find_exif(image_bytes, start, is_png),
+        lambda: exif,
+    )
     upright = tf.ones_like(start)
     return tf.cond(
         tf.reduce_any(exif[:, 1] > 0),

@@ -14,11 +14,13 @@ from covid_lm.layers.image_header import little_endian
 
 # Chunks that one step reads: large PNG files have many chunks of data, nearly all of one length.
 _CHUNKS_PER_STEP = 16
+# JPEG segments that one step reads: a loop takes as many ops as a segment.
+_SEGMENTS_PER_STEP = 4
 # Limits the time for crafted chains of tiny segments.
 MAX_STEPS = 1024
 
 _PNG_HEADER_END = 33  # of the signature and IHDR
-_CHUNK_FRAME = 12  # bytes of a chunk besides its content: length, name and checksum
+CHUNK_FRAME = 12  # bytes of a chunk besides its content: length, name and checksum
 EXIF_START = b"Exif\0\0"
 
 _PALETTE, _DATA, _EXIF = 0x504C5445, 0x49444154, 0x65584966  # PLTE, IDAT, eXIf
@@ -30,7 +32,8 @@ _FRAME_HEADER_BYTES = 24  # of the chunk ANMF, before the chunks within it
 _LOSSY, _LOSSLESS, _ANIMATED = (list(name) for name in (b"VP8 ", b"VP8L", b"ANMF"))
 
 _WINDOW = 10  # bytes read of a JPEG segment; no scan header is shorter
-_FRAME, _APP1, _WITH_LENGTH, _WITHOUT_LENGTH, _SCAN, _END, _NO_MARKER = range(7)
+# In this order, since the first three have a length and the last two end the walk.
+_FRAME, _APP1, _WITH_LENGTH, _WITHOUT_LENGTH, _NO_MARKER, _SCAN, _END = range(7)
 _MARKERS = {
     _WITHOUT_LENGTH: (0x01, *range(0xD0, 0xD9)),
     _FRAME: (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7),
@@ -131,8 +134,8 @@ def _next_chunks(
     starts = position[:, None] + usual[:, None] * tf.range(_CHUNKS_PER_STEP, dtype=tf.int64)
     # The start of the file in place of what is outside: no chunk.
     fields = read_values(image_bytes, tf.where(starts <= end[:, None], starts, 0), tf.int32, 8)
-    sizes, names = fields[..., 0] + _CHUNK_FRAME, fields[..., 1]
-    inside = (sizes >= _CHUNK_FRAME) & (starts + sizes <= end[:, None])
+    sizes, names = fields[..., 0] + CHUNK_FRAME, fields[..., 1]
+    inside = (sizes >= CHUNK_FRAME) & (starts + sizes <= end[:, None])
     is_usual = (inside & (sizes == usual[:, None]) & (names == _DATA))[:, :-1]
     count = tf.reduce_sum(tf.math.cumprod(tf.cast(is_usual, tf.int64), axis=1), axis=1)
     run = count * usual
@@ -149,7 +152,7 @@ def _next_chunks(
     found = tf.stack([start, data_length], axis=1) * tf.cast(goes_on | done, tf.int64)[:, None]
     data = tf.where(active[:, None], found, data)
     is_exif = goes_on & (name == _EXIF) & (exif[:, 1] == 0)
-    content = tf.stack([position + run + _CHUNK_FRAME - 4, size - _CHUNK_FRAME], axis=1)
+    content = tf.stack([position + run + CHUNK_FRAME - 4, size - CHUNK_FRAME], axis=1)
     exif = tf.where(is_exif[:, None], content, exif)
     position, usual = (tf.where(goes_on, x, 0) for x in (position + run + size, size))
     return position, usual, palette, data, exif, goes_on
@@ -161,50 +164,57 @@ def jpeg_frames(image_bytes: tf.Tensor, is_jpeg: tf.Tensor) -> JpegFrame:
     `is_jpeg`, bool [batch], is false for files to leave out.
     """
     end = _lengths(image_bytes)
-    kinds = tf.constant(_MARKER_KINDS)
+    zeros = tf.zeros_like(end)
+    last = end - _WINDOW
+    counts = zeros + _WINDOW
+    kinds = tf.constant([[_NO_MARKER] * 256, _MARKER_KINDS])  # without and with 0xFF before
 
     def step(
-        position: tf.Tensor,
-        frame: tf.Tensor,
-        scan: tf.Tensor,
-        exif: tf.Tensor,
-        active: tf.Tensor,
+        position: tf.Tensor, frame: tf.Tensor, exif: tf.Tensor, active: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        active &= position + _WINDOW <= end
-        window = read_values(
-            image_bytes, tf.where(active, position, 0)[:, None], tf.uint8, _WINDOW
-        )[:, 0]
-        kind = tf.where(window[:, 0] == 0xFF, tf.gather(kinds, window[:, 1]), _NO_MARKER)
-        is_scan = active & (kind == _SCAN)
-        is_frame = active & (kind == _FRAME) & (frame[:, 0] == 0)
-        frame = tf.where(is_frame[:, None], window, frame)
-        scan = tf.where(is_scan[:, None], window, scan)
-        is_exif = tf.reduce_all(window[:, 4:] == list(EXIF_START), axis=1) & (kind == _APP1)
-        is_exif &= active & (exif[:, 1] == 0)
-        active &= (kind != _SCAN) & (kind != _END)
+        active &= position <= last
+        text = tf.strings.substr(image_bytes, tf.where(active, position, 0), counts)
+        window = tf.io.decode_raw(text, tf.uint8, fixed_length=_WINDOW)
+        first, marker, high, low = tf.unstack(tf.cast(window[:, :4], tf.int64), axis=1)
+        kind = tf.gather_nd(kinds, tf.stack([tf.cast(first == 0xFF, tf.int64), marker], axis=1))
+        frame = tf.where(active & (kind == _FRAME) & (frame == 0), position, frame)
+        length = high * 256 + low + 2
+        is_exif = tf.reduce_all(window[:, 4:] == list(EXIF_START), axis=1)
+        is_exif &= (kind == _APP1) & (length != _WINDOW)
+        exif = tf.where(active & is_exif & (exif == 0), position, exif)
+        active &= kind < _SCAN
         # libjpeg skips bytes between segments, too.
-        length = window[:, 2] * 256 + window[:, 3] + 2
-        content = tf.stack([position + _WINDOW, length - _WINDOW], axis=1)
-        exif = tf.where(is_exif[:, None], content, exif)
         advance = tf.where(kind < _WITHOUT_LENGTH, length, 1)
-        return tf.where(active, position + advance, position), frame, scan, exif, active
+        return tf.where(active, position + advance, position), frame, exif, active
 
-    none = tf.zeros([tf.size(end), _WINDOW], tf.int64)
-    position, frame, scan, exif, _ = tf.while_loop(
-        lambda position, frame, scan, exif, active: tf.reduce_any(active),
-        step,
-        (tf.zeros_like(end) + 2, none, none, none[:, :2], is_jpeg),
-        maximum_iterations=MAX_STEPS,
+    def steps(*state: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        for _ in range(_SEGMENTS_PER_STEP):
+            state = step(*state)
+        return state
+
+    position, frame, exif, unfinished = tf.while_loop(
+        lambda position, frame, exif, active: tf.reduce_any(active),
+        steps,
+        (zeros + 2, zeros, zeros, is_jpeg),
+        maximum_iterations=MAX_STEPS // _SEGMENTS_PER_STEP,
     )
+    at_end = is_jpeg & ~unfinished & (position <= last)  # of a scan, or the end marker
+    starts = tf.stack([frame, tf.where(at_end, position, 0), exif], axis=1)
+    windows = read_values(image_bytes, starts, tf.uint8, _WINDOW)
+    windows *= tf.cast(starts > 0, tf.int64)[:, :, None]
+    frames, scans, segments = tf.unstack(windows, axis=1)
+    is_scan = scans[:, 1] == _MARKERS[_SCAN][0]
+    length = segments[:, 2] * 256 + segments[:, 3] + 2 - _WINDOW
+    content = tf.stack([exif + _WINDOW, length], axis=1)
     return JpegFrame(
-        process=frame[:, 1],
-        precision=frame[:, 4],
-        height=frame[:, 5] * 256 + frame[:, 6],
-        width=frame[:, 7] * 256 + frame[:, 8],
-        components=frame[:, 9],
-        scan=tf.where(scan[:, 0] > 0, position, 0),
-        scan_components=scan[:, 4],
-        exif=exif,
+        process=frames[:, 1],
+        precision=frames[:, 4],
+        height=frames[:, 5] * 256 + frames[:, 6],
+        width=frames[:, 7] * 256 + frames[:, 8],
+        components=frames[:, 9],
+        scan=tf.where(is_scan, position, 0),
+        scan_components=tf.where(is_scan, scans[:, 4], 0),
+        exif=tf.where((exif > 0)[:, None], content, 0),
     )
 
 
