@@ -1,4 +1,4 @@
-"""Measurements that a benchmark consists of: its options, its cases, and the goals set for them."""
+"""Measurements that a benchmark consists of: its options and its cases."""
 
 import dataclasses
 import itertools
@@ -16,6 +16,7 @@ from covid_lm.training.flags import AT_LEAST_0, AT_LEAST_1, INPUT, FlagOptions, 
 DTYPES = ("float32", "bfloat16")  # bfloat16: mixed
 TASKS = ("training", "pretraining")
 CALLERS = 4
+PATCH_CALLERS = (1, 4, 16)  # of suite `serving`, for patches
 
 SUITES: dict[str, dict[str, Any]] = {  # suite: its departures from the defaults of `Options`
     "encoder": {},
@@ -39,9 +40,16 @@ SHORTER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("training", {**_TRAINING, "tasks": ("training",), "rivals": ("hugging_face",)}),
     ("training", {**_TRAINING, "tasks": ("pretraining",), "backbones": ("rbt3",)}),
     ("preprocessing", {"batch_sizes": (1, 32)}),
-    ("serving", {"batch_sizes": (8,), "rivals": ("pillow_hf",)}),
+    ("serving", {"batch_sizes": (8,), "rivals": ("pillow_hf",), "layouts": ("paper",)}),
     ("growth", {}),
 )
+
+
+def callers_or_batch(callers: int, batch_size: int) -> str:
+    """Describe the size of a case: "4 callers", or "batch 8"."""
+    if callers:
+        return f"{callers} callers" if callers > 1 else "1 caller"
+    return f"batch {batch_size}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +65,14 @@ class Case:
     layout: str = ""  # of patches; "" for single bytes
     device: str = "cpu"  # "gpu": ours runs on JAX
     dropout: float = 0.1  # while training, on embeddings, attention and both residual branches
-    callers: int = 1  # threads that call the contender at the same time, each with one image
+    # Threads that call at the same time, each with one image; 0: one that calls with batches.
+    callers: int = 0
     min_calls: int = 5  # a turn lasts until these and the seconds are reached
     min_seconds: float = 5.0
     material: str = ""  # directory that `write_raw_images` or `onnx_models` wrote, where needed
 
     def __str__(self) -> str:
-        size = f"{self.callers} callers" if self.callers > 1 else f"batch {self.batch_size}"
+        size = callers_or_batch(self.callers, self.batch_size)
         if self.device != "cpu":
             size += f" on {self.device}"
         if self.layout:
@@ -90,7 +99,8 @@ class Case:
 # Task -> contenders, ours first. Their names are keys of `worker.CONTENDERS`.
 _RAW_IMAGE_CONTENDERS = ("export", "pillow_hf", "pillow_hf_tuned", "map_fn")
 ONNX_CONTENDERS = ("onnx_runtime", "openvino")  # read a file that `onnx_models` writes
-FLOAT32_ONLY = ("onnx_runtime",)  # its processor kernels have no bfloat16
+CORE_CONTENDER = "onnx_core"  # reads a file that `core_onnx` writes
+FLOAT32_ONLY = ("onnx_runtime", CORE_CONTENDER)  # its processor kernels have no bfloat16
 CONTENDERS = {
     # Token ids to logits of two classes.
     "inference": ("covid_lm", "keras_hub", "hugging_face", *ONNX_CONTENDERS),
@@ -99,6 +109,7 @@ CONTENDERS = {
     "pretraining": ("covid_lm_mlm", "hugging_face_mlm", "hf_mlm_tuned"),  # with masked tokens
     "preprocessing": _RAW_IMAGE_CONTENDERS,  # image bytes to token ids
     "serving": (*_RAW_IMAGE_CONTENDERS, *ONNX_CONTENDERS),  # image bytes to probabilities
+    "patch_serving": ("export", "pillow_vit", CORE_CONTENDER),  # the same, with patches
 }
 BUILT_IN_WORDS = 311  # of the vocabulary for random weights
 PATCH_MODELS = {"patches32x4rgb": "6x128", "patches128x8": "4x128"}  # layout: backbone
@@ -107,6 +118,7 @@ GPU_MODELS = (
     ("patches128x8", "4x128", 256, "hugging_face_vit"),
     ("", "roberta-wwm-ext-large", 32, "hugging_face"),
 )
+SERVED_LAYOUTS = ("paper", *PATCH_MODELS)
 RAW_IMAGE_TASKS = ("preprocessing", "serving")
 RIVALS = tuple(dict.fromkeys(rival for names in CONTENDERS.values() for rival in names[1:]))
 
@@ -131,6 +143,12 @@ class Options(FlagOptions):
     threads: int = option(2, "Threads of each contender.", AT_LEAST_1)
     tasks: tuple[str, ...] = option(
         TASKS, "Tasks of suite training: a class, masked tokens.", TASKS, flag="task"
+    )
+    layouts: tuple[str, ...] = option(
+        SERVED_LAYOUTS,
+        "Suite serving: the paper's layout, and patches.",
+        SERVED_LAYOUTS,
+        separated=True,
     )
     rivals: tuple[str, ...] = option(RIVALS, "Contenders to compare with.", RIVALS, flag="rival")
     minutes: float = option(10.0, "Duration of suite soak.", AT_LEAST_0)
@@ -170,6 +188,14 @@ def plan(suite: str, options: Options) -> list[Planned]:
         return _patch_cases(options)
     if suite == "gpu":
         return _gpu_cases(options)
+    if suite == "serving":
+        paper = _cases(suite, options) if "paper" in options.layouts else []
+        return paper + _patch_serving_cases(options)
+    return _cases(suite, options)
+
+
+def _cases(suite: str, options: Options) -> list[Planned]:
+    """List the cases of a suite that compares backbones on the paper's layout."""
     tasks = {"encoder": ("inference",), "training": options.tasks}.get(suite, (suite,))
     found: list[Planned] = []
     for task, backbone, dtype in itertools.product(tasks, options.backbones, options.dtypes):
@@ -203,6 +229,27 @@ def _patch_cases(options: Options) -> list[Planned]:
     return [Planned("patches", case, chosen, options.rounds) for case in cases]
 
 
+def _patch_serving_cases(options: Options) -> list[Planned]:
+    """List the cases of suite `serving` for patches, with the weights that ship."""
+    ours, *rivals = CONTENDERS["patch_serving"]
+    found = []
+    for layout, dtype in itertools.product(options.layouts, options.dtypes):
+        if layout not in PATCH_MODELS:
+            continue
+        excluded = FLOAT32_ONLY if dtype != "float32" else ()
+        chosen = [name for name in rivals if name in options.rivals and name not in excluded]
+        case = Case(
+            *("serving", PATCH_MODELS[layout], dtype, 1, options.threads),
+            length=sum(layout_trim(layout, "absent").values()),
+            layout=layout,
+            dropout=0.0,
+        )
+        sizes = [dataclasses.replace(case, batch_size=size) for size in options.batch_sizes]
+        sizes += [dataclasses.replace(case, callers=n, min_calls=40) for n in PATCH_CALLERS]
+        found += [Planned("serving", case, (ours, *chosen), options.rounds) for case in sizes]
+    return found
+
+
 def _gpu_cases(options: Options) -> list[Planned]:
     """List the cases of suite `gpu`; without dropout for patches, as in suite `patches`."""
     return [
@@ -232,30 +279,3 @@ def growth_series(threads: int) -> dict[str, dict[int, Case]]:
         "tokens": {n: dataclasses.replace(base, length=n) for n in (128, 256, 512)},
         "layers": {n: dataclasses.replace(base, backbone=f"{n}x256") for n in (2, 4, 8)},
     }
-
-
-# Goals on two cores: case -> rival -> ratio of throughputs that was to be reached. The goal of
-# "ceiling" is a share of the fastest matrix product of the same round.
-GOALS: dict[str, dict[str, float]] = {
-    "inference rbt3 float32 batch 8": {
-        **{"hugging_face": 2.0, "keras_hub": 2.8, "openvino": 1.7, "ceiling": 0.8},
-    },
-    "inference rbt3 bfloat16 batch 8": {"hugging_face": 1.6, "openvino": 1.55},
-    "inference minilm-l6 float32 batch 8": {"hugging_face": 1.5, "openvino": 1.4},
-    "inference minilm-l6 bfloat16 batch 8": {"hugging_face": 1.2, "openvino": 1.2},
-    "inference rbt3 float32 batch 1": {"hugging_face": 1.5, "openvino": 1.5},
-    "inference rbt3 bfloat16 batch 1": {"hugging_face": 1.5, "openvino": 1.3},
-}
-for _model, _dtype in itertools.product(("rbt3", "minilm-l6"), DTYPES):
-    GOALS[f"training {_model} {_dtype} batch 8"] = {"hugging_face": 2.2}
-    GOALS[f"pretraining {_model} {_dtype} batch 8"] = {"hugging_face_mlm": 1.8}
-for _layout, _backbone in PATCH_MODELS.items():
-    for _task, _goal in (("inference", 1.3), ("training", 1.5)):
-        _goals = {"hugging_face_vit": _goal}
-        if _layout == "patches32x4rgb":
-            _goals["gray22"] = 5.0
-        for _dtype in DTYPES:
-            GOALS[f"{_task} {_layout} {_backbone} {_dtype} batch 32"] = _goals
-for _size in (1, 8, 32):
-    GOALS[f"preprocessing 1x64 float32 batch {_size}"] = {"pillow_hf": 3.0}
-    GOALS[f"serving rbt3 float32 batch {_size}"] = {"pillow_hf": 2.0}

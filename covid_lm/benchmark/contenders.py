@@ -72,27 +72,11 @@ def hugging_face_vit(case: Case) -> Step:
     dtypes as for `hugging_face`. Its patches are embedded by one convolution over the pixels.
     """
     import torch
-    from transformers import ViTConfig, ViTModel
 
     torch.set_num_threads(case.threads)
     config = case.config
-    image_size, patch_size, channels = cast(PatchConfig, config.patches).geometry
-    vit = ViTModel(
-        ViTConfig(
-            hidden_size=config.hidden_dim,
-            num_hidden_layers=config.num_layers,
-            num_attention_heads=config.num_heads,
-            intermediate_size=config.intermediate_dim,
-            hidden_act=config.activation,
-            hidden_dropout_prob=case.dropout,
-            attention_probs_dropout_prob=case.dropout,
-            image_size=image_size,
-            patch_size=patch_size,
-            num_channels=channels,
-            attn_implementation="sdpa",
-        ),
-        add_pooling_layer=False,
-    )
+    image_size, _, channels = cast(PatchConfig, config.patches).geometry
+    vit = build_vit(case)
     dense = torch.nn.Linear(config.hidden_dim, CLASSES)
     device = torch_device(case)
     model = torch.nn.ModuleDict({"vit": vit, "dense": dense}).to(device)
@@ -108,6 +92,28 @@ def hugging_face_vit(case: Case) -> Step:
         pixels = pixels.to(dtype)
         return torch.inference_mode()(lambda: logits().cpu())
     return torch_training_step(case, model, logits, labels)
+
+
+def build_vit(case: Case) -> Any:
+    """Build transformers' `ViTModel` of a case with patches, without its pooler."""
+    from transformers import ViTConfig, ViTModel
+
+    config = case.config
+    image_size, patch_size, channels = cast(PatchConfig, config.patches).geometry
+    shape = ViTConfig(
+        hidden_size=config.hidden_dim,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=config.num_heads,
+        intermediate_size=config.intermediate_dim,
+        hidden_act=config.activation,
+        hidden_dropout_prob=case.dropout,
+        attention_probs_dropout_prob=case.dropout,
+        image_size=image_size,
+        patch_size=patch_size,
+        num_channels=channels,
+        attn_implementation="sdpa",
+    )
+    return ViTModel(shape, add_pooling_layer=False)
 
 
 def hugging_face_config(case: Case) -> Any:

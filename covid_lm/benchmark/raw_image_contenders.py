@@ -111,11 +111,12 @@ def _saved_model(case: Case, variant: str) -> Step:
     model = tf.saved_model.load(os.path.join(case.material, variant))
     signature = "tokenize" if case.task == "preprocessing" else "serving_default"
 
-    def answer(images, names):
-        # Through the model: a signature alone doesn't keep its variables alive.
-        outputs = model.signatures[signature](
-            image_bytes=tf.constant(images), filename=tf.constant(names)
-        )
+    function = model.signatures[signature]
+    wanted = function.structured_input_signature[1]  # no file name where the model reads none
+
+    def answer(images, names, model=model):  # the signature alone keeps no variables alive
+        inputs = {"image_bytes": tf.constant(images), "filename": tf.constant(names)}
+        outputs = function(**{name: inputs[name] for name in wanted})
         return {key: value.numpy() for key, value in outputs.items()}
 
     return images_step(case, answer)
@@ -146,14 +147,14 @@ def _python_step(case: Case, tokenize: Answer) -> Step:
 
 
 def images_step(case: Case, answer: Answer) -> Step:
-    """Build a step that reads all images in batches or, for several callers, the next batch."""
+    """Build a step that reads all images in batches or, for callers, the next batch."""
     images, names = read_images(os.path.join(case.material, "images"))
     stride = len(images) // images_of_step(case)
     images, names = images[::stride], names[::stride]
     size = case.batch_size
     starts = range(0, len(images), size)
     batches = [(images[start : start + size], names[start : start + size]) for start in starts]
-    if case.callers > 1:
+    if case.callers:
         turns = itertools.cycle(batches)
         return lambda: answer(*next(turns))
     return lambda: [answer(*batch) for batch in batches]

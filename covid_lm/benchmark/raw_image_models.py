@@ -1,8 +1,8 @@
 """One classifier with random weights as two exports and as a directory for Hugging Face.
 
-A child process writes them (`python -m covid_lm.benchmark.raw_image_models DIR BACKBONE DTYPE`),
-so that the process which starts the contenders stays small: Linux includes a parent's memory in
-the peak memory of its children.
+A child process writes them (`python -m covid_lm.benchmark.raw_image_models DIR BACKBONE DTYPE
+LAYOUT`), so that the process which starts the contenders stays small: Linux includes a parent's
+memory in the peak memory of its children.
 """
 
 import dataclasses
@@ -15,19 +15,26 @@ import numpy as np
 import tensorflow as tf
 
 from covid_lm.backbones.configs import backbone_config
-from covid_lm.backbones.vocabulary import built_in_vocabulary
-from covid_lm.models.saving import save_encoder
+from covid_lm.backbones.vocabulary import built_in_vocabulary, write_vocabulary
+from covid_lm.backbones.weights.config import select_backbone
+from covid_lm.backbones.weights.read import load_weights
+from covid_lm.backbones.weights.shipped import shipped_directory
+from covid_lm.models.saving import save_config, save_encoder, save_weights
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
+from covid_lm.protocols import layout_trim
 from covid_lm.serving.saved_model import write_saved_model
 from covid_lm.serving.signatures import signatures
 
 
-def write_models(directory: str, backbone: str, dtype: str) -> None:
+def write_models(directory: str, backbone: str, dtype: str, layout: str = "") -> None:
     """Write the files that `raw_images` lists, except the images, to an existing directory.
 
-    `dtype` is the arithmetic of both exports, "float32" or "bfloat16".
+    `dtype` is the arithmetic of the exports, "float32" or "bfloat16".
     """
     keras.utils.set_random_seed(0)
+    if layout:
+        _write_patch_models(directory, backbone, dtype, layout)
+        return
     vocabulary = built_in_vocabulary()
     size = dataclasses.replace(backbone_config(backbone), vocabulary_size=len(vocabulary))
     config = TokenClassifierConfig(
@@ -40,6 +47,33 @@ def write_models(directory: str, backbone: str, dtype: str) -> None:
     save_encoder(classifier, os.path.join(directory, "hugging_face"))
     kernel, bias = classifier.logits.get_layer("feature_extraction").dense.get_weights()
     np.savez(os.path.join(directory, "dense.npz"), kernel=kernel, bias=bias)
+
+
+def _write_patch_models(directory: str, backbone: str, dtype: str, layout: str) -> None:
+    weights = shipped_directory(layout)
+    if weights is None:
+        raise ValueError(f"{layout}: no weights ship with it")
+    shape, vocabulary = select_backbone(backbone, weights)
+    trim = layout_trim(layout, "absent")
+    config = TokenClassifierConfig(
+        classes=("negative", "positive"),
+        backbone_name=backbone,
+        backbone=shape,
+        protocol="absent",
+        layout=layout,
+        head=trim["head"],
+        tail=trim["tail"],
+        pooling="mean",
+    )
+    classifier = TokenClassifier(config, vocabulary)
+    load_weights(weights, classifier.backbone)
+    copy = classifier.serving_copy(dtype)
+    write_saved_model(copy, os.path.join(directory, "export"), {})
+    run = os.path.join(directory, "run")
+    os.makedirs(run)
+    save_config(classifier, run, {})
+    save_weights(classifier, run)
+    write_vocabulary(vocabulary, os.path.join(directory, "vocab.txt"))
 
 
 def _write_map_fn_variant(copy: TokenClassifier, path: str) -> None:

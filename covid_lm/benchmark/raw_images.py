@@ -6,6 +6,9 @@ DIR/export/  DIR/map_fn/    SavedModels that differ in how images are decoded
 DIR/hugging_face/           configuration, vocabulary and weights of their encoder
 DIR/dense.npz               kernel [hidden, 2] and bias of their last layer
 ```
+
+With a layout of patches, DIR/export/ has the shipped weights and a random last layer, and DIR/run/
+and DIR/vocab.txt are in place of the other models.
 """
 
 import os
@@ -17,18 +20,20 @@ from covid_lm.data import load_dataset
 MODELS = "covid_lm.benchmark.raw_image_models"
 
 
-def write_raw_images(directory: str, backbone: str, dtype: str, data_dir: str | None) -> str:
+def write_raw_images(
+    directory: str, backbone: str, dtype: str, data_dir: str | None, layout: str = ""
+) -> str:
     """Write these files to a new directory, and return a line that describes the images.
 
-    The models have random weights and read the paper's sequence with masked names. `data_dir` is
-    COVID-CT as published, or None for the embedded phantom.
+    Without `layout`, the models have random weights and read the paper's sequence with masked
+    names. `data_dir` is COVID-CT as published, or None for the embedded phantom.
 
     Raises:
         InputError: there is no usable data set.
         RunError: the models can't be written.
     """
     description = write_images(os.path.join(directory, "images"), data_dir)
-    run_child("writing of the benchmark's models", MODELS, directory, backbone, dtype)
+    run_child("writing of the benchmark's models", MODELS, directory, backbone, dtype, layout)
     return description
 
 

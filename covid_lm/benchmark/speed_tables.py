@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from covid_lm.benchmark.cases import growth_series
+from covid_lm.benchmark.cases import callers_or_batch, growth_series
 from covid_lm.environment import machine_line
 from covid_lm.evaluation.summary import markdown_table
 
@@ -51,7 +51,7 @@ def _rows(case: dict) -> list[dict]:
         target["rival"]: f"{target['minimum']:g}, {'met' if target['met'] else 'missed'}"
         for target in case["targets"]
     }
-    size = f"{case['callers']} callers" if case["callers"] > 1 else f"batch {case['batch_size']}"
+    size = callers_or_batch(case["callers"], case["batch_size"])
     size += " on gpu" if case.get("device") == "gpu" else ""
     model = f"{case.get('layout', '')} {case['backbone']} {case['dtype']}".strip()
     named = {"task": case["task"], "model": model, "size": size}

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from covid_lm.benchmark import onnx_models, soak
 from covid_lm.benchmark.cases import (
-    GOALS,
+    CORE_CONTENDER,
     ONNX_CONTENDERS,
     RAW_IMAGE_TASKS,
     Case,
@@ -25,12 +25,16 @@ from covid_lm.benchmark.cases import (
     plan,
 )
 from covid_lm.benchmark.contenders import PRODUCT_FLOPS
+from covid_lm.benchmark.goals import GOALS
+from covid_lm.benchmark.patch_image_contenders import CORE
 from covid_lm.benchmark.raw_image_contenders import images_of_step
 from covid_lm.benchmark.raw_images import write_raw_images
 from covid_lm.benchmark.rounds import Progress, latencies, measure, ratio, runnable, spread
 from covid_lm.benchmark.worker import run_child
 from covid_lm.environment import commit, machine
 from covid_lm.errors import InputError
+
+CORE_MODULE = "covid_lm.benchmark.core_onnx"  # not imported: it loads TensorFlow
 
 
 def run(
@@ -49,7 +53,7 @@ def run(
         {"suite", "date", "commit", "machine", "notes", "cases": [...]}. A case has its suite, the
         fields of `Case`, "rounds", "per_step" (sequences or images of a step), "contenders"
         (what `rounds.measure` returns), "figures" (rival to our throughput over the rival's:
-        "median", "low", "high"), "targets", and "latencies" (seconds) if there are several callers.
+        "median", "low", "high"), "targets", and "latencies" (seconds) if there are callers.
 
     Raises:
         InputError: there is no usable data set, or the interrupted run was of another commit.
@@ -91,10 +95,13 @@ def _with_material(
     if not (reads_images or reads_onnx):
         return case
     kind = case.dtype if reads_images else f"{case.length}-tokens"
-    material = os.path.join(directory, f"{case.backbone}-{kind}")
+    material = os.path.join(directory, f"{case.layout or case.backbone}-{kind}")
     if reads_images and not os.path.exists(material):
-        images = write_raw_images(material, case.backbone, case.dtype, data_dir)
+        images = write_raw_images(material, case.backbone, case.dtype, data_dir, case.layout)
         notes.extend({images}.difference(notes))
+    reads_core = CORE_CONTENDER in planned.contenders
+    if reads_core and not os.path.exists(os.path.join(material, CORE)):
+        run_child("export of the core to ONNX", CORE_MODULE, material, keras_backend="torch")
     if reads_onnx and not os.path.exists(os.path.join(material, onnx_models.FILE)):
         request = json.dumps(dataclasses.asdict(case))
         run_child("export to ONNX", onnx_models.__name__, material, request)
@@ -127,13 +134,13 @@ def case_result(planned: Planned, measured: dict) -> dict:
     figures = {rival: ratio(seconds[ours], seconds[rival]) for rival in rivals}
     per_step = case.batch_size
     if case.task in RAW_IMAGE_TASKS:
-        per_step = 1 if case.callers > 1 else images_of_step(case)
+        per_step = 1 if case.callers else images_of_step(case)
     result = {**_settings(planned), "per_step": per_step, "contenders": measured}
     if case.task == "inference" and case.device == "cpu":
         result |= {"operations": case.operations, "ceiling": _ceiling(measured)}
         rounds = zip(seconds[ours], result["ceiling"]["rounds"], strict=True)
         figures["ceiling"] = spread([case.operations / step / ceiling for step, ceiling in rounds])
-    if case.callers > 1:
+    if case.callers:
         result["latencies"] = {
             name: latencies(list(itertools.chain(*turns["calls"])))
             for name, turns in measured.items()

@@ -19,6 +19,7 @@ from covid_lm.benchmark import (
     contenders,
     masked_lm_contenders,
     onnx_contenders,
+    patch_image_contenders,
     raw_image_contenders,
 )
 from covid_lm.benchmark.cases import Case
@@ -55,6 +56,8 @@ CONTENDERS = {
     "map_fn": Contender(raw_image_contenders.map_fn),
     "pillow_hf": Contender(raw_image_contenders.pillow_hf, HUGGING_FACE),
     "pillow_hf_tuned": Contender(raw_image_contenders.pillow_hf_tuned, HUGGING_FACE),
+    "pillow_vit": Contender(patch_image_contenders.pillow_vit, HUGGING_FACE),
+    "onnx_core": Contender(patch_image_contenders.onnx_core, (*ONNX, "onnxruntime")),
     "onnx_runtime": Contender(onnx_contenders.onnx_runtime, (*ONNX, "onnxruntime")),
     "openvino": Contender(onnx_contenders.openvino, (*ONNX, "openvino")),
 }
@@ -72,17 +75,23 @@ def turn(contender: str, case: Case) -> dict:
 
 
 def run_child(
-    title: str, module: str, *arguments: str, threads: int = 0, on_gpu: bool = False
+    title: str,
+    module: str,
+    *arguments: str,
+    threads: int = 0,
+    on_gpu: bool = False,
+    keras_backend: str = "",
 ) -> str:
     """Run a module in a child process and return the last line of its output.
 
-    On the CPU, unless `on_gpu`, where Keras has the JAX backend. `threads` limits the libraries
+    On the CPU with TensorFlow, unless `keras_backend` is another one, or `on_gpu`, where Keras has
+    the JAX backend. `threads` limits the libraries
     that read theirs from the environment, unless it is 0.
 
     Raises:
         RunError: it failed; with `title` and the last line of its error output.
     """
-    environment = child_environment("jax" if on_gpu else "tensorflow")
+    environment = child_environment(keras_backend or ("jax" if on_gpu else "tensorflow"))
     if not on_gpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     if threads:
@@ -150,7 +159,7 @@ def timed_calls(step: Step, case: Case) -> list[float]:
             step()
             calls.append(time.perf_counter() - begin)
 
-    if case.callers == 1:
+    if case.callers <= 1:
         call_repeatedly()  # in the main thread, whose number of threads PyTorch has set
     else:
         with ThreadPoolExecutor(case.callers) as pool:

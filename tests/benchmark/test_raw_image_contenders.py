@@ -14,6 +14,7 @@ from covid_lm.benchmark import suites
 from covid_lm.benchmark.cases import Case, Options
 from covid_lm.benchmark.onnx_contenders import onnx_runtime, openvino
 from covid_lm.benchmark.onnx_models import write_onnx
+from covid_lm.benchmark.patch_image_contenders import CORE, onnx_core, pillow_vit
 from covid_lm.benchmark.raw_image_contenders import (
     IMAGES,
     export,
@@ -24,6 +25,7 @@ from covid_lm.benchmark.raw_image_contenders import (
 from covid_lm.benchmark.raw_image_models import write_models
 from covid_lm.benchmark.raw_images import write_images
 from covid_lm.benchmark.speed_tables import report
+from covid_lm.benchmark.worker import run_child
 from covid_lm.errors import InputError
 from tests.conftest import encode, random_picture
 
@@ -122,6 +124,29 @@ def test_runtimes_of_onnx_answer_the_same(contender, package, exact_directory):
     np.testing.assert_allclose(found, np.sort(ours[:, 0]), atol=2e-6)
 
 
+def test_runtimes_serve_patches(tmp_path):
+    for name in ("onnxruntime", "onnxscript", "torch", "transformers"):
+        pytest.importorskip(name)
+    layout, path = "patches32x4rgb", str(tmp_path)
+    images = tmp_path / "images"
+    images.mkdir()
+    for seed in range(IMAGES):  # no resize to differ in
+        (images / f"{seed:02}.png").write_bytes(encode(random_picture(32, 32, seed)))
+    write_models(path, "6x128", "float32", layout)
+    run_child("export", "covid_lm.benchmark.core_onnx", path, keras_backend="torch")
+    assert os.path.exists(tmp_path / CORE)
+    case = Case("serving", "6x128", "float32", 8, 2, length=67, layout=layout, material=path)
+    case = dataclasses.replace(case, dropout=0.0)
+    ours, core, vit = (
+        np.concatenate([part["probabilities"] for part in contender(case)()])
+        for contender in (export, onnx_core, pillow_vit)
+    )
+    assert np.ptp(ours[:, 0]) > 1e-4
+    np.testing.assert_allclose(ours, core, atol=2e-6)
+    np.testing.assert_allclose(vit.sum(axis=1), 1, atol=1e-6)
+    assert vit.shape == ours.shape
+
+
 def test_map_fn_gives_the_export_s_tokens_up_to_its_jpeg_decoder(directory):
     ours = answers(export, directory, "preprocessing")
     variant = answers(map_fn, directory, "preprocessing")
@@ -146,6 +171,7 @@ def test_a_step_of_concurrent_callers_answers_one_image(directory):
 @pytest.mark.parametrize("suite", ["preprocessing", "serving"])
 def test_real_processes_measure_and_report(suite):
     options = Options(backbones=("1x64",), batch_sizes=(32,), dtypes=("float32",), rounds=1)
+    options = dataclasses.replace(options, layouts=("paper",))
     result = suites.run(suite, dataclasses.replace(options, rivals=("map_fn",)))
     case = result["cases"][0]
     assert set(case["contenders"]) == {"export", "map_fn"}

@@ -1,5 +1,6 @@
 """Every suite with canned turns for its processes: its cases, its figures and its tables."""
 
+import dataclasses
 import os
 
 import pytest
@@ -7,9 +8,11 @@ from absl import flags
 
 from covid_lm.backbones.configs import backbone_config, exact_flops
 from covid_lm.benchmark import rounds, suites
-from covid_lm.benchmark.cases import GOALS, SUITES, Case, Options, growth_series, plan
+from covid_lm.benchmark.cases import SUITES, Case, Options, growth_series, plan
 from covid_lm.benchmark.contenders import PRODUCT_FLOPS
+from covid_lm.benchmark.goals import GOALS
 from covid_lm.benchmark.onnx_models import FILE
+from covid_lm.benchmark.patch_image_contenders import CORE
 from covid_lm.benchmark.speed_tables import exponent, growth_table, report
 from covid_lm.benchmark.worker import CONTENDERS, Contender
 from covid_lm.errors import InputError
@@ -18,6 +21,7 @@ SECONDS = {
     **{"covid_lm": 0.5, "keras_hub": 1.0, "hugging_face": 0.75},
     **{"covid_lm_mlm": 0.5, "hugging_face_mlm": 2.0, "hf_mlm_tuned": 1.0},
     **{"hugging_face_vit": 0.75, "gray22": 3.0, "onnx_runtime": 1.0, "openvino": 0.75},
+    **{"pillow_vit": 1.0, "onnx_core": 0.75},
     **{"export": 0.5, "map_fn": 0.25, "pillow_hf": 1.0, "pillow_hf_tuned": 0.5},
 }
 PRODUCTS = {"covid_lm": 0.25, "hugging_face": 0.125}
@@ -49,10 +53,10 @@ def onnx(monkeypatch) -> list[tuple]:
     """Arguments with which models were to be exported to ONNX; the files are empty."""
     wanted = []
 
-    def empty(title, module, directory, *arguments):
+    def empty(title, module, directory, *arguments, keras_backend=""):
         wanted.append((title, module, directory))
         os.makedirs(directory, exist_ok=True)
-        with open(os.path.join(directory, FILE), "x"):
+        with open(os.path.join(directory, CORE if keras_backend else FILE), "x"):
             pass
 
     monkeypatch.setattr(suites, "run_child", empty)
@@ -158,7 +162,7 @@ def test_only_the_chosen_rivals_take_part(turns):
 def test_preprocessing_counts_images(turns, material):
     options = Options(**SUITES["preprocessing"], data_dir="DIR")
     result = suites.run("preprocessing", options)
-    assert material == [("1x64", "float32", "DIR")]
+    assert material == [("1x64", "float32", "DIR", "")]
     assert {os.path.basename(case.material) for _, case in turns} == {"1x64-float32"}
     assert [case["batch_size"] for case in result["cases"]] == [1, 8, 32]
     table = rows(result)
@@ -170,7 +174,7 @@ def test_preprocessing_counts_images(turns, material):
 
 
 def test_serving_shows_the_latency_of_all_rounds_calls(turns, material):
-    result = suites.run("serving", OPTIONS)
+    result = suites.run("serving", dataclasses.replace(OPTIONS, layouts=("paper",)))
     throughput, latency = result["cases"]
     assert throughput["per_step"] == 8
     assert throughput["targets"] == [
@@ -180,6 +184,34 @@ def test_serving_shows_the_latency_of_all_rounds_calls(turns, material):
     assert rows(result)[6][2:5] == ["4 callers", "export", "p50 750 ms, p99 1000 ms"]
     assert latency["figures"]["pillow_hf"]["median"] == 2.0
     assert latency["targets"] == []
+
+
+def test_patches_are_served_in_batches_and_to_callers(turns, material, onnx):
+    options = Options(**SUITES["serving"] | {"layouts": ("patches32x4rgb",), "batch_sizes": (8,)})
+    result = suites.run("serving", dataclasses.replace(options, rounds=1))
+    assert material == [("6x128", "float32", None, "patches32x4rgb")]
+    (call,) = onnx
+    assert call[:2] == ("export of the core to ONNX", "covid_lm.benchmark.core_onnx")
+    assert [case["callers"] for case in result["cases"]] == [0, 1, 4, 16]
+    table = rows(result)
+    name = "patches32x4rgb 6x128 float32"
+    assert table[0][:5] == ["serving", name, "batch 8", "export", "16.00"]
+    assert table[1][3:] == [
+        "pillow_vit",
+        "8.00",
+        "1.00",
+        "2.00 times as fast [2.00, 2.00]",
+        "1.5, met",
+    ]
+    assert table[2][3:] == [
+        "onnx_core",
+        "10.67",
+        "1.00",
+        "1.50 times as fast [1.50, 1.50]",
+        "1, met",
+    ]
+    assert table[3][1:5] == [name, "1 caller", "export", "p50 500 ms, p99 500 ms"]
+    assert table[9][2] == "16 callers"
 
 
 def test_an_interrupted_run_is_resumed(turns):
@@ -225,7 +257,7 @@ def test_suite_all_measures_every_task_and_growth(turns, material):
     text = report(result)
     assert "| 4x256" not in text
     assert "| images a batch: 4, 8, 16 | 0.500, 0.500, 0.500 | " in text
-    assert material == [("1x64", "float32", None), ("rbt3", "float32", None)]
+    assert material == [("1x64", "float32", None, ""), ("rbt3", "float32", None, "")]
 
 
 def test_suite_all_takes_at_most_30_minutes():
