@@ -16,7 +16,9 @@ from covid_lm.training.flags import AT_LEAST_0, AT_LEAST_1, INPUT, FlagOptions, 
 DTYPES = ("float32", "bfloat16")  # bfloat16: mixed
 TASKS = ("training", "pretraining")
 CALLERS = 4
-PATCH_CALLERS = (1, 4, 16)  # of suite `serving`, for patches
+PATCH_CALLERS = (1, 4, 16)  # of suite `serving`, for patches, and of suite `growth`
+PATCH_MODELS = {"patches32x4rgb": "6x128", "patches128x8": "4x128"}  # layout: backbone
+CACHED_IMAGES = (1_000, 10_000, 100_000)  # of suite `growth`
 
 SUITES: dict[str, dict[str, Any]] = {  # suite: its departures from the defaults of `Options`
     "encoder": {},
@@ -27,20 +29,20 @@ SUITES: dict[str, dict[str, Any]] = {  # suite: its departures from the defaults
     "growth": {"rounds": 1},
     "gpu": {"dtypes": ("bfloat16",), "rivals": ("hugging_face", "hugging_face_vit")},
     "soak": {"backbones": ("tiny",)},
-    "all": {},
+    "all": {"rounds": 2},
 }
 # Suite `all`: the measurements that README.md quotes, chosen to take at most 30 minutes.
 _TRAINING = {"batch_sizes": (8,), "dtypes": ("bfloat16",)}
+_PEERS = ("hugging_face", "openvino")
 SHORTER: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("encoder", {"backbones": ("rbt3",), "batch_sizes": (8,)}),
-    (
-        "encoder",
-        {"backbones": ("minilm-l6",), "batch_sizes": (8,), "rivals": ("hugging_face", "openvino")},
-    ),
+    ("encoder", {"backbones": ("rbt3",), "batch_sizes": (8,), "rivals": ("keras_hub", *_PEERS)}),
+    ("encoder", {"backbones": ("minilm-l6",), "batch_sizes": (8,), "rivals": _PEERS}),
     ("training", {**_TRAINING, "tasks": ("training",), "rivals": ("hugging_face",)}),
     ("training", {**_TRAINING, "tasks": ("pretraining",), "backbones": ("rbt3",)}),
-    ("preprocessing", {"batch_sizes": (1, 32)}),
+    ("preprocessing", {"batch_sizes": (1, 32), "rivals": ("pillow_hf_tuned", "map_fn")}),
     ("serving", {"batch_sizes": (8,), "rivals": ("pillow_hf",), "layouts": ("paper",)}),
+    ("serving", {"batch_sizes": (8,), "layouts": tuple(PATCH_MODELS), "callers": ()}),
+    ("patches", {"dtypes": ("float32",), "rivals": ("hugging_face_vit",)}),
     ("growth", {}),
 )
 
@@ -92,8 +94,11 @@ class Case:
 
     @property
     def operations(self) -> int:
-        """Operations of a step's matrix products, forward only; backward takes twice as many."""
-        return self.batch_size * exact_flops(self.config, self.length)
+        """Operations of a step's matrix products, forward only; backward takes twice as many.
+
+        With callers, those of all calls in progress.
+        """
+        return max(self.callers, 1) * self.batch_size * exact_flops(self.config, self.length)
 
 
 # Task -> contenders, ours first. Their names are keys of `worker.CONTENDERS`.
@@ -109,10 +114,10 @@ CONTENDERS = {
     "pretraining": ("covid_lm_mlm", "hugging_face_mlm", "hf_mlm_tuned"),  # with masked tokens
     "preprocessing": _RAW_IMAGE_CONTENDERS,  # image bytes to token ids
     "serving": (*_RAW_IMAGE_CONTENDERS, *ONNX_CONTENDERS),  # image bytes to probabilities
+    "cache": ("pixel_cache",),  # files to rows of a cache, then token ids
     "patch_serving": ("export", "pillow_vit", CORE_CONTENDER),  # the same, with patches
 }
 BUILT_IN_WORDS = 311  # of the vocabulary for random weights
-PATCH_MODELS = {"patches32x4rgb": "6x128", "patches128x8": "4x128"}  # layout: backbone
 # Suite `gpu`: layout, backbone, batch size and rival.
 GPU_MODELS = (
     ("patches128x8", "4x128", 256, "hugging_face_vit"),
@@ -139,7 +144,9 @@ class Options(FlagOptions):
     dtypes: tuple[str, ...] = option(
         DTYPES, "Preprocessing and serving: float32.", DTYPES, separated=True
     )
-    rounds: int = option(3, "Turns of each contender in each case; suite growth: 1.", AT_LEAST_1)
+    rounds: int = option(
+        3, "Turns of each contender in each case; suite growth: 1; all: 2.", AT_LEAST_1
+    )
     threads: int = option(2, "Threads of each contender.", AT_LEAST_1)
     tasks: tuple[str, ...] = option(
         TASKS, "Tasks of suite training: a class, masked tokens.", TASKS, flag="task"
@@ -148,6 +155,12 @@ class Options(FlagOptions):
         SERVED_LAYOUTS,
         "Suite serving: the paper's layout, and patches.",
         SERVED_LAYOUTS,
+        separated=True,
+    )
+    callers: tuple[int, ...] = option(
+        PATCH_CALLERS,
+        "Suite serving: callers with one image each, for patches.",
+        AT_LEAST_1,
         separated=True,
     )
     rivals: tuple[str, ...] = option(RIVALS, "Contenders to compare with.", RIVALS, flag="rival")
@@ -182,8 +195,8 @@ def plan(suite: str, options: Options) -> list[Planned]:
         ]
     if suite == "growth":
         grown = [case for axis in growth_series(options.threads).values() for case in axis.values()]
-        cases = dict.fromkeys(grown)
-        return [Planned(suite, case, ("covid_lm",), options.rounds) for case in cases]
+        cases = dict.fromkeys(grown)  # the middle case of a training step is on three axes
+        return [Planned(suite, x, CONTENDERS[x.task][:1], options.rounds) for x in cases]
     if suite == "patches":
         return _patch_cases(options)
     if suite == "gpu":
@@ -245,7 +258,7 @@ def _patch_serving_cases(options: Options) -> list[Planned]:
             dropout=0.0,
         )
         sizes = [dataclasses.replace(case, batch_size=size) for size in options.batch_sizes]
-        sizes += [dataclasses.replace(case, callers=n, min_calls=40) for n in PATCH_CALLERS]
+        sizes += [dataclasses.replace(case, callers=n, min_calls=40) for n in options.callers]
         found += [Planned("serving", case, (ours, *chosen), options.rounds) for case in sizes]
     return found
 
@@ -272,10 +285,14 @@ def _gpu_cases(options: Options) -> list[Planned]:
 
 
 def growth_series(threads: int) -> dict[str, dict[int, Case]]:
-    """Cases of suite `growth`: axis to size to case. The middle case is the same on every axis."""
+    """Cases of suite `growth`: axis to size to case. A training step grows along three axes."""
     base = Case("training", "4x256", "float32", batch_size=8, threads=threads, length=256)
+    served = Case("serving", "4x256", "float32", batch_size=1, threads=threads, min_calls=40)
+    cached = Case("cache", "4x256", "float32", batch_size=1, threads=threads)
     return {
         "images a batch": {n: dataclasses.replace(base, batch_size=n) for n in (4, 8, 16)},
         "tokens": {n: dataclasses.replace(base, length=n) for n in (128, 256, 512)},
         "layers": {n: dataclasses.replace(base, backbone=f"{n}x256") for n in (2, 4, 8)},
+        "cached images": {n: dataclasses.replace(cached, batch_size=n) for n in CACHED_IMAGES},
+        "callers": {n: dataclasses.replace(served, callers=n) for n in PATCH_CALLERS},
     }

@@ -88,21 +88,34 @@ def _times(figure: dict, rival: str) -> str:
 
 
 def growth_table(cases: list[dict]) -> str:
-    """Seconds of our training step along each axis of `growth_series`, with their exponents."""
-    found = {}
-    for case in cases:
-        place = case["backbone"], case["batch_size"], case["length"]
-        found[place] = statistics.median(case["contenders"]["covid_lm"]["seconds"])
+    """Seconds and peak memory along each axis of `growth_series`, with their exponents."""
+    keys = ("task", "backbone", "batch_size", "length", "callers")
+    found = {tuple(case[key] for key in keys): _only(case["contenders"]) for case in cases}
     rows = []
     for axis, series in growth_series(threads=1).items():
-        seconds = {n: found[c.backbone, c.batch_size, c.length] for n, c in series.items()}
+        turns = {n: found[tuple(getattr(c, key) for key in keys)] for n, c in series.items()}
+        seconds = {n: statistics.median(turn["seconds"]) for n, turn in turns.items()}
+        gigabytes = {n: turn["peak_bytes"] / 1e9 for n, turn in turns.items()}
         operations = {size: case.operations for size, case in series.items()}
-        sizes = f"{axis}: {', '.join(map(str, series))}"
-        times = ", ".join(f"{value:.3f}" for value in seconds.values())
-        rows.append((sizes, times, f"{exponent(seconds):.2f}", f"{exponent(operations):.2f}"))
-    title = "training step of 4x256, 8 images of 256 tokens, float32"
-    columns = [title, "seconds", "exponent", "exponent of the operations"]
+        row = [f"{axis}: {', '.join(map(str, series))}"]
+        for values, digits in ((seconds, 3), (gigabytes, 2)):
+            row.append(", ".join(f"{value:.{digits}f}" for value in values.values()))
+            row.append(f"{exponent(values):.2f}")
+        rows.append((*row, f"{exponent(operations):.2f}"))
+    columns = [
+        "what grows",
+        "seconds",
+        "exponent",
+        "peak GB",
+        "exponent of it",
+        "exponent of the operations",
+    ]
     return markdown_table(pd.DataFrame(rows, columns=columns))
+
+
+def _only(contenders: dict[str, dict]) -> dict:
+    (turns,) = contenders.values()
+    return turns
 
 
 def exponent(values: Mapping[int, float]) -> float:

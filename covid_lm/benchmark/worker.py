@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from covid_lm.benchmark import (
+    cache_contender,
     contenders,
     masked_lm_contenders,
     onnx_contenders,
@@ -52,6 +53,7 @@ CONTENDERS = {
     "covid_lm_mlm": Contender(masked_lm_contenders.covid_lm_mlm),
     "hugging_face_mlm": Contender(masked_lm_contenders.hugging_face_mlm, HUGGING_FACE),
     "hf_mlm_tuned": Contender(masked_lm_contenders.hf_mlm_tuned, HUGGING_FACE),
+    "pixel_cache": Contender(cache_contender.pixel_cache),
     "export": Contender(raw_image_contenders.export),
     "map_fn": Contender(raw_image_contenders.map_fn),
     "pillow_hf": Contender(raw_image_contenders.pillow_hf, HUGGING_FACE),

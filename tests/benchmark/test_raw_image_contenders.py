@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from covid_lm.benchmark import suites
+from covid_lm.benchmark.cache_contender import pixel_cache
 from covid_lm.benchmark.cases import Case, Options
 from covid_lm.benchmark.onnx_contenders import onnx_runtime, openvino
 from covid_lm.benchmark.onnx_models import write_onnx
@@ -27,6 +28,8 @@ from covid_lm.benchmark.raw_images import write_images
 from covid_lm.benchmark.speed_tables import report
 from covid_lm.benchmark.worker import run_child
 from covid_lm.errors import InputError
+from covid_lm.layers.image_input import ImageInput
+from covid_lm.models.preprocessor import Preprocessor
 from tests.conftest import encode, random_picture
 
 TOKENS = {
@@ -145,6 +148,21 @@ def test_runtimes_serve_patches(tmp_path):
     np.testing.assert_allclose(ours, core, atol=2e-6)
     np.testing.assert_allclose(vit.sum(axis=1), 1, atol=1e-6)
     assert vit.shape == ours.shape
+
+
+def test_a_start_from_cached_pixels_decodes_no_image(monkeypatch):
+    decoded, tokenized = [], []
+    tokenize = Preprocessor.tokenize
+
+    def counted(self, pixels, names):
+        tokenized.append(len(pixels))
+        return tokenize(self, pixels, names)
+
+    monkeypatch.setattr(ImageInput, "call", lambda self, image_bytes: decoded.append(image_bytes))
+    monkeypatch.setattr(Preprocessor, "tokenize", counted)
+    pixel_cache(Case("cache", "4x256", "float32", 300, threads=2))()
+    assert decoded == []
+    assert sum(tokenized) == 300
 
 
 def test_map_fn_gives_the_export_s_tokens_up_to_its_jpeg_decoder(directory):
