@@ -19,6 +19,7 @@ flags.DEFINE_enum("suite", "encoder", SUITES, "Measurements to make.")
 define_path("json", "File for all figures, written after each case.", "output file")
 flags.DEFINE_bool("resume", False, "Keep the cases that an interrupted run wrote to --json.")
 define_path("readme", "With suite all: Markdown file to write the tables to.")
+define_path("summary", "With suite all: Markdown file to write one sentence to.")
 Options.define_flags()
 
 
@@ -35,14 +36,17 @@ def main(argv: list[str]) -> None:
     result = suites.run(FLAGS.suite, chosen, save, earlier)
     save(result)
     # Imported only now: this process stays small while others are measured.
-    from covid_lm.benchmark.speed_tables import report
+    from covid_lm.benchmark.speed_tables import report, summary
     from covid_lm.results.tables import replace_results
 
     text = report(result)
     print(f"\n{text}")
     if FLAGS.readme:
         replace_results(FLAGS.readme, {"speed": text})
+    if FLAGS.summary:
+        replace_results(FLAGS.summary, {"speed summary": summary(result)})
     print_written(FLAGS.readme)
+    print_written(FLAGS.summary)
 
 
 def _earlier() -> dict | None:
@@ -59,8 +63,9 @@ def _earlier() -> dict | None:
 def options() -> Options:
     if FLAGS.resume and not FLAGS.json:
         raise InputError("--resume needs --json=FILE, the file of the interrupted run")
-    if FLAGS.readme and FLAGS.suite != "all":
-        raise InputError(f"--readme={FLAGS.readme}: only with --suite=all")
+    for name in ("readme", "summary"):
+        if FLAGS[name].value and FLAGS.suite != "all":
+            raise InputError(f"--{name}={FLAGS[name].value}: only with --suite=all")
     fixed = ("backbones", "batch_sizes", "dtypes")
     if FLAGS.suite == "all" and any(FLAGS[name].present for name in fixed):
         raise InputError("--suite=all sets backbones, batch sizes and dtypes itself")

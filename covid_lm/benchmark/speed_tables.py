@@ -24,6 +24,34 @@ def report(result: dict) -> str:
     return "\n\n".join([*tables, " ".join([_source(result), *result["notes"]])])
 
 
+# Task, dtype and rival of a figure of rbt3, with its words in `summary`.
+_SUMMARY = {
+    ("inference", "float32", "hugging_face"): "inference in float32",
+    ("inference", "bfloat16", "hugging_face"): "inference in bfloat16",
+    ("training", "bfloat16", "hugging_face"): "a training step in bfloat16",
+    ("pretraining", "bfloat16", "hugging_face_mlm"): "a pre-training step in bfloat16",
+    ("pretraining", "bfloat16", "hf_mlm_tuned"): "against a tuned one",
+    ("inference", "float32", "openvino"): "inference in float32 against OpenVINO",
+    ("inference", "bfloat16", "openvino"): "in bfloat16",
+}
+
+
+def summary(result: dict) -> str:
+    """Write the ratios of rbt3 with batches of 8 as one sentence, for `suites.run`'s result."""
+    ratios = {
+        (case["task"], case["dtype"], rival): figure["median"]
+        for case in result["cases"]
+        if (case["backbone"], case["batch_size"]) == ("rbt3", 8)
+        for rival, figure in case["figures"].items()
+    }
+    found = [f"{text} {ratios[key]:.2f}" for key, text in _SUMMARY.items() if key in ratios]
+    machine = machine_line(result["machine"])
+    return (
+        f"Speed of rbt3 with batches of 8 on {machine} ({result['date']}), as a multiple of that "
+        f"of Hugging Face transformers or of the library that is named: {'; '.join(found)}."
+    )
+
+
 def _source(result: dict) -> str:
     machine = result["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())

@@ -13,7 +13,7 @@ from covid_lm.benchmark.contenders import PRODUCT_FLOPS
 from covid_lm.benchmark.goals import GOALS
 from covid_lm.benchmark.onnx_models import FILE
 from covid_lm.benchmark.patch_image_contenders import CORE
-from covid_lm.benchmark.speed_tables import exponent, growth_table, report
+from covid_lm.benchmark.speed_tables import exponent, growth_table, report, summary
 from covid_lm.benchmark.worker import CONTENDERS, Contender
 from covid_lm.errors import InputError
 
@@ -326,6 +326,19 @@ def test_the_report_ends_with_its_source(turns):
     )
     machine["load_average"] = 0.5
     assert report(result).endswith("with keras 9.")
+
+
+def test_the_summary_names_ratios_of_rbt3(turns, material):
+    result = suites.run("all", Options(rounds=1))
+    machine = {"processor": "Abacus", "cores": 2}
+    text = summary({**result, "date": "2026-01-02", "machine": machine})
+    assert text == (
+        "Speed of rbt3 with batches of 8 on 2 cores of Abacus (2026-01-02), as a multiple of that "
+        "of Hugging Face transformers or of the library that is named: inference in float32 1.50; "
+        "inference in bfloat16 1.50; a training step in bfloat16 1.50; a pre-training step in "
+        "bfloat16 4.00; against a tuned one 2.00; inference in float32 against OpenVINO 1.50; "
+        "in bfloat16 1.50."
+    )
 
 
 def parsed(*arguments: str) -> Options:
