@@ -32,6 +32,11 @@ class Tokenized:
 
     def __init__(self, split):
         self.split = split
+        self.records = range(len(split.labels))
+
+    def rows(self, indices):
+        tokens = {key: value[indices] for key, value in self.split.tokens.items()}
+        return Tokenized(TokenizedRecords(tokens, self.split.labels[indices]))
 
     def tokenize(self, preprocessor):
         return self.split
