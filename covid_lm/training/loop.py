@@ -91,8 +91,11 @@ def _train_epoch(
     if not steps:  # the checkpoint was written after the epoch's last step
         return progress
     started = time.monotonic()
+    batches = source.epoch(batch_size, options.seed, progress.epoch, progress.step)
     history = model.fit(
-        source.epoch(batch_size, options.seed, progress.epoch, progress.step),
+        # After a known number of batches, Keras would set up another iterator in vain.
+        batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)),
+        steps_per_epoch=steps,
         initial_epoch=progress.epoch,
         epochs=progress.epoch + 1,
         callbacks=keras.callbacks.CallbackList(
