@@ -1,9 +1,10 @@
 """A head fitted as a logistic regression on the vectors of an encoder that is left as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -28,14 +29,15 @@ def logistic_head(
         features: float [n, width].
         labels: int [n], of two classes at least.
         num_classes: of the data set. A class without a label gets a probability of 0.
-        patients: of the images, None where unknown; the penalty is chosen by `with_penalty`.
+        patients: of the images, None where unknown; `with_penalty` chooses the penalty, by AUC.
         seed: of the folds.
 
     Returns:
         Kernel, float64 [width, num_classes], and bias, float64 [num_classes], of logits.
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    search = with_penalty(model, labels, patients, seed).fit(features.astype(np.float64), labels)
+    model = with_penalty(model, labels, patients, seed, mean_auc)
+    search = model.fit(features.astype(np.float64), labels)
     scaler, regression = getattr(search, "best_estimator_", search)
     coefficients, intercepts = regression.coef_, regression.intercept_
     if len(coefficients) == 1:  # two classes: one row, the difference of their logits
@@ -49,17 +51,34 @@ def logistic_head(
 
 
 def with_penalty(
-    model: Pipeline, labels: np.ndarray, patients: Sequence[str | None], seed: int
+    model: Pipeline,
+    labels: np.ndarray,
+    patients: Sequence[str | None],
+    seed: int,
+    scoring: str | Callable = "accuracy",
 ) -> Pipeline | GridSearchCV:
-    """The model with a search for its penalty by accuracy, if `penalty_folds` are possible.
+    """The model with a search for its penalty, if `penalty_folds` are possible.
 
-    Without such folds it has scikit-learn's default penalty.
+    Without such folds it has scikit-learn's default penalty. `scoring` is scikit-learn's.
     """
     folds = penalty_folds(labels, patient_groups(patients), seed)
     if not folds:
         return model
     penalties = {"logisticregression__C": INVERSE_PENALTIES}
-    return GridSearchCV(model, penalties, cv=folds, error_score="raise")
+    return GridSearchCV(model, penalties, scoring=scoring, cv=folds, error_score="raise")
+
+
+def mean_auc(model: Pipeline, features: np.ndarray, labels: np.ndarray) -> float:
+    """Mean AUC of the classes that some, not all, of the labels are: each against the others.
+
+    On few images it tells penalties apart that have the same accuracy.
+    """
+    probabilities = model.predict_proba(features)
+    of_class = labels[:, np.newaxis] == model.classes_  # [n, classes]
+    scored = of_class.any(axis=0) & ~of_class.all(axis=0)
+    return (
+        float(roc_auc_score(of_class[:, scored], probabilities[:, scored])) if scored.any() else 0.5
+    )
 
 
 def penalty_folds(

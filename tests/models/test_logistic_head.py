@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from covid_lm.models.logistic_head import logistic_head
+from covid_lm.models.logistic_head import logistic_head, mean_auc
 
 
 def vectors(n: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,3 +38,28 @@ def test_a_class_without_an_image_gets_no_probability(present):
     absent = np.setdiff1d(range(4), present)
     assert found[:, absent].max() < 1e-30
     assert set(found.argmax(axis=1)) <= set(present)
+
+
+class Fixed:
+    """A model of three classes with given probabilities."""
+
+    classes_ = np.array([0, 1, 2])
+
+    def __init__(self, probabilities: list[list[float]]):
+        self.probabilities = np.array(probabilities)
+
+    def predict_proba(self, features: np.ndarray) -> np.ndarray:
+        return self.probabilities
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0, 1, 2, 1], (1 + 0.75 + 1) / 3),  # one of four pairs of class 1 is in the wrong order
+        ([0, 1, 1, 1], (1 + 1) / 2),  # a class without an image doesn't count
+        ([1, 1, 1, 1], 0.5),
+    ],
+)
+def test_the_score_is_the_mean_auc_of_classes_that_can_be_ranked(labels, expected):
+    model = Fixed([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.4, 0.5], [0.3, 0.35, 0.35]])
+    assert mean_auc(model, np.zeros((4, 1)), np.array(labels)) == pytest.approx(expected)
