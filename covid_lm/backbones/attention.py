@@ -7,11 +7,13 @@ one pass over them takes as long as a tenth of a dense layer.
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 from keras import ops, random
 
 Tensor = Any  # the backends of Keras share no type
 RANDOM_MINIMUM = -(2**31)
 MASKED = -1e9
+BIAS_COLUMNS = 8  # 16 bytes in bfloat16: rows of queries and keys stay aligned
 
 
 def mask_bias(padding_mask: Tensor, dtype: str) -> Tensor:
@@ -66,9 +68,22 @@ def probabilities(query, key, bias):
     Returns:
         [batch, heads, length, length] of the query's dtype.
     """
+    scale = query.shape[-1] ** -0.5
+    if keras.backend.standardize_dtype(query.dtype) == "bfloat16":
+        # With AMX, oneDNN's product takes three times as long if it has to scale and add.
+        query, key = _with_bias_columns(query * scale, key, bias)
+        return ops.softmax(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))), axis=-1)
     # Scale and bias directly follow the product, so that oneDNN fuses the three.
     scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-    return ops.softmax(scores * query.shape[-1] ** -0.5 + bias[:, None, None, :], axis=-1)
+    return ops.softmax(scores * scale + bias[:, None, None, :], axis=-1)
+
+
+def _with_bias_columns(query, key, bias):
+    """Appends ones to the queries and shares of the bias to the keys: their product adds it."""
+    columns = (*ops.shape(key)[:-1], BIAS_COLUMNS)
+    shares = ops.broadcast_to((bias / BIAS_COLUMNS)[:, None, :, None], columns)
+    query = ops.pad(query, ((0, 0), (0, 0), (0, 0), (0, BIAS_COLUMNS)), constant_values=1)
+    return query, ops.concatenate([key, shares], axis=-1)
 
 
 def attention(query, key, value, bias):
