@@ -141,7 +141,9 @@ def report_path(output: str) -> str:
 def _load_model(model: str, dataset: ImageDataset, flag: str) -> tuple[str, str, Classifier]:
     model_dir, version_dir = resolve_model(model, flag)
     run = os.path.join(model_dir, "run")
-    return model_dir, version_dir, load_for_dataset(run, dataset, f"--{flag}={model}")
+    classifier = load_for_dataset(run, dataset, f"--{flag}={model}")
+    classifier.fix_weights()
+    return model_dir, version_dir, classifier
 
 
 def _compare(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 from keras_nlp.models import BertBackbone
 
@@ -21,7 +22,9 @@ from covid_lm.backbones.elementwise import (
     gelu_in_training,
     normalize,
     normalize_in_training,
+    standardize,
 )
+from covid_lm.backbones.fixed_weights import PROJECTIONS, FixedWeights
 from covid_lm.backbones.patch_embedding import PatchEmbedding
 
 ACTIVATIONS = {
@@ -114,6 +117,18 @@ class BertEncoder(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.head_size = backbone.hidden_dim // backbone.num_heads
         self.embedding = InFloat32(self._embed, name="embedding")
+        self._fixed: FixedWeights | None = None
+
+    def fix_weights(self, words: np.ndarray | None = None) -> None:
+        """Prepares the current weights for inference (`FixedWeights`); ends the training.
+
+        Changes of the weights are not seen from now on. Functions that were compiled before keep
+        reading the variables.
+
+        Args:
+            words: ids that sequences can hold, int [words]; by default the whole vocabulary.
+        """
+        self._fixed = FixedWeights(self.backbone, self.compute_dtype, words)
 
     def build(self, input_shape):
         # The backbone has already built its variables.
@@ -121,20 +136,34 @@ class BertEncoder(keras.layers.Layer):
 
     def _before_last_layer(self, inputs, training):
         """Returns the last layer's input, [batch * length, hidden], and mask, [batch, length]."""
-        tokens = inputs["token_ids"]
+        tokens, segments = inputs["token_ids"], inputs["segment_ids"]
+        if self._fixed is not None and training:
+            raise RuntimeError("an encoder can't be trained after fix_weights()")
+        if self._fixed is not None and self._fixed.first_layer is not None:
+            x, factor = standardize(self._sum_embeddings(tokens, segments), self.layer_norm_epsilon)
+            norm = self.backbone.embeddings_layer_norm
+            x = ops.add(x * norm.gamma, norm.beta)
+            first = self._fixed.first_layer(tokens, segments, factor)
+            return self._all_but_last_layer(x, inputs["padding_mask"], False, first)
         if self.backbone.patch_embedding is not None:
             tokens = self.backbone.patch_embedding(tokens)
-        x = self.embedding(tokens, inputs["segment_ids"])
-        x = ops.cast(x, self.compute_dtype)
+        x = ops.cast(self.embedding(tokens, segments), self.compute_dtype)
         return self._all_but_last_layer(x, inputs["padding_mask"], training)
 
-    def _all_but_last_layer(self, x, padding_mask, training):
-        """As `_before_last_layer`, from the normalized embeddings [batch * length, hidden]."""
+    def _all_but_last_layer(self, x, padding_mask, training, first=None):
+        """As `_before_last_layer`, from the normalized embeddings [batch * length, hidden].
+
+        Args:
+            first: the first layer's projections, if they are known.
+        """
         length = padding_mask.shape[-1]
         bias = mask_bias(padding_mask, x.dtype)  # [batch, length]
         x = self._drop(x, training)
         for layer in self.backbone.transformer_layers[:-1]:
-            heads = self._heads(layer, ("query", "key", "value"), x, length)
+            if first is None:
+                heads = self._heads(layer, PROJECTIONS, x, length)
+            else:
+                heads, first = self._split_heads(first, len(PROJECTIONS), length), None
             context = self._attend(*heads, bias, training)
             x = self._after_attention(layer, x, context, length, training)
         return x, bias
@@ -146,28 +175,42 @@ class BertEncoder(keras.layers.Layer):
             tokens: ids [batch, length], or vectors of patches [batch, length, hidden].
             segment_ids: [batch, length].
         """
+        x = self._sum_embeddings(tokens, segment_ids)
+        return self._normalize(self.backbone.embeddings_layer_norm, x)
+
+    def _sum_embeddings(self, tokens, segment_ids):
+        """As `_embed`, without the normalization."""
         if self.backbone.patch_embedding is None:
             tokens = ops.take(self.backbone.token_embedding.embeddings, tokens, axis=0)
         segments = ops.take(self.backbone.segment_embedding.embeddings, segment_ids, axis=0)
         return self._add_positions(tokens + ops.cast(segments, tokens.dtype))
 
     def _add_positions(self, x):
-        """Adds positions and normalizes: [batch, length, hidden] to [batch * length, hidden]."""
+        """Adds positions: [batch, length, hidden] to [batch * length, hidden]."""
         positions = ops.convert_to_tensor(self.backbone.position_embedding.position_embeddings)
         positions = ops.cast(positions[: x.shape[1]], x.dtype)
-        x = ops.reshape(x + positions, (-1, self.backbone.hidden_dim))
-        return self._normalize(self.backbone.embeddings_layer_norm, x)
+        return ops.reshape(x + positions, (-1, self.backbone.hidden_dim))
 
     def _heads(self, layer, names, x, length):
         """Projects x [batch * length, hidden] to several [batch, heads, length, size] at once."""
-        hidden, heads = self.backbone.hidden_dim, self.backbone.num_heads
-        projections = [getattr(layer._self_attention_layer, f"{name}_dense") for name in names]
-        kernels = [ops.reshape(dense.kernel, (hidden, hidden)) for dense in projections]
-        biases = [ops.reshape(dense.bias, (hidden,)) for dense in projections]
-        x = ops.matmul(x, ops.concatenate(kernels, axis=1))
-        x = ops.add(x, ops.concatenate(biases, axis=0))  # [batch * length, projections * hidden]
-        x = ops.reshape(x, (-1, length, len(projections), heads, self.head_size))
-        return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), len(projections), axis=0)
+        dense = [getattr(layer._self_attention_layer, f"{name}_dense") for name in names]
+        return self._split_heads(self._project(x, *dense), len(names), length)
+
+    def _split_heads(self, x, count, length):
+        """Splits [batch * length, count * hidden] as `_heads` returns it."""
+        x = ops.reshape(x, (-1, length, count, self.backbone.num_heads, self.head_size))
+        return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), count, axis=0)
+
+    def _project(self, x, *dense):
+        """Computes x W + b for rows x, with the kernels of dense layers next to each other."""
+        kernel = None if self._fixed is None else self._fixed.kernel(dense, x.dtype)
+        if kernel is None:
+            kernel = _side_by_side(
+                [ops.reshape(layer.kernel, (x.shape[-1], -1)) for layer in dense]
+            )
+        bias = _side_by_side([ops.reshape(layer.bias, (-1,)) for layer in dense])
+        # `ops.add`, not `+`: in TensorFlow it gives a BiasAdd, which is fused with the product.
+        return ops.add(ops.matmul(x, kernel), bias)
 
     def _attend(self, query, key, value, bias, training):
         """Computes attention up to the output projection: [batch * queries, hidden]."""
@@ -185,12 +228,12 @@ class BertEncoder(keras.layers.Layer):
         Args:
             rows: of x per image.
         """
-        y = self._drop(project(layer._self_attention_layer.output_dense, context), training)
+        y = self._drop(self._project(context, layer._self_attention_layer.output_dense), training)
         y = self._skip(y, layer, rows, training)
         # With the residual as second operand, product, bias and sum are one oneDNN call.
         x = self._normalize(layer._self_attention_layer_norm, y + x, training)
-        y = self._activate(project(layer._feedforward_intermediate_dense, x), training)
-        y = self._drop(project(layer._feedforward_output_dense, y), training)
+        y = self._activate(self._project(x, layer._feedforward_intermediate_dense), training)
+        y = self._drop(self._project(y, layer._feedforward_output_dense), training)
         y = self._skip(y, layer, rows, training)
         return self._normalize(layer._feedforward_layer_norm, y + x, training)
 
@@ -252,8 +295,5 @@ class InFloat32(keras.layers.Layer):
         return self.function(*inputs)
 
 
-def project(dense, x):
-    """Computes x W + b for rows x; the kernel may have several input or output axes."""
-    kernel = ops.reshape(dense.kernel, (x.shape[-1], -1))
-    # `ops.add`, not `+`: in TensorFlow it gives a BiasAdd, which is fused with the product.
-    return ops.add(ops.matmul(x, kernel), ops.reshape(dense.bias, (-1,)))
+def _side_by_side(tensors):
+    return tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, axis=-1)

@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from covid_lm.backbones.bert_encoder import project
 from covid_lm.backbones.pooled_encoder import PooledEncoder
 from covid_lm.layers.feature_extraction import pad_batch
 
@@ -33,7 +32,7 @@ class ClsEncoder(PooledEncoder):
     def _first_context(self, layer, x, bias, training):
         """As `_attend`, for position 0 of x [batch, length, hidden] only: [batch, hidden]."""
         hidden, heads = self.backbone.hidden_dim, self.backbone.num_heads
-        query = project(layer.query_dense, x[:, 0, :]) * self.head_size**-0.5
+        query = self._project(x[:, 0, :], layer.query_dense) * self.head_size**-0.5
         query = ops.reshape(query, (-1, heads, self.head_size))
         key_kernel = ops.convert_to_tensor(layer.key_dense.kernel)  # [hidden, heads, size]
         query_in_x = ops.einsum("bhs,dhs->bhd", query, key_kernel)  # [batch, heads, hidden]

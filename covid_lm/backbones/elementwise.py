@@ -26,7 +26,7 @@ def gelu(x):
 def normalize(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
     """Normalizes the last axis with float32 statistics; returns x's dtype."""
     dtype = x.dtype
-    x = _standardize(ops.cast(x, "float32"), epsilon)[0]
+    x = standardize(ops.cast(x, "float32"), epsilon)[0]
     x = ops.add(x * ops.cast(gamma, "float32"), ops.cast(beta, "float32"))
     return ops.cast(x, dtype)
 
@@ -69,7 +69,7 @@ def _gelu_and_derivative(x):
     return ops.cast(x32 * below, x.dtype), ops.cast(below + x32 * density, x.dtype)
 
 
-def _standardize(x, epsilon):
+def standardize(x, epsilon):
     """Returns x with mean 0 and variance 1 in the last axis, and the factor that made it so."""
     centered = x - ops.mean(x, axis=-1, keepdims=True)
     factor = ops.rsqrt(ops.mean(ops.square(centered), axis=-1, keepdims=True) + epsilon)
@@ -79,7 +79,7 @@ def _standardize(x, epsilon):
 def _normalize_gradient(x, gamma, upstream, epsilon):
     """Gradients of `normalize` for x [rows, n], gamma and beta (Ba et al. 2016)."""
     upstream = ops.cast(upstream, "float32")
-    standard, factor = _standardize(ops.cast(x, "float32"), epsilon)
+    standard, factor = standardize(ops.cast(x, "float32"), epsilon)
     d_standard = upstream * ops.cast(gamma, "float32")
     mean = ops.mean(d_standard, axis=-1, keepdims=True)
     along = ops.mean(d_standard * standard, axis=-1, keepdims=True)

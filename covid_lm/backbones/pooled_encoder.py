@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from covid_lm.backbones.bert_encoder import BertEncoder
+from covid_lm.backbones.fixed_weights import PROJECTIONS
 
 
 class PooledEncoder(BertEncoder):
@@ -50,7 +51,8 @@ class PooledEncoder(BertEncoder):
         """
         if self.backbone.patch_embedding is not None:
             words = self.backbone.patch_embedding.from_bytes(words)
-        x = self._add_positions(words + segments)
+        norm = self.backbone.embeddings_layer_norm
+        x = self._normalize(norm, self._add_positions(words + segments))
         x, bias = self._all_but_last_layer(x, padding_mask, False)
         return self._last_layer(x, bias, False)
 
@@ -72,7 +74,7 @@ class MeanEncoder(PooledEncoder):
     def _last_layer(self, x, bias, training):
         length = bias.shape[-1]
         last = self.backbone.transformer_layers[-1]
-        heads = self._heads(last, ("query", "key", "value"), x, length)
+        heads = self._heads(last, PROJECTIONS, x, length)
         context = self._attend(*heads, bias, training)
         x = self._after_attention(last, x, context, length, training)
         x = ops.reshape(x, (-1, length, self.backbone.hidden_dim))

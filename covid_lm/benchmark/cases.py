@@ -32,8 +32,8 @@ SUITES: dict[str, dict[str, Any]] = {  # suite: its departures from the defaults
     "all": {"rounds": 2},
 }
 # Suite `all`: the measurements that README.md quotes, chosen to take at most 30 minutes.
+_PEERS = ("hugging_face", "openvino", "unfixed")
 _TRAINING = {"batch_sizes": (8,), "dtypes": ("bfloat16",)}
-_PEERS = ("hugging_face", "openvino")
 SHORTER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("encoder", {"backbones": ("rbt3",), "batch_sizes": (8,), "rivals": ("keras_hub", *_PEERS)}),
     ("encoder", {"backbones": ("minilm-l6",), "batch_sizes": (8,), "rivals": _PEERS}),
@@ -108,7 +108,7 @@ CORE_CONTENDER = "onnx_core"  # reads a file that `core_onnx` writes
 FLOAT32_ONLY = ("onnx_runtime", CORE_CONTENDER)  # its processor kernels have no bfloat16
 CONTENDERS = {
     # Token ids to logits of two classes.
-    "inference": ("covid_lm", "keras_hub", "hugging_face", *ONNX_CONTENDERS),
+    "inference": ("covid_lm", "keras_hub", "hugging_face", *ONNX_CONTENDERS, "unfixed"),
     "training": ("covid_lm", "keras_hub", "hugging_face"),  # forward, backward, AdamW
     "patches": ("covid_lm", "hugging_face_vit", "gray22"),  # bytes of patches or pixels to logits
     "pretraining": ("covid_lm_mlm", "hugging_face_mlm", "hf_mlm_tuned"),  # with masked tokens

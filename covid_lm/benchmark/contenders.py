@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from covid_lm.backbones.configs import PatchConfig, backbone_config
-from covid_lm.benchmark.cases import Case
+from covid_lm.benchmark.cases import BUILT_IN_WORDS, Case
 
 Step = Callable[[], object]
 CLASSES = 2
@@ -18,16 +18,28 @@ CLASSES = 2
 LEARNING_RATE, BETAS, WEIGHT_DECAY = 1e-4, (0.99, 0.999), 1e-8
 
 
-def covid_lm(case: Case) -> Step:
-    """Build a step of `ClsEncoder` or, for patches, of `MeanEncoder`."""
+def covid_lm(case: Case, fixed: bool = True) -> Step:
+    """Build a step of `ClsEncoder` or, for patches, of `MeanEncoder`.
+
+    Its weights are fixed for inference, as in an export, unless `fixed` is false.
+    """
     from covid_lm.backbones.cls_encoder import ClsEncoder
     from covid_lm.backbones.pooled_encoder import MeanEncoder
 
     encoder = MeanEncoder if case.layout else ClsEncoder
-    activation = case.config.activation
-    return _keras_step(
-        case, lambda backbone, inputs: encoder(backbone, activation=activation)(inputs)
-    )
+
+    def encode(backbone, inputs):
+        layer = encoder(backbone, activation=case.config.activation)
+        if fixed and case.task == "inference":
+            layer.fix_weights(np.arange(_num_words(case)))
+        return layer(inputs)
+
+    return _keras_step(case, encode)
+
+
+def unfixed(case: Case) -> Step:
+    """Build a step of the same encoder without the look-up and the constants of `fix_weights`."""
+    return covid_lm(case, fixed=False)
 
 
 def gray22(case: Case) -> Step:
@@ -239,8 +251,13 @@ def token_data(case: Case) -> dict[str, np.ndarray]:
     config, shape = case.config, [case.batch_size, case.length]
     if config.patches is not None:
         shape.append(config.patches.num_bytes)
-    ids = generator.integers(0, config.vocabulary_size, shape, dtype=np.int32)
+    ids = generator.integers(0, _num_words(case), shape, dtype=np.int32)
     return unpadded(ids)
+
+
+def _num_words(case: Case) -> int:
+    """Number of different words in the inputs: as many as images and names can hold."""
+    return min(case.config.vocabulary_size, BUILT_IN_WORDS)
 
 
 def _labels(case: Case) -> np.ndarray:

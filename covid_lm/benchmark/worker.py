@@ -49,6 +49,7 @@ CONTENDERS = {
     "hugging_face_vit": Contender(
         contenders.hugging_face_vit, HUGGING_FACE, contenders.torch_product
     ),
+    "unfixed": Contender(contenders.unfixed, product=contenders.tensorflow_product),
     "gray22": Contender(contenders.gray22),
     "covid_lm_mlm": Contender(masked_lm_contenders.covid_lm_mlm),
     "hugging_face_mlm": Contender(masked_lm_contenders.hugging_face_mlm, HUGGING_FACE),

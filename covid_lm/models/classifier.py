@@ -19,6 +19,7 @@ class Classifier:
         logits: keras Model, inputs to float32 logits [batch, classes]; this is what is trained.
         core: keras Model, inputs to float32 probabilities [batch, classes].
         embedding: keras Model, inputs to the vector before the head, [batch, hidden_dim].
+        outputs: keras Model, inputs to `probabilities` and `embedding` at once.
 
     Args:
         config: dataclass from which the classifier can be rebuilt.
@@ -45,6 +46,9 @@ class Classifier:
         self.embedding = keras.Model(inputs, embedding, name="embedding")
         self.logits = keras.Model(inputs, logits, name="logits")
         self.core = keras.Model(inputs, keras.ops.softmax(logits), name="core")
+        self.outputs = keras.Model(
+            inputs, {"embedding": embedding, "probabilities": self.core.output}, name="outputs"
+        )
 
     def preprocessor(self, policy: str | None = None) -> Any:
         """The preprocessor under a metadata policy, by default the one of the test phase."""
@@ -53,6 +57,9 @@ class Classifier:
     def serving_copy(self, dtype: str) -> Self:
         """A copy for the export, with weights and arithmetic in "float32" or "bfloat16"."""
         raise NotImplementedError
+
+    def fix_weights(self) -> None:
+        """Prepares the weights for inference; the classifier can't be trained afterwards."""
 
     def assign(self, source: "Classifier", rows: np.ndarray | None = None) -> None:
         """Copies a classifier's weights; of a larger embedding table, only the given rows."""

@@ -131,6 +131,11 @@ class TokenClassifier(Classifier):
         copy.assign(self, reachable)
         return copy
 
+    def fix_weights(self) -> None:
+        """See `Classifier`."""
+        reachable = self.preprocessor().token_encoder.reachable_token_ids
+        self.encoder.fix_weights(reachable if self.embedding_rows is None else None)
+
     def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """See `Classifier`."""
         inputs = super().core_inputs(preprocessed)

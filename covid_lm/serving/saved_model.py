@@ -93,7 +93,11 @@ def _recomputed(copy: Classifier, records: Sequence[ImageRecord]) -> np.ndarray:
 
 
 def write_saved_model(copy: Classifier, path: str, extra: dict[str, dict | str]) -> None:
-    """Writes the SavedModel of a serving copy with its assets; `extra` as `export_classifier`."""
+    """Writes the SavedModel of a serving copy with its assets; `extra` as `export_classifier`.
+
+    The copy's weights are fixed from then on.
+    """
+    copy.fix_weights()
     # Graphs rather than functions, which would be traced once more while they are saved (by
     # keras.export.ExportArchive, too). Only the variables that they use are tracked.
     graphs = {

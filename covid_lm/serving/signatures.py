@@ -20,10 +20,17 @@ def signatures(classifier: Classifier) -> dict[str, tuple[Callable, list[tf.Tens
     """
     preprocessor = classifier.preprocessor()
     class_output = ClassOutput(classifier.config.classes)
+    shapes = classifier.outputs.input
+    specs_of_core = {key: tf.TensorSpec(x.shape, x.dtype, name=key) for key, x in shapes.items()}
+
+    @tf.function(input_signature=[specs_of_core])
+    def compute(inputs):
+        # One function for all signatures, because a graph stores its constants with each function.
+        return classifier.outputs(inputs, training=False)
 
     def serving_default(image_bytes, filename=None):
         inputs = preprocessor(image_bytes, filename)
-        probabilities = classifier.core(classifier.core_inputs(inputs), training=False)
+        probabilities = compute(classifier.core_inputs(inputs))["probabilities"]
         return class_output(probabilities, inputs["valid"], inputs["reason"])
 
     def classify(inputs):
@@ -34,8 +41,7 @@ def signatures(classifier: Classifier) -> dict[str, tuple[Callable, list[tf.Tens
 
     def embed(image_bytes, filename=None):
         inputs = preprocessor(image_bytes, filename)
-        embedding = classifier.embedding(classifier.core_inputs(inputs), training=False)
-        embedding = tf.cast(embedding, tf.float32)
+        embedding = tf.cast(compute(classifier.core_inputs(inputs))["embedding"], tf.float32)
         return {"embedding": tf.where(inputs["valid"][:, tf.newaxis], embedding, 0.0)}
 
     def tokenize(image_bytes, filename=None):

@@ -95,6 +95,13 @@ encoder16 = ClsEncoder(backbone16, activation="gelu_approximate")
 encoder16.backbone.set_weights(backbone.get_weights())
 mixed = numpy(keras.ops.cast(encoder16(inputs), "float32"))
 rounding = np.abs(mixed - numpy(fast(inputs))).mean()
+before = numpy(fast(inputs))
+for fixed in (encoder, encoder16):
+    fixed.fix_weights()
+looked_up = np.abs(numpy(encoder(inputs)) - before).max()
+constants = np.abs(numpy(keras.ops.cast(encoder16(inputs), "float32")) - mixed).mean()
+assert 0 < looked_up < 5e-6, looked_up
+assert constants < 0.02, constants
 print(keras.backend.backend(), forward, backward, active, rounding)
 '''
 

@@ -9,10 +9,12 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.saved_model import loader_impl
 
 from covid_lm.backbones.configs import backbone_config
 from covid_lm.backbones.vocabulary import read_vocabulary
 from covid_lm.errors import RunError
+from covid_lm.models.classifier import predict_tokens
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 from covid_lm.serving import saved_model
 from covid_lm.serving.graph_check import forbidden_ops
@@ -222,9 +224,35 @@ def test_bfloat16_weights_take_half_the_space(classifier, probabilities, exporte
         for p in (path, exported)
     ]
     assert sizes[0] < 0.55 * sizes[1]
+    assert _constants(path).count((64, 64)) == 4  # kernels; stored once for three signatures
     outputs = tf.saved_model.load(path).signatures["serving_default"](**inputs())
     assert outputs["probabilities"].dtype == tf.float32
     assert 0 < np.max(np.abs(outputs["probabilities"] - probabilities)) < 0.03
+
+
+def test_the_first_layer_is_looked_up_and_its_kernels_are_not_stored(live, tmp_path):
+    classifier = tiny_classifier(num_layers=2)
+    probabilities = predict_tokens(classifier, live["masked"][0])
+    path, difference = export_classifier(classifier, str(tmp_path), RECORDS, probabilities, {})
+    assert difference < 3e-6
+    saved = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
+    shapes = list(saved.get_variable_to_shape_map().values())
+    kernels = 3  # queries, keys and values; of two layers, only the second's are stored
+    assert shapes.count([64, 1, 64]) == kernels
+    reachable = classifier.preprocessor().token_encoder.reachable_token_ids
+    # One copy of the tables, for three signatures.
+    assert _constants(path).count((2 * len(reachable), 192)) == 1
+
+
+def _constants(path: str) -> list[tuple[int, ...]]:
+    """Shapes of the constants in an export's functions."""
+    graph = loader_impl.parse_saved_model(path).meta_graphs[0].graph_def
+    return [
+        tuple(size.size for size in node.attr["value"].tensor.tensor_shape.dim)
+        for function in graph.library.function
+        for node in function.node_def
+        if node.op == "Const"
+    ]
 
 
 TENSORFLOW_ALONE = """

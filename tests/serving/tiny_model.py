@@ -9,15 +9,17 @@ from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierCon
 CLASSES = ("cat", "dog", "ship")
 
 
-def tiny_classifier(protocol: str = "masked", layout: str = "paper") -> TokenClassifier:
-    """One layer, 64 wide, three classes; weights large enough for answers to differ clearly."""
+def tiny_classifier(
+    protocol: str = "masked", layout: str = "paper", num_layers: int = 1
+) -> TokenClassifier:
+    """Three classes, 64 wide; weights large enough for answers to differ clearly."""
     keras.utils.set_random_seed(7)
     # Words that no image or name can become, as most of a pretrained vocabulary's are.
     vocabulary = (*(f"[unused{k}]" for k in range(300)), *built_in_vocabulary())
     config = TokenClassifierConfig(
         classes=CLASSES,
-        backbone_name="1x64",
-        backbone=BackboneConfig(1, 64, 1, 64, vocabulary_size=len(vocabulary)),
+        backbone_name=f"{num_layers}x64",
+        backbone=BackboneConfig(num_layers, 64, 1, 64, vocabulary_size=len(vocabulary)),
         protocol=protocol,
         layout=layout,
     )

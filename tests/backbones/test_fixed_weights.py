@@ -1,0 +1,111 @@
+"""Encoders after `fix_weights`: the same vectors, from tables and constants."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from covid_lm.backbones import fixed_weights
+from covid_lm.backbones.bert_encoder import build_backbone
+from covid_lm.backbones.cls_encoder import ClsEncoder
+from covid_lm.backbones.configs import BackboneConfig, PatchConfig
+from covid_lm.backbones.fixed_weights import FixedWeights
+from covid_lm.backbones.pooled_encoder import MeanEncoder
+
+CONFIG = BackboneConfig(3, 64, 4, 128, vocabulary_size=50, max_sequence_length=32)
+LENGTH = 24
+WORDS = np.arange(3, 40, 2)  # the only ones in the inputs
+
+
+def make_inputs() -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(1)
+    shape = (3, LENGTH)
+    return {
+        "token_ids": generator.choice(WORDS, shape).astype(np.int32),
+        "segment_ids": generator.integers(0, 2, shape, dtype=np.int32),
+        "padding_mask": (np.arange(LENGTH) < [[24], [13], [5]]).astype(np.int32),
+    }
+
+
+def make_backbone(dtype: str = "float32", **changes):
+    """A backbone whose biases and normalizations aren't at their 0 and 1."""
+    keras.utils.set_random_seed(0)
+    backbone = build_backbone(dataclasses.replace(CONFIG, **changes), dtype=dtype)
+    generator = np.random.default_rng(2)
+    for variable in backbone.weights:
+        variable.assign(tf.cast(variable, "float32") + generator.normal(0, 0.1, variable.shape))
+    return backbone
+
+
+def outputs(encoder, inputs=None) -> tuple[np.ndarray, list[tf.Operation]]:
+    """What a traced function gives, in float32, and its products of a matrix by weights."""
+    inputs = {name: tf.constant(values) for name, values in (inputs or make_inputs()).items()}
+    function = tf.function(lambda inputs: tf.cast(encoder(inputs, training=False), tf.float32))
+    graph = function.get_concrete_function(inputs).graph
+    products = [op for op in graph.get_operations() if op.type == "MatMul"]
+    return function(inputs).numpy(), products
+
+
+@pytest.mark.parametrize("kind", [ClsEncoder, MeanEncoder])
+@pytest.mark.parametrize("words", [None, WORDS])
+def test_the_first_layer_is_looked_up_in_float32(kind, words):
+    encoder = kind(make_backbone())
+    expected, products = outputs(encoder)
+    encoder.fix_weights(words)
+    actual, fewer = outputs(encoder)
+    np.testing.assert_allclose(actual, expected, atol=3e-6)
+    assert len(fewer) == len(products) - 1
+    widths = [[op.outputs[0].shape[-1] for op in ops].count(3 * 64) for ops in (products, fewer)]
+    assert widths[0] - widths[1] == 1
+
+
+def test_tables_hold_only_the_words_in_use():
+    table = FixedWeights(make_backbone(), "float32", WORDS).first_layer
+    assert table.num_bytes == (2 * len(WORDS) + 32) * 3 * 64 * 4
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
+def test_kernels_are_constants_in_bfloat16(dtype):
+    encoder = ClsEncoder(make_backbone(dtype))
+    expected, products = outputs(encoder)
+    encoder.fix_weights()
+    actual, constant = outputs(encoder)
+    assert np.abs(actual - expected).mean() < 0.01 * np.abs(expected).mean()
+    assert not any(op.inputs[1].op.type == "Const" for op in products)
+    assert all(op.inputs[1].op.type == "Const" for op in constant)
+    assert len(constant) == len(products)
+
+
+def test_kernels_beyond_the_limit_stay_variables(monkeypatch):
+    monkeypatch.setattr(fixed_weights, "MOST_BYTES", 10_000)
+    encoder = ClsEncoder(make_backbone("bfloat16"))
+    encoder.fix_weights()
+    assert not any(op.inputs[1].op.type == "Const" for op in outputs(encoder)[1])
+
+
+def test_patches_are_computed():
+    patches = PatchConfig(image_size=16, patch_size=4, channels=1)
+    encoder = MeanEncoder(make_backbone(patches=patches))
+    shape = (3, patches.num_patches)
+    ids = np.random.default_rng(0).integers(0, 50, (*shape, 16), dtype=np.int32)
+    zeros = np.zeros(shape, np.int32)
+    inputs = {"token_ids": ids, "segment_ids": zeros, "padding_mask": zeros + 1}
+    expected = outputs(encoder, inputs)[0]
+    encoder.fix_weights()
+    np.testing.assert_array_equal(outputs(encoder, inputs)[0], expected)
+
+
+def test_one_layer_is_computed():
+    encoder = ClsEncoder(make_backbone(num_layers=1))
+    expected = outputs(encoder)[0]
+    encoder.fix_weights(WORDS)
+    np.testing.assert_array_equal(outputs(encoder)[0], expected)
+
+
+def test_a_fixed_encoder_is_not_trained():
+    encoder = ClsEncoder(make_backbone())
+    encoder.fix_weights()
+    with pytest.raises(RuntimeError, match="can't be trained after fix_weights"):
+        encoder(make_inputs(), training=True)
