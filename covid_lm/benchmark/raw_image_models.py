@@ -77,8 +77,8 @@ def _write_patch_models(directory: str, backbone: str, dtype: str, layout: str) 
 
 
 def _write_map_fn_variant(copy: TokenClassifier, path: str) -> None:
-    decode: Any = _decode_by_map_fn  # a function in place of a layer
-    copy.preprocessor().image_input = decode
+    image_input: Any = copy.preprocessor().image_input
+    image_input.call = _decode_by_map_fn  # of this layer only; its size and colour stay
     archive = keras.export.ExportArchive()
     for name, (function, specs) in signatures(copy).items():
         archive.add_endpoint(name, function, input_signature=specs)
