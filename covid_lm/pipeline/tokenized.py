@@ -72,7 +72,8 @@ class Batches:
         rows = np.resize(np.arange(count), (self.steps(batch_size), batch_size))
         weights = (np.arange(rows.size) < count).astype(np.float32).reshape(rows.shape)
         shares = self.shares(rows, weights)
-        return mapped_batches(shares, lambda rows, weights: (*self.gather(rows), weights))
+        gather = self.gather  # made outside the mapped function's graph, which ends
+        return mapped_batches(shares, lambda rows, weights: (*gather(rows), weights))
 
     def shares(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         """This process's columns of arrays [steps, batch, ...]."""

@@ -117,6 +117,16 @@ def test_tokens_that_are_too_many_are_made_in_parts(nothing_kept, monkeypatch):
     assert isinstance(token_batches(images, PREPROCESSOR), TokenizedRecords)
 
 
+def test_a_split_is_passed_again_after_each_epoch():
+    tokens = {"token_ids": np.arange(6, dtype=np.int32).reshape(3, 2)}
+    records = TokenizedRecords(tokens, np.arange(3, dtype=np.int32))
+    for _ in range(2):
+        (first, _, _), (last, labels, weights) = records.once(2).as_numpy_iterator()
+        assert first["token_ids"].tolist() == [[0, 1], [2, 3]]
+        assert last["token_ids"].tolist() == [[4, 5], [0, 1]]
+        assert (labels.tolist(), weights.tolist()) == ([2, 0], [1, 0])
+
+
 def test_processes_share_the_batches_of_pixels_on_disk(nothing_kept):
     images = plain().images
     shares = [AugmentedRecords(images, PREPROCESSOR, None, None, i, 2) for i in range(2)]
