@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -29,14 +29,14 @@ def logistic_head(
         features: float [n, width].
         labels: int [n], of two classes at least.
         num_classes: of the data set. A class without a label gets a probability of 0.
-        patients: of the images, None where unknown; `with_penalty` chooses the penalty, by AUC.
+        patients: of the images, None where unknown. `with_penalty` chooses the penalty by log loss.
         seed: of the folds.
 
     Returns:
         Kernel, float64 [width, num_classes], and bias, float64 [num_classes], of logits.
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    model = with_penalty(model, labels, patients, seed, mean_auc)
+    model = with_penalty(model, labels, patients, seed, log_likelihood)
     search = model.fit(features.astype(np.float64), labels)
     scaler, regression = getattr(search, "best_estimator_", search)
     coefficients, intercepts = regression.coef_, regression.intercept_
@@ -68,17 +68,13 @@ def with_penalty(
     return GridSearchCV(model, penalties, scoring=scoring, cv=folds, error_score="raise")
 
 
-def mean_auc(model: Pipeline, features: np.ndarray, labels: np.ndarray) -> float:
-    """Mean AUC of the classes that some, not all, of the labels are: each against the others.
+def log_likelihood(model: Pipeline, features: np.ndarray, labels: np.ndarray) -> float:
+    """Mean log probability of the labels, which need not have all classes of the model.
 
-    On few images it tells penalties apart that have the same accuracy.
+    On few images it tells penalties apart that have the same accuracy. The AUC does, too, but it
+    may choose a penalty under which all images get the more frequent class.
     """
-    probabilities = model.predict_proba(features)
-    of_class = labels[:, np.newaxis] == model.classes_  # [n, classes]
-    scored = of_class.any(axis=0) & ~of_class.all(axis=0)
-    return (
-        float(roc_auc_score(of_class[:, scored], probabilities[:, scored])) if scored.any() else 0.5
-    )
+    return -float(log_loss(labels, model.predict_proba(features), labels=model.classes_))
 
 
 def penalty_folds(
