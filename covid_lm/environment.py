@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import cast
 
 import covid_lm
+from covid_lm.errors import RunError
 
 PACKAGES = (
     *("covid_lm", "tensorflow", "keras", "keras-hub", "jax", "torch", "transformers"),
@@ -110,6 +111,43 @@ def child_environment(keras_backend: str) -> dict[str, str]:
     package_parent = os.path.dirname(os.path.dirname(covid_lm.__file__))
     path = os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": keras_backend}
+
+
+def run_child(
+    title: str,
+    module: str,
+    *arguments: str,
+    threads: int = 0,
+    on_gpu: bool = False,
+    keras_backend: str = "",
+) -> str:
+    """Run a module in a child process and return the last line of its output.
+
+    On the CPU with TensorFlow, unless `keras_backend` is another one, or `on_gpu`, where Keras has
+    the JAX backend. `threads` limits the libraries that read theirs from the environment, unless it
+    is 0.
+
+    Raises:
+        RunError: it failed; with `title` and the last line of its error output.
+    """
+    environment = child_environment(keras_backend or ("jax" if on_gpu else "tensorflow"))
+    if not on_gpu:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    if threads:
+        environment |= {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
+    # On any exception, an interrupt too, `run` kills the process and waits for its end.
+    process = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if process.returncode:
+        lines = without_startup_lines(process.stderr).strip().splitlines()
+        reason = lines[-1] if lines else f"exit status {process.returncode}"
+        raise RunError(f"{title} failed: {reason}")
+    return (process.stdout.splitlines() or [""])[-1]
 
 
 def import_tensorflow(with_keras: bool = True) -> None:

@@ -17,6 +17,7 @@ from covid_lm.models.classifier import predict_tokens
 from covid_lm.models.saving import WEIGHTS_FILE, load_classifier
 from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.pipeline.decoded import decode_records
+from covid_lm.serving.onnx_export import CORE, TOKENIZER, export_onnx
 from covid_lm.serving.saved_model import export_classifier
 from covid_lm.training.run_directory import sample_records
 
@@ -45,6 +46,34 @@ def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
         extra[filename] = read_bytes(os.path.join(run_dir, filename)).decode()
     extra["model_card.md"] = extra.pop("README.md")
     return export_classifier(classifier, model_dir, images.records, probabilities, extra, dtype)
+
+
+def write_onnx(model_dir: str, directory: str) -> float:
+    """Writes a finished run for ONNX Runtime, without TensorFlow; see `export_onnx`.
+
+    Args:
+        model_dir: `saved_models/NAME`.
+        directory: written completely or not at all. An existing directory is replaced only if it
+            holds such an export, too.
+
+    Returns:
+        The largest absolute difference of probabilities.
+
+    Raises:
+        InputError: no finished run there, a convolutional network, or a directory of other files.
+        RunError: as `export_onnx`, or the directory can't be written.
+    """
+    earlier = all(os.path.exists(os.path.join(directory, name)) for name in (CORE, TOKENIZER))
+    if os.path.exists(directory) and not earlier:
+        raise InputError(f"--output={directory}: holds other files; give another directory")
+    run_dir = os.path.join(model_dir, "run")
+    classifier = load_classifier(run_dir)
+    if not isinstance(classifier, TokenClassifier):
+        raise InputError(f"--run={model_dir}: reads no tokens; use --format=saved_model")
+    try:
+        return export_onnx(classifier, run_dir, directory, sample_records(run_dir))
+    except OSError as error:
+        raise RunError(f"--output={directory}: {error.strerror}") from error
 
 
 def write_encoder(model_dir: str, directory: str, dtype: str = "float32") -> None:

@@ -110,6 +110,13 @@ ERRORS = [
     ("predict --model=absent x.png", "--model=absent: no such directory"),
     ("export", "give --run=saved_models/NAME, a finished run"),
     ("export --run=absent", "--run=absent: no such directory"),
+    ("export --run=tools --format=litert", "flag --format=litert: value should be one"),
+    ("export --run=tools --output=x", "--output: only with --format=onnx"),
+    ("export --run=tools --format=onnx", "--format=onnx: needs --output=DIR, a directory"),
+    (
+        "export --run=tools --format=onnx --output=x --dtype=bfloat16",
+        "--format=onnx: neither with --encoder nor with --dtype=bfloat16",
+    ),
     ("results --records=absent", "--records=absent: no such directory"),
     ("results --figure=/none/x.png", "--figure=/none/x.png: its folder does not exist"),
     ("evaluate", "--model=saved_models/NAME is needed"),

@@ -17,8 +17,9 @@ from covid_lm.benchmark.cases import Case
 from covid_lm.benchmark.contenders import CLASSES, Step, build_vit
 from covid_lm.benchmark.onnx_contenders import onnx_runtime_session
 from covid_lm.benchmark.raw_image_contenders import images_step
+from covid_lm.files import read_json
 
-CORE = "core.onnx"  # written by `core_onnx`
+CORE, TOKENIZER = "core.onnx", "tokenizer.json"  # written by `serving.onnx_export`
 SPECIALS = ("[PAD]", "[CLS]", "[SEP]")
 
 
@@ -50,10 +51,9 @@ def onnx_core(case: Case) -> Step:
     """Build a step of Pillow, decoding in threads, and our own core in an ONNX Runtime session."""
     decode = _decoder(case)
     run = onnx_runtime_session(os.path.join(case.material, CORE), case.threads)
-    with open(os.path.join(case.material, "vocab.txt"), encoding="utf-8") as file:
-        words = {word: number for number, word in enumerate(file.read().splitlines())}
-    value_ids = np.array([words[str(value)] for value in range(256)], np.int32)
-    specials = np.array([words[word] for word in SPECIALS], np.int32)
+    settings = read_json(os.path.join(case.material, TOKENIZER))
+    value_ids = np.array(settings["value_ids"], np.int32)
+    specials = np.array([settings[word] for word in SPECIALS], np.int32)
     patches = cast(PatchConfig, case.config.patches)
 
     def answer(images, names):

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from covid_lm.backbones.configs import backbone_config
-from covid_lm.backbones.vocabulary import built_in_vocabulary, write_vocabulary
+from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.backbones.weights.config import select_backbone
 from covid_lm.backbones.weights.read import load_weights
 from covid_lm.backbones.weights.shipped import shipped_directory
@@ -73,7 +73,6 @@ def _write_patch_models(directory: str, backbone: str, dtype: str, layout: str) 
     os.makedirs(run)
     save_config(classifier, run, {})
     save_weights(classifier, run)
-    write_vocabulary(vocabulary, os.path.join(directory, "vocab.txt"))
 
 
 def _write_map_fn_variant(copy: TokenClassifier, path: str) -> None:

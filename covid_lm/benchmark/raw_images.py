@@ -8,14 +8,14 @@ DIR/dense.npz               kernel [hidden, 2] and bias of their last layer
 ```
 
 With a layout of patches, DIR/export/ has the shipped weights and a random last layer, and DIR/run/
-and DIR/vocab.txt are in place of the other models.
+is in place of the other models.
 """
 
 import os
 
 from covid_lm.benchmark.raw_image_contenders import IMAGES
-from covid_lm.benchmark.worker import run_child
 from covid_lm.data import load_dataset
+from covid_lm.environment import run_child
 
 MODELS = "covid_lm.benchmark.raw_image_models"
 

@@ -20,7 +20,7 @@ from covid_lm.benchmark.contenders import set_tensorflow_threads
 from covid_lm.benchmark.raw_image_contenders import read_images
 from covid_lm.benchmark.raw_images import write_raw_images
 from covid_lm.benchmark.rounds import latencies
-from covid_lm.benchmark.worker import run_child
+from covid_lm.environment import run_child
 from covid_lm.serving.predict import ExportedModel
 
 BAD_EVERY = 10

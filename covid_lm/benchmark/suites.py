@@ -30,11 +30,10 @@ from covid_lm.benchmark.patch_image_contenders import CORE
 from covid_lm.benchmark.raw_image_contenders import images_of_step
 from covid_lm.benchmark.raw_images import write_raw_images
 from covid_lm.benchmark.rounds import Progress, latencies, measure, ratio, runnable, spread
-from covid_lm.benchmark.worker import run_child
-from covid_lm.environment import commit, machine
+from covid_lm.environment import commit, machine, run_child
 from covid_lm.errors import InputError
 
-CORE_MODULE = "covid_lm.benchmark.core_onnx"  # not imported: it loads TensorFlow
+CORE_MODULE = "covid_lm.serving.onnx_export"  # not imported: it loads TensorFlow
 
 
 def run(
@@ -101,7 +100,9 @@ def _with_material(
         notes.extend({images}.difference(notes))
     reads_core = CORE_CONTENDER in planned.contenders
     if reads_core and not os.path.exists(os.path.join(material, CORE)):
-        run_child("export of the core to ONNX", CORE_MODULE, material, keras_backend="torch")
+        run_dir = os.path.join(material, "run")
+        title = "export of the core to ONNX"
+        run_child(title, CORE_MODULE, run_dir, material, keras_backend="torch")
     if reads_onnx and not os.path.exists(os.path.join(material, onnx_models.FILE)):
         request = json.dumps(dataclasses.asdict(case))
         run_child("export to ONNX", onnx_models.__name__, material, request)

@@ -9,7 +9,6 @@ import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -25,8 +24,7 @@ from covid_lm.benchmark import (
 )
 from covid_lm.benchmark.cases import Case
 from covid_lm.benchmark.contenders import Step
-from covid_lm.environment import child_environment, without_startup_lines
-from covid_lm.errors import RunError
+from covid_lm.environment import run_child
 
 MODULE = "covid_lm.benchmark.worker"
 HUGGING_FACE = ("torch", "transformers")
@@ -75,43 +73,6 @@ def turn(contender: str, case: Case) -> dict:
     request = json.dumps({"contender": contender, "case": dataclasses.asdict(case)})
     title, on_gpu = f"benchmark of {contender}", case.device == "gpu"
     return json.loads(run_child(title, MODULE, request, threads=case.threads, on_gpu=on_gpu))
-
-
-def run_child(
-    title: str,
-    module: str,
-    *arguments: str,
-    threads: int = 0,
-    on_gpu: bool = False,
-    keras_backend: str = "",
-) -> str:
-    """Run a module in a child process and return the last line of its output.
-
-    On the CPU with TensorFlow, unless `keras_backend` is another one, or `on_gpu`, where Keras has
-    the JAX backend. `threads` limits the libraries
-    that read theirs from the environment, unless it is 0.
-
-    Raises:
-        RunError: it failed; with `title` and the last line of its error output.
-    """
-    environment = child_environment(keras_backend or ("jax" if on_gpu else "tensorflow"))
-    if not on_gpu:
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    if threads:
-        environment |= {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads)}
-    # On any exception, an interrupt too, `run` kills the process and waits for its end.
-    process = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    if process.returncode:
-        lines = without_startup_lines(process.stderr).strip().splitlines()
-        reason = lines[-1] if lines else f"exit status {process.returncode}"
-        raise RunError(f"{title} failed: {reason}")
-    return (process.stdout.splitlines() or [""])[-1]
 
 
 def measure_here(contender: Contender, case: Case) -> dict:

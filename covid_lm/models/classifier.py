@@ -64,8 +64,8 @@ class Classifier:
     def assign(self, source: "Classifier", rows: np.ndarray | None = None) -> None:
         """Copies a classifier's weights; of a larger embedding table, only the given rows."""
         for theirs, own in zip(source.logits.variables, self.logits.variables, strict=True):
-            value = theirs if theirs.shape == own.shape else tf.gather(theirs, rows)
-            own.assign(tf.cast(value, own.dtype))
+            value = theirs if theirs.shape == own.shape else keras.ops.take(theirs, rows, axis=0)
+            own.assign(keras.ops.cast(value, own.dtype))
 
     def core_inputs(self, preprocessed: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The inputs of `core` and `embedding`, selected from the preprocessor's outputs."""

@@ -64,7 +64,7 @@ def export_classifier(
     copy = classifier.serving_copy(dtype)
     if dtype != classifier.config.dtype:
         records = records[:MOST_RECOMPUTED]
-        probabilities = _recomputed(copy, records)
+        probabilities = recomputed(copy, records)
 
     def write(path: str) -> None:
         nonlocal difference
@@ -84,7 +84,7 @@ def export_classifier(
         raise RunError(f"{directory}: nothing published, {reason(error)}") from error
 
 
-def _recomputed(copy: Classifier, records: Sequence[ImageRecord]) -> np.ndarray:
+def recomputed(copy: Classifier, records: Sequence[ImageRecord]) -> np.ndarray:
     """A serving copy's probabilities of images that can be decoded, float32 [n, classes]."""
     preprocessor = copy.preprocessor()
     tokens = decode_records(records, preprocessor.image_input).tokenize(preprocessor).tokens

@@ -10,7 +10,8 @@ import pytest
 from covid_lm.benchmark import worker
 from covid_lm.benchmark.cases import Case
 from covid_lm.benchmark.rounds import Progress, measure, ratio
-from covid_lm.benchmark.worker import Contender, measure_here, run_child, timed_calls, turn
+from covid_lm.benchmark.worker import Contender, measure_here, timed_calls, turn
+from covid_lm.environment import run_child
 from covid_lm.errors import RunError
 from tests.benchmark.canned_worker import contenders_alive
 from tests.conftest import REPOSITORY

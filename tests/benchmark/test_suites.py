@@ -55,8 +55,9 @@ def onnx(monkeypatch) -> list[tuple]:
 
     def empty(title, module, directory, *arguments, keras_backend=""):
         wanted.append((title, module, directory))
-        os.makedirs(directory, exist_ok=True)
-        with open(os.path.join(directory, CORE if keras_backend else FILE), "x"):
+        path = os.path.join(arguments[0], CORE) if keras_backend else os.path.join(directory, FILE)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "x"):
             pass
 
     monkeypatch.setattr(suites, "run_child", empty)
@@ -193,7 +194,7 @@ def test_patches_are_served_in_batches_and_to_callers(turns, material, onnx):
     result = suites.run("serving", dataclasses.replace(options, rounds=1))
     assert material == [("6x128", "float32", None, "patches32x4rgb")]
     (call,) = onnx
-    assert call[:2] == ("export of the core to ONNX", "covid_lm.benchmark.core_onnx")
+    assert call[:2] == ("export of the core to ONNX", "covid_lm.serving.onnx_export")
     assert [case["callers"] for case in result["cases"]] == [0, 1, 4, 16]
     table = rows(result)
     name = "patches32x4rgb 6x128 float32"
