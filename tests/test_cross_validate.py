@@ -164,6 +164,7 @@ def test_frozen_embeddings_of_the_initial_model(image_folder, monkeypatch):
     search = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
         {"logisticregression__C": 10.0 ** np.arange(-5, 1)},
+        scoring="neg_log_loss",
         cv=list(folds.split(rest, labels[rest], np.arange(len(rest)))),
     )
     search.fit(embeddings[rest], labels[rest])

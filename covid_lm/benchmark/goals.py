@@ -8,9 +8,9 @@ from covid_lm.benchmark.cases import CORE_CONTENDER, DTYPES, PATCH_MODELS
 # "ceiling" is a share of the fastest matrix product of the same round.
 GOALS: dict[str, dict[str, float]] = {
     "inference rbt3 float32 batch 8": {
-        **{"hugging_face": 2.0, "keras_hub": 2.8, "openvino": 1.7, "ceiling": 0.8},
+        **{"hugging_face": 1.95, "keras_hub": 2.8, "openvino": 1.7, "ceiling": 0.8},
     },
-    "inference rbt3 bfloat16 batch 8": {"hugging_face": 1.6, "openvino": 1.55},
+    "inference rbt3 bfloat16 batch 8": {"hugging_face": 1.88, "openvino": 1.55},
     "inference minilm-l6 float32 batch 8": {"hugging_face": 1.5, "openvino": 1.4},
     "inference minilm-l6 bfloat16 batch 8": {"hugging_face": 1.2, "openvino": 1.2},
     "inference rbt3 float32 batch 1": {"hugging_face": 1.5, "openvino": 1.5, "unfixed": 1.08},
