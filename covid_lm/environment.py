@@ -119,18 +119,17 @@ def run_child(
     *arguments: str,
     threads: int = 0,
     on_gpu: bool = False,
-    keras_backend: str = "",
+    keras_backend: str = "tensorflow",
 ) -> str:
     """Run a module in a child process and return the last line of its output.
 
-    On the CPU with TensorFlow, unless `keras_backend` is another one, or `on_gpu`, where Keras has
-    the JAX backend. `threads` limits the libraries that read theirs from the environment, unless it
-    is 0.
+    On the CPU, unless `on_gpu`. `threads` limits the libraries that read theirs from the
+    environment, unless it is 0.
 
     Raises:
         RunError: it failed; with `title` and the last line of its error output.
     """
-    environment = child_environment(keras_backend or ("jax" if on_gpu else "tensorflow"))
+    environment = child_environment(keras_backend)
     if not on_gpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     if threads:

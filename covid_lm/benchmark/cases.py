@@ -217,17 +217,20 @@ def _cases(suite: str, options: Options) -> list[Planned]:
         if task == "serving":
             single = Case(task, backbone, dtype, 1, options.threads, callers=CALLERS, min_calls=40)
             sizes.append(single)
-        ours, *rivals = CONTENDERS[task]
-        excluded = FLOAT32_ONLY if dtype != "float32" else ()
-        chosen = [name for name in rivals if name in options.rivals and name not in excluded]
-        found += [Planned(suite, case, (ours, *chosen), options.rounds) for case in sizes]
+        chosen = _chosen_contenders(task, dtype, options)
+        found += [Planned(suite, case, chosen, options.rounds) for case in sizes]
     return found
+
+
+def _chosen_contenders(task: str, dtype: str, options: Options) -> tuple[str, ...]:
+    """Our contender of a key of `CONTENDERS`, and the chosen rivals that have the dtype."""
+    ours, *rivals = CONTENDERS[task]
+    excluded = FLOAT32_ONLY if dtype != "float32" else ()
+    return (ours, *(name for name in rivals if name in options.rivals and name not in excluded))
 
 
 def _patch_cases(options: Options) -> list[Planned]:
     """List the cases of suite `patches`; without dropout, as Hugging Face's ViT by default."""
-    ours, *rivals = CONTENDERS["patches"]
-    chosen = (ours, *(name for name in rivals if name in options.rivals))
     cases = [
         Case(
             *(task, backbone, dtype, size, options.threads),
@@ -240,18 +243,15 @@ def _patch_cases(options: Options) -> list[Planned]:
             ("inference", "training"), options.dtypes, options.batch_sizes
         )
     ]
+    chosen = _chosen_contenders("patches", "float32", options)  # all of them have both dtypes
     return [Planned("patches", case, chosen, options.rounds) for case in cases]
 
 
 def _patch_serving_cases(options: Options) -> list[Planned]:
     """List the cases of suite `serving` for patches, with the weights that ship."""
-    ours, *rivals = CONTENDERS["patch_serving"]
     found = []
-    for layout, dtype in itertools.product(options.layouts, options.dtypes):
-        if layout not in PATCH_MODELS:
-            continue
-        excluded = FLOAT32_ONLY if dtype != "float32" else ()
-        chosen = [name for name in rivals if name in options.rivals and name not in excluded]
+    layouts = [layout for layout in options.layouts if layout in PATCH_MODELS]
+    for layout, dtype in itertools.product(layouts, options.dtypes):
         case = Case(
             *("serving", PATCH_MODELS[layout], dtype, 1, options.threads),
             length=sum(layout_trim(layout, "absent").values()),
@@ -260,7 +260,8 @@ def _patch_serving_cases(options: Options) -> list[Planned]:
         )
         sizes = [dataclasses.replace(case, batch_size=size) for size in options.batch_sizes]
         sizes += [dataclasses.replace(case, callers=n, min_calls=40) for n in options.callers]
-        found += [Planned("serving", case, (ours, *chosen), options.rounds) for case in sizes]
+        chosen = _chosen_contenders("patch_serving", dtype, options)
+        found += [Planned("serving", size, chosen, options.rounds) for size in sizes]
     return found
 
 

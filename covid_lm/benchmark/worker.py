@@ -71,8 +71,15 @@ def turn(contender: str, case: Case) -> dict:
         RunError: the process failed; with the last line of its error output.
     """
     request = json.dumps({"contender": contender, "case": dataclasses.asdict(case)})
-    title, on_gpu = f"benchmark of {contender}", case.device == "gpu"
-    return json.loads(run_child(title, MODULE, request, threads=case.threads, on_gpu=on_gpu))
+    on_gpu = case.device == "gpu"
+    output = run_child(
+        f"benchmark of {contender}",
+        *(MODULE, request),
+        threads=case.threads,
+        on_gpu=on_gpu,
+        keras_backend="jax" if on_gpu else "tensorflow",
+    )
+    return json.loads(output)
 
 
 def measure_here(contender: Contender, case: Case) -> dict:
