@@ -18,9 +18,10 @@ Tensor = Any  # the backends of Keras share no type
 def gelu(x):
     """Computes the exact GELU, x * P(X <= x) for a standard normal X (Hendrycks & Gimpel 2016).
 
-    Uses erf, because TensorFlow can't fuse Keras' form with erfc with the matmul before it.
+    Uses erf, because TensorFlow can't fuse Keras' form with erfc with the matmul before it. LiteRT
+    recognizes only this order of the factors; it has no erf.
     """
-    return (ops.erf(x * 0.5**0.5) + 1) * 0.5 * x
+    return x * 0.5 * (ops.erf(x * 0.5**0.5) + 1)
 
 
 def normalize(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:

@@ -104,8 +104,9 @@ class PatchEmbedding(keras.layers.Layer):
         """Maps [batch, patches, bytes, width] to [batch, patches, hidden_dim]."""
         grid, side, channels = self.patches.grid, self.patches.patch_size, self.patches.channels
         width = x.shape[-1]
-        x = ops.reshape(x, (-1, grid, grid, channels, side, side, width))
-        x = ops.transpose(x, (0, 1, 4, 2, 5, 3, 6))
+        # Batch and rows of patches are one axis, because LiteRT transposes at most 6.
+        x = ops.reshape(x, (-1, grid, channels, side, side, width))
+        x = ops.transpose(x, (0, 3, 1, 4, 2, 5))
         x = ops.reshape(x, (-1, grid * side, grid * side, channels * width))
         for layer in self.convolutions:
             x = ops.conv(x, ops.cast(layer.kernel, x.dtype), layer.strides, padding="same")

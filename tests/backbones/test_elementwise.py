@@ -1,5 +1,7 @@
 """Explicit gradients of normalization and GELU against those of automatic differentiation."""
 
+import platform
+
 import keras
 import numpy as np
 import pytest
@@ -70,3 +72,24 @@ def test_saturated_values_have_finite_gradients():
     y, gradient = with_gradients(gelu_in_training, "float32", extreme)
     np.testing.assert_allclose(y, np.where(X > 0, 1e4, 0), atol=2e-3)
     np.testing.assert_allclose(gradient, np.where(X > 0, UPSTREAM, 0), atol=1e-6)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN fuses on x86 only")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_tensorflow_fuses_gelu_with_the_product_before_it(dtype):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.compat.v1.placeholder(dtype, [None, 16])
+        y = gelu(keras.ops.add(tf.matmul(x, tf.ones([16, 32], dtype)), tf.ones([32], dtype)))
+        options = tf.compat.v1.RunOptions(output_partition_graphs=True)
+        metadata = tf.compat.v1.RunMetadata()
+        session.run(y, {x: np.ones([64, 16])}, options, metadata)
+    nodes = [node for graph in metadata.partition_graphs for node in graph.node]
+    fused = [list(node.attr["fused_ops"].list.s) for node in nodes if "FusedMatMul" in node.op]
+    assert fused == [[b"BiasAdd", b"GeluExact"]]
+
+
+def test_litert_has_gelu_as_an_operation():
+    inputs = [tf.TensorSpec([None, 8])]
+    graph = tf.function(gelu, input_signature=inputs).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph])
+    assert b"FlexErf" not in converter.convert()  # raises if LiteRT lacks an operation
