@@ -21,7 +21,8 @@ PACKAGES = (
     *("covid_lm", "tensorflow", "keras", "keras-hub", "jax", "torch", "transformers"),
     *("onnxruntime", "openvino"),
 )
-# Native code prints these while TensorFlow is imported, at any log level; no user can act on them.
+# Native code prints these at the start of TensorFlow or LiteRT, at any log level; no user can act
+# on them.
 STARTUP_LINES = re.compile(
     r"WARNING: All log messages before absl::InitializeLog\(\) is called"
     r"|.*oneDNN custom operations are on"
@@ -33,6 +34,7 @@ STARTUP_LINES = re.compile(
     r"|.*Unable to register cu(FFT|DNN|BLAS) factory"
     r"|.*computation placer already registered"
     r"|.*TF-TRT Warning: Could not find TensorRT"
+    r"|INFO: Created TensorFlow Lite XNNPACK delegate for CPU"
 )
 # Deprecations, and functions that several models of one process trace, once for each.
 NOTES_FOR_DEVELOPERS = ("is deprecated and will be removed", "triggered tf.function retracing")
@@ -164,14 +166,23 @@ def import_tensorflow(with_keras: bool = True) -> None:
         logging.getLogger("tensorflow").addFilter(
             lambda record: not any(note in record.getMessage() for note in NOTES_FOR_DEVELOPERS)
         )
+    with startup_lines_held(), _quick_imports(() if with_keras else ("keras",)):
+        importlib.import_module("tensorflow")
+
+
+@contextlib.contextmanager
+def startup_lines_held() -> Iterator[None]:
+    """Holds what native code writes to file descriptor 2 within the block.
+
+    At its end, all lines but STARTUP_LINES are shown, and all lines if it failed.
+    """
     sys.stderr.flush()
     real = os.dup(2)
     with tempfile.TemporaryFile("w+", errors="replace") as held:
         os.dup2(held.fileno(), 2)
         failed = True
         try:
-            with _quick_imports(() if with_keras else ("keras",)):
-                importlib.import_module("tensorflow")
+            yield
             failed = False
         finally:
             sys.stderr.flush()

@@ -17,7 +17,7 @@ from covid_lm.models.classifier import predict_tokens
 from covid_lm.models.saving import WEIGHTS_FILE, load_classifier
 from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.pipeline.decoded import decode_records
-from covid_lm.serving.onnx_export import CORE, TOKENIZER, export_onnx
+from covid_lm.serving.core_export import FORMATS, TOKENIZER, export_core
 from covid_lm.serving.saved_model import export_classifier
 from covid_lm.training.run_directory import sample_records
 
@@ -48,32 +48,37 @@ def export_run(model_dir: str, dtype: str = "float32") -> tuple[str, float]:
     return export_classifier(classifier, model_dir, images.records, probabilities, extra, dtype)
 
 
-def write_onnx(model_dir: str, directory: str) -> float:
-    """Writes a finished run for ONNX Runtime, without TensorFlow; see `export_onnx`.
+def write_core(model_dir: str, directory: str, format_name: str) -> float:
+    """Writes a finished run for ONNX Runtime or LiteRT, without TensorFlow; see `export_core`.
 
     Args:
         model_dir: `saved_models/NAME`.
         directory: written completely or not at all. An existing directory is replaced only if it
             holds such an export, too.
+        format_name: "onnx" or "litert".
 
     Returns:
         The largest absolute difference of probabilities.
 
     Raises:
         InputError: no finished run there, a convolutional network, or a directory of other files.
-        RunError: as `export_onnx`, or the directory can't be written.
+        RunError: as `export_core`, or the directory can't be written.
     """
-    earlier = all(os.path.exists(os.path.join(directory, name)) for name in (CORE, TOKENIZER))
-    if os.path.exists(directory) and not earlier:
+    if os.path.exists(directory) and not _holds_core(directory):
         raise InputError(f"--output={directory}: holds other files; give another directory")
     run_dir = os.path.join(model_dir, "run")
     classifier = load_classifier(run_dir)
     if not isinstance(classifier, TokenClassifier):
         raise InputError(f"--run={model_dir}: reads no tokens; use --format=saved_model")
     try:
-        return export_onnx(classifier, run_dir, directory, sample_records(run_dir))
+        return export_core(classifier, run_dir, directory, sample_records(run_dir), format_name)
     except OSError as error:
         raise RunError(f"--output={directory}: {error.strerror}") from error
+
+
+def _holds_core(directory: str) -> bool:
+    files = [os.path.join(directory, kind.file) for kind in FORMATS.values()]
+    return os.path.exists(os.path.join(directory, TOKENIZER)) and any(map(os.path.exists, files))
 
 
 def write_encoder(model_dir: str, directory: str, dtype: str = "float32") -> None:

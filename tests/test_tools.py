@@ -110,8 +110,9 @@ ERRORS = [
     ("predict --model=absent x.png", "--model=absent: no such directory"),
     ("export", "give --run=saved_models/NAME, a finished run"),
     ("export --run=absent", "--run=absent: no such directory"),
-    ("export --run=tools --format=litert", "flag --format=litert: value should be one"),
-    ("export --run=tools --output=x", "--output: only with --format=onnx"),
+    ("export --run=tools --format=tflite", "flag --format=tflite: value should be one"),
+    ("export --run=tools --output=x", "--output: only with --format=onnx or --format=litert"),
+    ("export --run=tools --format=litert", "--format=litert: needs --output=DIR, a directory"),
     ("export --run=tools --format=onnx", "--format=onnx: needs --output=DIR, a directory"),
     (
         "export --run=tools --format=onnx --output=x --dtype=bfloat16",

@@ -1,7 +1,8 @@
 """Exports a new version of a finished run: export.py --run=saved_models/NAME.
 
 With --encoder=DIR, writes the run's encoder weights instead, for train.py --weights=DIR. With
---format=onnx --output=DIR, writes the model for ONNX Runtime, with an example without TensorFlow.
+--format=onnx or --format=litert and --output=DIR, writes the model for ONNX Runtime or LiteRT, with
+an example that needs no TensorFlow.
 """
 
 import importlib.util
@@ -12,7 +13,11 @@ from covid_lm.command_line import define_path, run_tool
 from covid_lm.environment import import_tensorflow
 from covid_lm.errors import InputError
 
-ONNX_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")  # the extra `onnx`
+# Format -> packages of the extra of that name.
+PACKAGES = {
+    "onnx": ("torch", "onnx", "onnxscript", "onnxruntime"),
+    "litert": ("ai_edge_litert",),
+}
 FLAGS = flags.FLAGS
 define_path("run", "Finished run, saved_models/NAME.", "input folder")
 flags.DEFINE_enum(
@@ -31,10 +36,10 @@ define_path(
 flags.DEFINE_enum(
     "format",
     "saved_model",
-    ("saved_model", "onnx"),
-    "saved_model: the run's next version; onnx: --output, in float32.",
+    ("saved_model", *PACKAGES),
+    "saved_model: the run's next version; onnx, litert: --output, in float32.",
 )
-define_path("output", "With --format=onnx: directory to write.", "local folder")
+define_path("output", "With --format=onnx or litert: directory to write.", "local folder")
 
 
 def options() -> None:
@@ -44,19 +49,19 @@ def options() -> None:
     if FLAGS.dtype == other:
         reason = "only with --encoder" if FLAGS.encoder is None else "not with --encoder"
         raise InputError(f"--dtype={other}: {reason}")
+    flag = f"--format={FLAGS.format}"
     if FLAGS.format == "saved_model":
         if FLAGS.output is not None:
-            raise InputError("--output: only with --format=onnx")
+            raise InputError("--output: only with --format=onnx or --format=litert")
         return
     if FLAGS.output is None:
-        raise InputError("--format=onnx: needs --output=DIR, a directory to write")
+        raise InputError(f"{flag}: needs --output=DIR, a directory to write")
     if FLAGS.encoder is not None or FLAGS.dtype != "float32":
-        raise InputError("--format=onnx: neither with --encoder nor with --dtype=bfloat16")
-    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+        raise InputError(f"{flag}: neither with --encoder nor with --dtype=bfloat16")
+    missing = [name for name in PACKAGES[FLAGS.format] if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(
-            f"--format=onnx: needs pip install 'covid_lm[onnx]' (no {', '.join(missing)})"
-        )
+        packages = ", ".join(missing)
+        raise InputError(f"{flag}: needs pip install 'covid_lm[{FLAGS.format}]' (no {packages})")
 
 
 def main(argv: list[str]) -> None:
@@ -67,10 +72,10 @@ def main(argv: list[str]) -> None:
         write_encoder(FLAGS.run.rstrip("/"), FLAGS.encoder, FLAGS.dtype)
         print(f"written: {FLAGS.encoder}")
         return
-    if FLAGS.format == "onnx":
-        from covid_lm.export import write_onnx
+    if FLAGS.format != "saved_model":
+        from covid_lm.export import write_core
 
-        difference = write_onnx(FLAGS.run.rstrip("/"), FLAGS.output)
+        difference = write_core(FLAGS.run.rstrip("/"), FLAGS.output, FLAGS.format)
         print(
             f"written: {FLAGS.output}; for images as PNG, the example's probabilities differ from "
             f"the live model's by at most {difference:.1e}"

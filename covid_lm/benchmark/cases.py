@@ -105,7 +105,7 @@ class Case:
 # Task -> contenders, ours first. Their names are keys of `worker.CONTENDERS`.
 _RAW_IMAGE_CONTENDERS = ("export", "pillow_hf", "pillow_hf_tuned", "map_fn")
 ONNX_CONTENDERS = ("onnx_runtime", "openvino")  # read a file that `onnx_models` writes
-CORE_CONTENDER = "onnx_core"  # reads files that `serving.onnx_export` writes
+CORE_CONTENDER = "onnx_core"  # reads files that `serving.core_export` writes
 FLOAT32_ONLY = ("onnx_runtime", CORE_CONTENDER)  # its processor kernels have no bfloat16
 CONTENDERS = {
     # Token ids to logits of two classes.

@@ -19,7 +19,7 @@ from covid_lm.benchmark.onnx_contenders import onnx_runtime_session
 from covid_lm.benchmark.raw_image_contenders import images_step
 from covid_lm.files import read_json
 
-CORE, TOKENIZER = "core.onnx", "tokenizer.json"  # written by `serving.onnx_export`
+CORE, TOKENIZER = "core.onnx", "tokenizer.json"  # written by `serving.core_export`
 SPECIALS = ("[PAD]", "[CLS]", "[SEP]")
 
 

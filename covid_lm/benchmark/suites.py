@@ -33,7 +33,7 @@ from covid_lm.benchmark.rounds import Progress, latencies, measure, ratio, runna
 from covid_lm.environment import commit, machine, run_child
 from covid_lm.errors import InputError
 
-CORE_MODULE = "covid_lm.serving.onnx_export"  # not imported: it loads TensorFlow
+CORE_MODULE = "covid_lm.serving.core_export"  # not imported: it loads TensorFlow
 
 
 def run(
@@ -102,7 +102,7 @@ def _with_material(
     if reads_core and not os.path.exists(os.path.join(material, CORE)):
         run_dir = os.path.join(material, "run")
         title = "export of the core to ONNX"
-        run_child(title, CORE_MODULE, run_dir, material, keras_backend="torch")
+        run_child(title, CORE_MODULE, run_dir, material, "onnx", keras_backend="torch")
     if reads_onnx and not os.path.exists(os.path.join(material, onnx_models.FILE)):
         request = json.dumps(dataclasses.asdict(case))
         run_child("export to ONNX", onnx_models.__name__, material, request)

@@ -194,7 +194,7 @@ def test_patches_are_served_in_batches_and_to_callers(turns, material, onnx):
     result = suites.run("serving", dataclasses.replace(options, rounds=1))
     assert material == [("6x128", "float32", None, "patches32x4rgb")]
     (call,) = onnx
-    assert call[:2] == ("export of the core to ONNX", "covid_lm.serving.onnx_export")
+    assert call[:2] == ("export of the core to ONNX", "covid_lm.serving.core_export")
     assert [case["callers"] for case in result["cases"]] == [0, 1, 4, 16]
     table = rows(result)
     name = "patches32x4rgb 6x128 float32"

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
 
 
@@ -33,7 +32,7 @@ def decode(file, settings):
 
 
 def tokenize(pixels, name, settings):
-    """Inputs of core.onnx, [1, ...]: [CLS] values [SEP] masked name [SEP], trimmed or padded."""
+    """Inputs of the core, [1, ...]: [CLS] values [SEP] masked name [SEP], trimmed or padded."""
     side, head, tail, masks = map(settings.get, ("patch_size", "head", "tail", "name_length"))
     words = np.array(settings["value_ids"])[pixels].transpose(2, 0, 1)  # plane by plane
     if side:  # a word is a patch, with planes of its own
@@ -51,10 +50,23 @@ def tokenize(pixels, name, settings):
     return {key: value[None].astype(np.int32) for key, value in inputs.items()}
 
 
+def load(path):
+    """The core in a file, a function from inputs to probabilities [n, classes]."""
+    if path.suffix == ".onnx":
+        from onnxruntime import InferenceSession
+
+        session = InferenceSession(path)
+        return lambda inputs: session.run(None, inputs)[0]
+    from ai_edge_litert.interpreter import Interpreter
+
+    run = Interpreter(str(path)).get_signature_runner()
+    return lambda inputs: run(**inputs)["output_0"]
+
+
 if __name__ == "__main__":
     settings = json.loads(Path(__file__).with_name("tokenizer.json").read_text("utf-8"))
-    session = onnxruntime.InferenceSession(Path(__file__).with_name("core.onnx"))
+    core = load(next(Path(__file__).parent.glob("core.*")))
     for path in map(Path, sys.argv[1:]):
         inputs = tokenize(decode(path, settings), bytes(Path(path.name)), settings)
-        answer = zip(settings["classes"], session.run(None, inputs)[0][0].tolist(), strict=True)
+        answer = zip(settings["classes"], core(inputs)[0].tolist(), strict=True)
         print(json.dumps({"file": str(path), "probabilities": dict(answer)}))
