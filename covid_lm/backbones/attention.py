@@ -55,8 +55,8 @@ def dropout(x: Tensor, rate: float, seed: Any) -> Tensor:
     return x * keep * (1 / (1 - rate))
 
 
-def probabilities(query, key, bias):
-    """Computes softmax(Q K^T / sqrt(size) + bias).
+def probabilities(query, key, bias, scale):
+    """Computes softmax(scale Q K^T + bias).
 
     In bfloat16 the softmax needs no conversion to float32, which would be two more passes: oneDNN
     computes it in float32 internally, and the other compilers sum in float32.
@@ -64,18 +64,20 @@ def probabilities(query, key, bias):
     Args:
         query, key: [batch, heads, length, size].
         bias: see `mask_bias`.
+        scale: 1 / sqrt(size), or 1 if the query is already multiplied by that.
 
     Returns:
         [batch, heads, length, length] of the query's dtype.
     """
-    scale = query.shape[-1] ** -0.5
     if keras.backend.standardize_dtype(query.dtype) == "bfloat16":
         # With AMX, oneDNN's product takes three times as long if it has to scale and add.
-        query, key = _with_bias_columns(query * scale, key, bias)
+        query = query if scale == 1 else query * scale
+        query, key = _with_bias_columns(query, key, bias)
         return ops.softmax(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))), axis=-1)
     # Scale and bias directly follow the product, so that oneDNN fuses the three.
     scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-    return ops.softmax(scores * scale + bias[:, None, None, :], axis=-1)
+    scores = scores if scale == 1 else scores * scale
+    return ops.softmax(scores + bias[:, None, None, :], axis=-1)
 
 
 def _with_bias_columns(query, key, bias):
@@ -86,17 +88,18 @@ def _with_bias_columns(query, key, bias):
     return query, ops.concatenate([key, shares], axis=-1)
 
 
-def attention(query, key, value, bias):
+def attention(query, key, value, bias, scale):
     """Computes attention without dropout (Vaswani et al. 2017, equation 1).
 
     Args:
         query, key, value: [batch, heads, length, size].
         bias: [batch, length], added to the scores of each key.
+        scale: see `probabilities`.
 
     Returns:
         [batch, heads, length, size].
     """
-    return ops.matmul(probabilities(query, key, bias), value)
+    return ops.matmul(probabilities(query, key, bias, scale), value)
 
 
 def attention_with_dropout(
@@ -108,7 +111,7 @@ def attention_with_dropout(
     P * (dP - rowsum(dO * O)) (Dao et al. 2022, appendix B.2, equation 4). The row sums need only
     [length, size] numbers, and of the large tensors only P and a byte per draw are kept.
 
-    Args and returns: as `attention`.
+    Args and returns: as `attention`; the scale is 1 / sqrt(size).
     """
     scale = query.shape[-1] ** -0.5
     keep = None
@@ -121,7 +124,7 @@ def attention_with_dropout(
     @ops.custom_gradient
     def attend(query, key, value):
         value = value * (1 / (1 - rate))  # not applied to P, which is larger
-        p = probabilities(query, key, bias)
+        p = probabilities(query, key, bias, scale)
         output = ops.matmul(drop(p), value)
 
         def gradient(*arguments, upstream=None):

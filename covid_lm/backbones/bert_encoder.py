@@ -1,7 +1,6 @@
 """Base of the fast encoders: a `BertBackbone`'s layers, computed in few, large products."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -21,11 +20,12 @@ from covid_lm.backbones.elementwise import (
     gelu,
     gelu_in_training,
     normalize,
+    normalize_fused,
     normalize_in_training,
-    standardize,
+    reshape_like,
 )
 from covid_lm.backbones.fixed_weights import PROJECTIONS, FixedWeights
-from covid_lm.backbones.patch_embedding import PatchEmbedding
+from covid_lm.backbones.patch_embedding import InFloat32, add_patch_embedding
 
 ACTIVATIONS = {
     "gelu": gelu,
@@ -49,31 +49,7 @@ def build_backbone(
     if config.patches is not None and config.patches.own_table:
         shape["vocabulary_size"] = 1  # a row that nothing reads
     backbone = BertBackbone(**shape, dtype=dtype, name="backbone")
-    return _with_patch_embedding(backbone, config.vocabulary_size, config.patches)
-
-
-def _with_patch_embedding(
-    backbone: BertBackbone, vocabulary_size: int, patches: PatchConfig | None
-) -> BertBackbone:
-    """Adds the attribute `patch_embedding`, a `PatchEmbedding`, or None without patches."""
-    backbone.patch_embedding = None
-    if patches is None:
-        return backbone
-    words = None
-    if patches.own_table:
-        backbone.token_embedding.trainable = False
-    else:
-        table = backbone.token_embedding
-        words = InFloat32(lambda ids: ops.take(table.embeddings, ids, axis=0), name="words")
-    backbone.patch_embedding = PatchEmbedding(
-        vocabulary_size,
-        backbone.hidden_dim,
-        patches,
-        words,
-        dtype=backbone.dtype_policy,
-        name="patch_embedding",
-    )
-    return backbone
+    return add_patch_embedding(backbone, config.vocabulary_size, config.patches)
 
 
 class BertEncoder(keras.layers.Layer):
@@ -119,7 +95,7 @@ class BertEncoder(keras.layers.Layer):
         self.embedding = InFloat32(self._embed, name="embedding")
         self._fixed: FixedWeights | None = None
 
-    def fix_weights(self, words: np.ndarray | None = None) -> None:
+    def fix_weights(self, words: np.ndarray | None = None, look_up: bool = True) -> None:
         """Prepares the current weights for inference (`FixedWeights`); ends the training.
 
         Changes of the weights are not seen from now on. Functions that were compiled before keep
@@ -127,8 +103,10 @@ class BertEncoder(keras.layers.Layer):
 
         Args:
             words: ids that sequences can hold, int [words]; by default the whole vocabulary.
+            look_up: false to compute the first layer's projections, as the benchmark does.
         """
-        self._fixed = FixedWeights(self.backbone, self.compute_dtype, words)
+        epsilon = self.layer_norm_epsilon if look_up else None
+        self._fixed = FixedWeights(self.backbone, self.compute_dtype, words, epsilon)
 
     def build(self, input_shape):
         # The backbone has already built its variables.
@@ -139,16 +117,15 @@ class BertEncoder(keras.layers.Layer):
         tokens, segments = inputs["token_ids"], inputs["segment_ids"]
         if self._fixed is not None and training:
             raise RuntimeError("an encoder can't be trained after fix_weights()")
-        if self._fixed is not None and self._fixed.first_layer is not None:
-            x, factor = standardize(self._sum_embeddings(tokens, segments), self.layer_norm_epsilon)
-            norm = self.backbone.embeddings_layer_norm
-            x = ops.add(x * norm.gamma, norm.beta)
-            first = self._fixed.first_layer(tokens, segments, factor)
-            return self._all_but_last_layer(x, inputs["padding_mask"], False, first)
-        if self.backbone.patch_embedding is not None:
+        first = None
+        if self._fixed is not None and self._fixed.embeddings is not None:
+            tokens, segments = self._fixed.embeddings.indices(tokens, segments), None
+            if self._fixed.first_layer is not None:
+                first = self._fixed.first_layer(tokens)
+        elif self.backbone.patch_embedding is not None:
             tokens = self.backbone.patch_embedding(tokens)
         x = ops.cast(self.embedding(tokens, segments), self.compute_dtype)
-        return self._all_but_last_layer(x, inputs["padding_mask"], training)
+        return self._all_but_last_layer(x, inputs["padding_mask"], training, first)
 
     def _all_but_last_layer(self, x, padding_mask, training, first=None):
         """As `_before_last_layer`, from the normalized embeddings [batch * length, hidden].
@@ -173,54 +150,75 @@ class BertEncoder(keras.layers.Layer):
 
         Args:
             tokens: ids [batch, length], or vectors of patches [batch, length, hidden].
-            segment_ids: [batch, length].
+            segment_ids: [batch, length]; None if the ids are rows of the fixed weights' table.
         """
-        x = self._sum_embeddings(tokens, segment_ids)
-        return self._normalize(self.backbone.embeddings_layer_norm, x)
+        if segment_ids is None:
+            x = self._fixed.embeddings(tokens)
+        else:
+            if self.backbone.patch_embedding is None:
+                tokens = ops.take(self.backbone.token_embedding.embeddings, tokens, axis=0)
+            segments = ops.take(self.backbone.segment_embedding.embeddings, segment_ids, axis=0)
+            x = tokens + ops.cast(segments, tokens.dtype)
+        return self._normalize_embeddings(x)
 
-    def _sum_embeddings(self, tokens, segment_ids):
-        """As `_embed`, without the normalization."""
-        if self.backbone.patch_embedding is None:
-            tokens = ops.take(self.backbone.token_embedding.embeddings, tokens, axis=0)
-        segments = ops.take(self.backbone.segment_embedding.embeddings, segment_ids, axis=0)
-        return self._add_positions(tokens + ops.cast(segments, tokens.dtype))
+    def _normalize_embeddings(self, x):
+        """Adds positions to x, [batch, length, hidden], and normalizes: [batch * length, hidden].
 
-    def _add_positions(self, x):
-        """Adds positions: [batch, length, hidden] to [batch * length, hidden]."""
+        The reshape comes last: TensorFlow would merge the sums before and after it if the first
+        residual were the only one to read them, and then fuse neither.
+        """
         positions = ops.convert_to_tensor(self.backbone.position_embedding.position_embeddings)
         positions = ops.cast(positions[: x.shape[1]], x.dtype)
-        return ops.reshape(x + positions, (-1, self.backbone.hidden_dim))
+        x = self._normalize(self.backbone.embeddings_layer_norm, x + positions)
+        return ops.reshape(x, (-1, self.backbone.hidden_dim))
 
     def _heads(self, layer, names, x, length):
-        """Projects x [batch * length, hidden] to several [batch, heads, length, size] at once."""
+        """Projects x [batch * length, hidden] to several groups of heads at once.
+
+        Returns:
+            per name a list of [batch, heads of the group, length, size].
+        """
         dense = [getattr(layer._self_attention_layer, f"{name}_dense") for name in names]
         return self._split_heads(self._project(x, *dense), len(names), length)
 
     def _split_heads(self, x, count, length):
         """Splits [batch * length, count * hidden] as `_heads` returns it."""
-        x = ops.reshape(x, (-1, length, count, self.backbone.num_heads, self.head_size))
-        return ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), count, axis=0)
+        groups = 1 if self._fixed is None else self._fixed.head_groups
+        heads = self.backbone.num_heads // groups
+        x = ops.reshape(x, (-1, length, count * groups, heads, self.head_size))
+        x = ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), count * groups, axis=0)
+        return [x[i : i + groups] for i in range(0, len(x), groups)]
 
     def _project(self, x, *dense):
         """Computes x W + b for rows x, with the kernels of dense layers next to each other."""
-        kernel = None if self._fixed is None else self._fixed.kernel(dense, x.dtype)
-        if kernel is None:
-            kernel = _side_by_side(
-                [ops.reshape(layer.kernel, (x.shape[-1], -1)) for layer in dense]
-            )
-        bias = _side_by_side([ops.reshape(layer.bias, (-1,)) for layer in dense])
+        if self._fixed is not None and self._fixed.constant:
+            kernel, biases = self._fixed.kernel(dense), map(self._fixed.bias, dense)
+        else:
+            kernels = [ops.reshape(layer.kernel, (x.shape[-1], -1)) for layer in dense]
+            kernel, biases = _side_by_side(kernels), (ops.reshape(d.bias, (-1,)) for d in dense)
+        bias = _side_by_side(list(biases))
         # `ops.add`, not `+`: in TensorFlow it gives a BiasAdd, which is fused with the product.
         return ops.add(ops.matmul(x, kernel), bias)
 
+    def _query_scale(self):
+        """Factor of the scores for queries and keys as `_heads` returns them."""
+        scaled = self._fixed is not None and self._fixed.scaled
+        return 1.0 if scaled else self.head_size**-0.5
+
     def _attend(self, query, key, value, bias, training):
-        """Computes attention up to the output projection: [batch * queries, hidden]."""
+        """Computes attention: [batch, queries, groups, heads of a group, size].
+
+        Groups of heads are separate, because their scores together would exceed the caches.
+        """
+        groups = zip(query, key, value, strict=True)
         if training:
-            context = attention_with_dropout(
-                query, key, value, bias, self.dropout, self.seed_generator
-            )
+            dropout = (self.dropout, self.seed_generator)
+            contexts = [attention_with_dropout(*heads, bias, *dropout) for heads in groups]
         else:
-            context = attention(query, key, value, bias)
-        return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (-1, self.backbone.hidden_dim))
+            contexts = [attention(*heads, bias, self._query_scale()) for heads in groups]
+        # [groups, batch, heads of a group, length, size]
+        context = contexts[0][None] if len(contexts) == 1 else ops.stack(contexts)
+        return ops.transpose(context, (1, 3, 0, 2, 4))
 
     def _after_attention(self, layer, x, context, rows, training):
         """Applies output projection, residuals and feed-forward network to the rows of x.
@@ -228,6 +226,7 @@ class BertEncoder(keras.layers.Layer):
         Args:
             rows: of x per image.
         """
+        context = reshape_like(context, x)
         y = self._drop(self._project(context, layer._self_attention_layer.output_dense), training)
         y = self._skip(y, layer, rows, training)
         # With the residual as second operand, product, bias and sum are one oneDNN call.
@@ -238,7 +237,8 @@ class BertEncoder(keras.layers.Layer):
         return self._normalize(layer._feedforward_layer_norm, y + x, training)
 
     def _normalize(self, norm, x, training=False):
-        compute = normalize_in_training if training else normalize
+        compute = normalize if self._fixed is None else normalize_fused
+        compute = normalize_in_training if training else compute
         return compute(x, norm.gamma, norm.beta, self.layer_norm_epsilon)
 
     def _activate(self, x, training):
@@ -277,22 +277,8 @@ class BertEncoder(keras.layers.Layer):
         config = dict(config)
         backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
         patches, size = config.pop("patches", None), config.pop("vocabulary_size", None)
-        _with_patch_embedding(backbone, size, patches and PatchConfig(**patches))
+        add_patch_embedding(backbone, size, patches and PatchConfig(**patches))
         return cls(backbone, **config)
-
-
-class InFloat32(keras.layers.Layer):
-    """Calls a function that reads variables in float32, under any surrounding policy.
-
-    Under a mixed policy, a lookup in the token embedding would first cast the whole table.
-    """
-
-    def __init__(self, function: Callable, **kwargs: Any):
-        super().__init__(dtype="float32", **kwargs)
-        self.function = function
-
-    def call(self, *inputs):
-        return self.function(*inputs)
 
 
 def _side_by_side(tensors):

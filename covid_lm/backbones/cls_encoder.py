@@ -32,9 +32,9 @@ class ClsEncoder(PooledEncoder):
     def _first_context(self, layer, x, bias, training):
         """As `_attend`, for position 0 of x [batch, length, hidden] only: [batch, hidden]."""
         hidden, heads = self.backbone.hidden_dim, self.backbone.num_heads
-        query = self._project(x[:, 0, :], layer.query_dense) * self.head_size**-0.5
+        query = self._project(x[:, 0, :], layer.query_dense) * self._query_scale()
         query = ops.reshape(query, (-1, heads, self.head_size))
-        key_kernel = ops.convert_to_tensor(layer.key_dense.kernel)  # [hidden, heads, size]
+        key_kernel = self._head_kernels(layer.key_dense)
         query_in_x = ops.einsum("bhs,dhs->bhd", query, key_kernel)  # [batch, heads, hidden]
         scores = ops.matmul(query_in_x, ops.transpose(x, (0, 2, 1)))  # [batch, heads, length]
         # The same for all positions, so without effect on the softmax, but it gives the key bias
@@ -42,8 +42,14 @@ class ClsEncoder(PooledEncoder):
         scores = scores + ops.sum(query * layer.key_dense.bias, axis=-1, keepdims=True)
         weights = self._drop(ops.softmax(scores + bias[:, None, :], axis=-1), training)
         average = ops.matmul(weights, x)  # [batch, heads, hidden]
-        value_kernel = ops.convert_to_tensor(layer.value_dense.kernel)  # [hidden, heads, size]
+        value_kernel = self._head_kernels(layer.value_dense)
         context = ops.einsum("bhd,dhs->bhs", average, value_kernel)
         # Weights after dropout don't sum to 1, and the value bias has the values' weights.
         context = context + ops.sum(weights, axis=-1, keepdims=True) * layer.value_dense.bias
         return ops.reshape(context, (-1, hidden))
+
+    def _head_kernels(self, dense):
+        """Returns the kernel of keys or values, [hidden, heads, size]."""
+        if self._fixed is not None and self._fixed.constant:
+            return ops.reshape(self._fixed.kernel([dense]), dense.kernel.shape)
+        return ops.convert_to_tensor(dense.kernel)

@@ -27,9 +27,47 @@ def gelu(x):
 def normalize(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
     """Normalizes the last axis with float32 statistics; returns x's dtype."""
     dtype = x.dtype
-    x = standardize(ops.cast(x, "float32"), epsilon)[0]
+    x = _standardize(ops.cast(x, "float32"), epsilon)[0]
     x = ops.add(x * ops.cast(gamma, "float32"), ops.cast(beta, "float32"))
     return ops.cast(x, dtype)
+
+
+def normalize_fused(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float) -> Tensor:
+    """As `normalize`, for x of two or three axes, in a form that oneDNN computes in one pass.
+
+    TensorFlow's graph optimizer replaces a batch normalization without scale, whose channels are
+    the rows of x, by oneDNN's layer normalization, if it doesn't know their number. Without oneDNN,
+    the operations give the same numbers.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return normalize(x, gamma, beta, epsilon)
+    import tensorflow as tf
+
+    rows, nothing = tf.size(x) // x.shape[-1], tf.zeros([0])
+    standard = tf.raw_ops.FusedBatchNormV3(
+        x=tf.reshape(x, [1, rows, x.shape[-1], 1]),
+        scale=tf.fill([rows], 1.0),
+        offset=tf.fill([rows], 0.0),
+        mean=nothing,
+        variance=nothing,
+        epsilon=epsilon,
+        data_format="NCHW",
+        is_training=True,
+    )[0]
+    return tf.reshape(standard, tf.shape(x)) * tf.cast(gamma, x.dtype) + tf.cast(beta, x.dtype)
+
+
+def reshape_like(x: Tensor, other: Tensor) -> Tensor:
+    """Reshapes x to the shape of the other.
+
+    TensorFlow fuses a product with a sum only if it knows that the shapes of both terms are equal,
+    which it derives from the operation `Shape`, not from sizes as `ops.shape` returns them.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.reshape(x, ops.shape(other))
+    import tensorflow as tf
+
+    return tf.reshape(x, tf.shape(other))
 
 
 def gelu_in_training(x: Tensor) -> Tensor:
@@ -70,7 +108,7 @@ def _gelu_and_derivative(x):
     return ops.cast(x32 * below, x.dtype), ops.cast(below + x32 * density, x.dtype)
 
 
-def standardize(x, epsilon):
+def _standardize(x, epsilon):
     """Returns x with mean 0 and variance 1 in the last axis, and the factor that made it so."""
     centered = x - ops.mean(x, axis=-1, keepdims=True)
     factor = ops.rsqrt(ops.mean(ops.square(centered), axis=-1, keepdims=True) + epsilon)
@@ -80,7 +118,7 @@ def standardize(x, epsilon):
 def _normalize_gradient(x, gamma, upstream, epsilon):
     """Gradients of `normalize` for x [rows, n], gamma and beta (Ba et al. 2016)."""
     upstream = ops.cast(upstream, "float32")
-    standard, factor = standardize(ops.cast(x, "float32"), epsilon)
+    standard, factor = _standardize(ops.cast(x, "float32"), epsilon)
     d_standard = upstream * ops.cast(gamma, "float32")
     mean = ops.mean(d_standard, axis=-1, keepdims=True)
     along = ops.mean(d_standard * standard, axis=-1, keepdims=True)

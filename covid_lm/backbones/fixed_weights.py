@@ -16,105 +16,171 @@ from keras_nlp.models import BertBackbone
 
 Tensor = Any  # the backends of Keras share no type
 PROJECTIONS = ("query", "key", "value")
-MOST_BYTES = 512 * 2**20  # of constants; a graph of more than 2 GiB can't be stored
+MOST_NUMBER = 2**28  # of constants in bfloat16; a graph of more than 2 GiB can't be stored
+SMALL_NUMBER = 2**22  # of those that are faster than variables in float32, too
+SCORES = 2**20  # of one image in one product, so that they stay in the processor's cache
 
 
 class FixedWeights:
     """Constants of a backbone's graph; its later weights don't change them.
 
     Attributes:
+        embeddings: the sums of words' and segments' embeddings, or None for patches.
         first_layer: the look-up in place of the first layer's projections, or None.
+        head_groups: number of equal groups of heads whose attention is computed separately.
 
     Args:
         backbone: a `BertBackbone` as `build_backbone` returns it.
         dtype: of the arithmetic, "float32" or "bfloat16".
         words: ids of the words that sequences can hold, int [words]; by default the whole
             vocabulary.
+        epsilon: added to the variance of the embeddings; None for no look-up.
     """
 
-    def __init__(self, backbone: BertBackbone, dtype: str, words: np.ndarray | None = None):
+    def __init__(
+        self,
+        backbone: BertBackbone,
+        dtype: str,
+        words: np.ndarray | None = None,
+        epsilon: float | None = 1e-12,
+    ):
+        self.embeddings: EmbeddingSums | None = None
         self.first_layer: FirstLayer | None = None
+        self.head_groups = _head_groups(backbone.num_heads, backbone.max_sequence_length)
         self._kernels: dict[int, np.ndarray] = {}
         layers = backbone.transformer_layers
-        if dtype == "bfloat16":
-            # Not the biases: TensorFlow removes constant ones of zeros, and with them the fusion.
-            dense = [layer for block in layers for layer in _dense_layers(block)]
-            if 2 * sum(layer.count_params() for layer in dense) <= MOST_BYTES:
-                for layer in dense:
-                    kernel = ops.cast(_matrix(layer)[0], dtype)
-                    self._kernels[id(layer)] = ops.convert_to_numpy(kernel)
-        elif dtype == "float32" and backbone.patch_embedding is None and len(layers) > 1:
-            self.first_layer = FirstLayer(backbone, words)
+        if backbone.patch_embedding is None:
+            self.embeddings = EmbeddingSums(backbone, words)
+            if dtype == "float32" and len(layers) > 1 and epsilon is not None:
+                self.first_layer = FirstLayer(backbone, self.embeddings.rows, epsilon)
+        # In float32, TensorFlow fuses the product of attention with scale and bias, not with one.
+        size = backbone.hidden_dim // backbone.num_heads
+        self._scale = size**-0.5 if dtype == "bfloat16" else 1.0
+        self._queries = {id(layer._self_attention_layer.query_dense) for layer in layers}
+        dense = [layer for block in layers for layer in _dense_layers(block)]
+        number = sum(layer.count_params() for layer in dense)
+        if number <= {"float32": SMALL_NUMBER, "bfloat16": MOST_NUMBER}.get(dtype, 0):
+            for layer in dense:
+                kernel = ops.cast(_matrix(layer)[0] * self._factor(layer), dtype)
+                self._kernels[id(layer)] = ops.convert_to_numpy(kernel)
 
-    def kernel(self, dense: Sequence[keras.layers.Layer], dtype: Any) -> Tensor | None:
-        """The kernels [inputs, outputs] of dense layers side by side.
+    @property
+    def constant(self) -> bool:
+        """True if kernels are constants."""
+        return bool(self._kernels)
 
-        Returns None if they are not constant or have another dtype: gradients with respect to
-        embeddings are computed in float32.
-        """
-        constant = keras.backend.standardize_dtype(dtype) == "bfloat16"
-        if not constant or any(id(layer) not in self._kernels for layer in dense):
-            return None
+    @property
+    def scaled(self) -> bool:
+        """True if kernel and bias of queries include the scale 1 / sqrt(size) of the scores."""
+        return self.constant and self._scale != 1
+
+    def kernel(self, dense: Sequence[keras.layers.Layer]) -> Tensor:
+        """The constant kernels [inputs, outputs] of dense layers side by side."""
         kernels = [self._kernels[id(layer)] for layer in dense]
         return ops.convert_to_tensor(np.concatenate(kernels, axis=1))
 
+    def bias(self, layer: keras.layers.Layer) -> Tensor:
+        """The bias [outputs] of a dense layer, a variable.
 
-class FirstLayer:
-    """The first layer's queries, keys and values as sums of table rows, in float32.
+        TensorFlow would remove a constant one of zeros, and with it the fusion of the operations.
+        """
+        bias = _matrix(layer)[1]
+        factor = self._factor(layer)
+        return bias * factor if factor != 1 else bias
 
-    With the embeddings' normalization of t + p + s, word, position and segment, written as
-    gamma (t' + p' + s') / sigma + beta, where ' subtracts a vector's mean, a projection W of it is
-    (t' gamma W + s' gamma W + p' gamma W) / sigma + beta W. The sums in parentheses are rows of two
-    tables, and a look-up replaces the product of [batch * length, hidden] and [hidden, 3 hidden].
+    def _factor(self, layer: keras.layers.Layer) -> float:
+        return self._scale if id(layer) in self._queries else 1.0
+
+
+class EmbeddingSums:
+    """A table with the sum of a word's and a segment's embedding for each pair of them.
 
     Args: as `FixedWeights`.
     """
 
     def __init__(self, backbone: BertBackbone, words: np.ndarray | None = None):
         embeddings = _array(backbone.token_embedding.embeddings)
-        segments = _centered(_array(backbone.segment_embedding.embeddings))
+        segments = _array(backbone.segment_embedding.embeddings)
         self._rows: np.ndarray | None = None  # of the words in the table
         if words is not None:
             self._rows = np.zeros(len(embeddings), np.int32)
             self._rows[words] = np.arange(len(words))
             embeddings = embeddings[words]
         self._num_words = len(embeddings)
+        # A block of rows per segment: [segments * words, hidden], float64.
+        self.rows = (segments[:, None, :] + embeddings).reshape(-1, embeddings.shape[-1])
+        self._table = self.rows.astype(np.float32)
+
+    def indices(self, token_ids: Tensor, segment_ids: Tensor) -> Tensor:
+        """Rows of the table for words and segments, int32 of their shape."""
+        if self._rows is not None:
+            token_ids = ops.take(ops.convert_to_tensor(self._rows), token_ids, axis=0)
+        return token_ids + segment_ids * self._num_words
+
+    def __call__(self, indices: Tensor) -> Tensor:
+        """Looks up rows: float32 [*indices.shape, hidden]."""
+        return ops.take(ops.convert_to_tensor(self._table), indices, axis=0)
+
+
+class FirstLayer:
+    """The first layer's queries, keys and values as sums of table rows, in float32.
+
+    With t the sum of word and segment and p the position, the embeddings' normalization of t + p is
+    gamma (t' + p') / sigma + beta, where ' subtracts a vector's mean. A projection W of it is
+    (t' gamma W + p' gamma W) / sigma + beta W. The sums in parentheses are rows of two tables,
+    1 / sigma is a number of a third, and the look-up replaces the product of
+    [batch * length, hidden] and [hidden, 3 hidden].
+
+    Args:
+        backbone: as for `FixedWeights`.
+        sums: the sums t, float64 [rows, hidden].
+        epsilon: added to the variance of t + p.
+    """
+
+    def __init__(self, backbone: BertBackbone, sums: np.ndarray, epsilon: float):
         norm = backbone.embeddings_layer_norm
         attention = backbone.transformer_layers[0]._self_attention_layer
         dense = [getattr(attention, f"{name}_dense") for name in PROJECTIONS]
         kernels, biases = zip(*(map(_array, _matrix(layer)) for layer in dense), strict=True)
         kernel = np.concatenate(kernels, axis=1)
         scaled = _array(norm.gamma)[:, None] * kernel
-        # A block of rows per segment: [segments * words, 3 * hidden].
-        sums = (segments[:, None, :] + _centered(embeddings)).reshape(-1, len(kernel))
-        positions = _array(backbone.position_embedding.position_embeddings)
+        sums = _centered(sums)
+        positions = _centered(_array(backbone.position_embedding.position_embeddings))
         self._words = (sums @ scaled).astype(np.float32)
-        self._positions = (_centered(positions) @ scaled).astype(np.float32)
+        self._positions = (positions @ scaled).astype(np.float32)
         shift = _array(norm.beta) @ kernel + np.concatenate(biases)
         self._shift = shift.astype(np.float32)
+        squares = np.square(sums).sum(-1)[:, None] + np.square(positions).sum(-1)
+        variance = (squares + 2 * sums @ positions.T) / sums.shape[-1]
+        self._factors = ((variance + epsilon) ** -0.5).astype(np.float32)  # [rows, positions]
 
     @property
     def num_bytes(self) -> int:
         """Size of the tables."""
-        return self._words.nbytes + self._positions.nbytes
+        return self._words.nbytes + self._positions.nbytes + self._factors.nbytes
 
-    def __call__(self, token_ids: Tensor, segment_ids: Tensor, factor: Tensor) -> Tensor:
+    def __call__(self, indices: Tensor) -> Tensor:
         """Looks up the projections of tokens.
 
         Args:
-            token_ids, segment_ids: int32 [batch, length].
-            factor: float32 [batch * length, 1], 1 / sigma of each token's sum of embeddings.
+            indices: rows of the sums, int32 [batch, length].
 
         Returns:
             queries, keys and values, float32 [batch * length, 3 * hidden].
         """
-        if self._rows is not None:
-            token_ids = ops.take(ops.convert_to_tensor(self._rows), token_ids, axis=0)
-        rows = token_ids + segment_ids * self._num_words
-        x = ops.take(ops.convert_to_tensor(self._words), rows, axis=0)
-        x = x + ops.convert_to_tensor(self._positions[: token_ids.shape[1]])
+        length = indices.shape[1]
+        x = ops.take(ops.convert_to_tensor(self._words), indices, axis=0)
+        x = x + ops.convert_to_tensor(self._positions[:length])
         x = ops.reshape(x, (-1, x.shape[-1]))
-        return ops.add(x * factor, ops.convert_to_tensor(self._shift))
+        pairs = indices * self._factors.shape[1] + ops.arange(length, dtype="int32")
+        factors = ops.take(ops.convert_to_tensor(self._factors.ravel()), pairs, axis=0)
+        return ops.add(x * ops.reshape(factors, (-1, 1)), ops.convert_to_tensor(self._shift))
+
+
+def _head_groups(num_heads: int, length: int) -> int:
+    """The smallest number of groups whose scores of one image are at most `SCORES`."""
+    divisors = (n for n in range(1, num_heads + 1) if num_heads % n == 0)
+    return next((n for n in divisors if num_heads // n * length**2 <= SCORES), num_heads)
 
 
 def _dense_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from covid_lm.backbones.bert_encoder import ACTIVATIONS, BertEncoder, InFloat32
+from covid_lm.backbones.bert_encoder import ACTIVATIONS, BertEncoder
 from covid_lm.backbones.elementwise import normalize
+from covid_lm.backbones.patch_embedding import InFloat32
 from covid_lm.backbones.weights.tensor_names import MASKED_LM_HEAD
 
 

@@ -1,11 +1,12 @@
 """Embedding of tokens of several bytes: the bytes' embeddings, then one projection per token."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from keras_nlp.models import BertBackbone
 
 from covid_lm.backbones.configs import PatchConfig
 
@@ -137,3 +138,45 @@ class PatchEmbedding(keras.layers.Layer):
             "hidden_dim": self.hidden_dim,
             "patches": self.patches.to_dict(),
         }
+
+
+def add_patch_embedding(
+    backbone: BertBackbone, vocabulary_size: int, patches: PatchConfig | None
+) -> BertBackbone:
+    """Adds the attribute `patch_embedding`, a `PatchEmbedding`, or None without patches.
+
+    Returns:
+        the same backbone.
+    """
+    backbone.patch_embedding = None
+    if patches is None:
+        return backbone
+    words = None
+    if patches.own_table:
+        backbone.token_embedding.trainable = False
+    else:
+        table = backbone.token_embedding
+        words = InFloat32(lambda ids: ops.take(table.embeddings, ids, axis=0), name="words")
+    backbone.patch_embedding = PatchEmbedding(
+        vocabulary_size,
+        backbone.hidden_dim,
+        patches,
+        words,
+        dtype=backbone.dtype_policy,
+        name="patch_embedding",
+    )
+    return backbone
+
+
+class InFloat32(keras.layers.Layer):
+    """Calls a function that reads variables in float32, under any surrounding policy.
+
+    Under a mixed policy, a lookup in the token embedding would first cast the whole table.
+    """
+
+    def __init__(self, function: Callable, **kwargs: Any):
+        super().__init__(dtype="float32", **kwargs)
+        self.function = function
+
+    def call(self, *inputs):
+        return self.function(*inputs)

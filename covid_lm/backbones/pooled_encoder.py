@@ -39,7 +39,8 @@ class PooledEncoder(BertEncoder):
     def from_vectors(self, words, segments, padding_mask):
         """Computes the vector from embeddings, in float32 and without dropout.
 
-        For gradients with respect to embeddings, and for points between embeddings.
+        For gradients with respect to embeddings, and for points between embeddings. Reads the
+        variables, also after `fix_weights`.
 
         Args:
             words: float32, as `embed_words` returns them.
@@ -51,10 +52,13 @@ class PooledEncoder(BertEncoder):
         """
         if self.backbone.patch_embedding is not None:
             words = self.backbone.patch_embedding.from_bytes(words)
-        norm = self.backbone.embeddings_layer_norm
-        x = self._normalize(norm, self._add_positions(words + segments))
-        x, bias = self._all_but_last_layer(x, padding_mask, False)
-        return self._last_layer(x, bias, False)
+        fixed, self._fixed = self._fixed, None
+        try:
+            x = self._normalize_embeddings(words + segments)
+            x, bias = self._all_but_last_layer(x, padding_mask, False)
+            return self._last_layer(x, bias, False)
+        finally:
+            self._fixed = fixed
 
     def _last_layer(self, x, bias, training):
         """Maps x [batch * length, hidden] and the mask's bias [batch, length] to the vector."""

@@ -33,11 +33,12 @@ SUITES: dict[str, dict[str, Any]] = {  # suite: its departures from the defaults
 }
 # Suite `all`: the measurements that README.md quotes, chosen to take at most 30 minutes.
 _PEERS = ("hugging_face", "openvino")
-_WITH_KERAS = ("unfixed", "keras_hub")
-_TRAINING = {"batch_sizes": (8,), "dtypes": ("bfloat16",)}
+_OURS = ("unfixed", "no_look_up")
+_BATCH_8 = {"batch_sizes": (8,)}
+_TRAINING = {**_BATCH_8, "dtypes": ("bfloat16",)}
 SHORTER: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("encoder", {"backbones": ("rbt3",), "batch_sizes": (8,), "rivals": (*_WITH_KERAS, *_PEERS)}),
-    ("encoder", {"backbones": ("minilm-l6",), "batch_sizes": (8,), "rivals": _PEERS}),
+    ("encoder", {**_BATCH_8, "backbones": ("rbt3",), "rivals": ("keras_hub", *_OURS, *_PEERS)}),
+    ("encoder", {**_BATCH_8, "backbones": ("minilm-l6",), "rivals": ("no_look_up", *_PEERS)}),
     ("training", {**_TRAINING, "tasks": ("training",), "rivals": ("hugging_face",)}),
     ("training", {**_TRAINING, "tasks": ("pretraining",), "backbones": ("rbt3",)}),
     ("preprocessing", {"batch_sizes": (1, 32), "rivals": ("pillow_hf_tuned", "map_fn")}),
@@ -106,10 +107,11 @@ class Case:
 _RAW_IMAGE_CONTENDERS = ("export", "pillow_hf", "pillow_hf_tuned", "map_fn")
 ONNX_CONTENDERS = ("onnx_runtime", "openvino")  # read a file that `onnx_models` writes
 CORE_CONTENDER = "onnx_core"  # reads files that `serving.core_export` writes
-FLOAT32_ONLY = ("onnx_runtime", CORE_CONTENDER)  # its processor kernels have no bfloat16
+# ONNX Runtime's kernels have no bfloat16, and ours look nothing up in it.
+FLOAT32_ONLY = ("onnx_runtime", CORE_CONTENDER, "no_look_up")
 CONTENDERS = {
     # Token ids to logits of two classes.
-    "inference": ("covid_lm", "keras_hub", "hugging_face", *ONNX_CONTENDERS, "unfixed"),
+    "inference": ("covid_lm", "keras_hub", "hugging_face", *ONNX_CONTENDERS, *_OURS),
     "training": ("covid_lm", "keras_hub", "hugging_face"),  # forward, backward, AdamW
     "patches": ("covid_lm", "hugging_face_vit", "gray22"),  # bytes of patches or pixels to logits
     "pretraining": ("covid_lm_mlm", "hugging_face_mlm", "hf_mlm_tuned"),  # with masked tokens
@@ -189,11 +191,8 @@ class Planned:
 def plan(suite: str, options: Options) -> list[Planned]:
     """List the cases of a suite in the order in which they are measured."""
     if suite == "all":
-        return [
-            planned
-            for name, shorter in SHORTER
-            for planned in plan(name, dataclasses.replace(options, **{**SUITES[name], **shorter}))
-        ]
+        parts = [(x, dataclasses.replace(options, **{**SUITES[x], **y})) for x, y in SHORTER]
+        return list(itertools.chain(*(plan(name, chosen) for name, chosen in parts)))
     if suite == "growth":
         grown = [case for axis in growth_series(options.threads).values() for case in axis.values()]
         cases = dict.fromkeys(grown)  # the middle case of a training step is on three axes
@@ -215,8 +214,7 @@ def _cases(suite: str, options: Options) -> list[Planned]:
     for task, backbone, dtype in itertools.product(tasks, options.backbones, options.dtypes):
         sizes = [Case(task, backbone, dtype, size, options.threads) for size in options.batch_sizes]
         if task == "serving":
-            single = Case(task, backbone, dtype, 1, options.threads, callers=CALLERS, min_calls=40)
-            sizes.append(single)
+            sizes.append(dataclasses.replace(sizes[0], batch_size=1, callers=CALLERS, min_calls=40))
         chosen = _chosen_contenders(task, dtype, options)
         found += [Planned(suite, case, chosen, options.rounds) for case in sizes]
     return found

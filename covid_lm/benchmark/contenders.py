@@ -18,11 +18,8 @@ CLASSES = 2
 LEARNING_RATE, BETAS, WEIGHT_DECAY = 1e-4, (0.99, 0.999), 1e-8
 
 
-def covid_lm(case: Case, fixed: bool = True) -> Step:
-    """Build a step of `ClsEncoder` or, for patches, of `MeanEncoder`.
-
-    Its weights are fixed for inference, as in an export, unless `fixed` is false.
-    """
+def covid_lm(case: Case, fixed: bool = True, look_up: bool = True) -> Step:
+    """Build a step of `ClsEncoder` or, for patches, of `MeanEncoder`, with weights as exported."""
     from covid_lm.backbones.cls_encoder import ClsEncoder
     from covid_lm.backbones.pooled_encoder import MeanEncoder
 
@@ -31,15 +28,20 @@ def covid_lm(case: Case, fixed: bool = True) -> Step:
     def encode(backbone, inputs):
         layer = encoder(backbone, activation=case.config.activation)
         if fixed and case.task == "inference":
-            layer.fix_weights(np.arange(_num_words(case)))
+            layer.fix_weights(np.arange(_num_words(case)), look_up=look_up)
         return layer(inputs)
 
     return _keras_step(case, encode)
 
 
 def unfixed(case: Case) -> Step:
-    """Build a step of the same encoder without the look-up and the constants of `fix_weights`."""
+    """Build a step of the same encoder without anything that `fix_weights` prepares."""
     return covid_lm(case, fixed=False)
+
+
+def no_look_up(case: Case) -> Step:
+    """Build a step of the same encoder with fixed weights, whose first layer is computed."""
+    return covid_lm(case, look_up=False)
 
 
 def gray22(case: Case) -> Step:
@@ -212,7 +214,8 @@ def _keras_step(case: Case, encode: Callable) -> Step:
 
     ids = {name: tf.constant(array) for name, array in ids.items()}
     if case.task == "inference":
-        predict = tf.function(lambda inputs: model(inputs, training=False))
+        signature = {n: tf.TensorSpec([None, *x.shape[1:]], x.dtype) for n, x in ids.items()}
+        predict = tf.function(lambda x: model(x, training=False), input_signature=[signature])
         return lambda: predict(ids).numpy()
     return keras_training_step(model, loss, ids, labels)
 

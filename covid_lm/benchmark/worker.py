@@ -48,6 +48,7 @@ CONTENDERS = {
         contenders.hugging_face_vit, HUGGING_FACE, contenders.torch_product
     ),
     "unfixed": Contender(contenders.unfixed, product=contenders.tensorflow_product),
+    "no_look_up": Contender(contenders.no_look_up, product=contenders.tensorflow_product),
     "gray22": Contender(contenders.gray22),
     "covid_lm_mlm": Contender(masked_lm_contenders.covid_lm_mlm),
     "hugging_face_mlm": Contender(masked_lm_contenders.hugging_face_mlm, HUGGING_FACE),

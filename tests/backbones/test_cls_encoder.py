@@ -160,7 +160,9 @@ def test_gradient_flows_through_what_dropout_kept():
         tape.watch([query, key, value])
         seed = keras.random.SeedGenerator(5)
         written_out = attention_with_dropout(query, key, value, bias, 0.3, seed)
-        automatic = tf.matmul(probabilities(query, key, bias) * keep / 0.7, value)
+        automatic = tf.matmul(
+            probabilities(query, key, bias, query.shape[-1] ** -0.5) * keep / 0.7, value
+        )
         losses = [tf.reduce_sum(output * upstream) for output in (written_out, automatic)]
     np.testing.assert_allclose(written_out, automatic, atol=1e-6)
     ours, theirs = (tape.gradient(loss, [query, key, value]) for loss in losses)

@@ -11,6 +11,7 @@ from covid_lm.backbones.elementwise import (
     gelu,
     gelu_in_training,
     normalize,
+    normalize_fused,
     normalize_in_training,
 )
 
@@ -55,6 +56,26 @@ def test_normalization(dtype, tolerance):
     for ours, value in zip(found, expected, strict=True):
         scale = np.abs(value).max()
         np.testing.assert_allclose(ours / scale, value / scale, atol=tolerance)
+
+
+@pytest.mark.parametrize("rows", [40, None])  # None: unknown to TensorFlow, as in an export
+@pytest.mark.parametrize("epsilon", [1e-12, 1e-2])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("bfloat16", 3e-2)])
+def test_fused_normalization(dtype, tolerance, epsilon, rows):
+    """Against float64, for rows of unit and of tiny variance and far from 0."""
+    for x in (X, X * 1e-3, X + 30):
+        x, gamma, beta = (tf.cast(values, dtype) for values in (x, GAMMA, BETA))
+        signature = [tf.TensorSpec([rows, 24], dtype)]
+        function = tf.function(
+            lambda x, gamma=gamma, beta=beta: normalize_fused(x, gamma, beta, epsilon),
+            input_signature=signature,
+        )
+        exact, gamma, beta = (np.asarray(tf.cast(v, tf.float64)) for v in (x, gamma, beta))
+        centered = exact - exact.mean(-1, keepdims=True)
+        variance = np.square(centered).mean(-1, keepdims=True)
+        expected = centered / np.sqrt(variance + epsilon) * gamma + beta
+        np.testing.assert_allclose(function(x), expected, rtol=tolerance, atol=3 * tolerance)
+        assert function(x[:0]).shape == (0, 24) if rows is None else True
 
 
 def test_against_the_layers_of_keras():

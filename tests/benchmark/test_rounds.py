@@ -37,7 +37,7 @@ def test_no_two_contenders_are_alive_at_once(canned, capsys):
     assert [alive for name in names for alive in found[name]["alive"]] == [[pid] for pid in pids]
     assert contenders_alive(os.getpid()) == []
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "6 turns, about 2 minutes"
+    assert lines[0] == "6 turns, about 1 minutes"
     contenders = [line.split(": ")[1].split()[0] for line in lines[1:]]
     assert contenders == [*names, *reversed(names)]
     assert lines[6].endswith("batch 2, 16 tokens, round 2/2: covid_lm 0.500 s a step")

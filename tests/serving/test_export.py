@@ -224,7 +224,7 @@ def test_bfloat16_weights_take_half_the_space(classifier, probabilities, exporte
         for p in (path, exported)
     ]
     assert sizes[0] < 0.55 * sizes[1]
-    assert _constants(path).count((64, 64)) == 4  # kernels; stored once for three signatures
+    assert _constants(path).count((64, 64)) == 6  # kernels; stored once for three signatures
     outputs = tf.saved_model.load(path).signatures["serving_default"](**inputs())
     assert outputs["probabilities"].dtype == tf.float32
     assert 0 < np.max(np.abs(outputs["probabilities"] - probabilities)) < 0.03
