@@ -18,7 +18,7 @@ Tensor = Any  # the backends of Keras share no type
 PROJECTIONS = ("query", "key", "value")
 MOST_NUMBER = 2**28  # of constants in bfloat16; a graph of more than 2 GiB can't be stored
 SMALL_NUMBER = 2**22  # of those that are faster than variables in float32, too
-SCORES = 2**20  # of one image in one product, so that they stay in the processor's cache
+SCORES = 2**19  # of one image in one product, so that they stay in the processor's cache
 
 
 class FixedWeights:
