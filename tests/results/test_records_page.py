@@ -9,7 +9,7 @@ from covid_lm.results.tables import BEGIN, END, all_tables, replace_results
 from tests.conftest import REPOSITORY
 
 FOLDER = REPOSITORY / "saved_models" / "records"
-TABLES = all_tables(str(FOLDER), reference="densenet121-32")
+TABLES = all_tables(str(FOLDER), reference="densenet121-128-0")
 RECORDS = [
     record
     for folder in (FOLDER, FOLDER / "cross_validation", FOLDER / "pretraining")
