@@ -1,6 +1,6 @@
 """The paper's functional layers (section 3.1, figure 1), one module each.
 
-1. Input: `image_input.ImageInput` (with `image_header`, `image_decode`) and
+1. Input: `image_input.ImageInput` (with `image_header`, `image_inspection`, `image_decode`) and
    `file_name_input.FileNameInput`
 2. Concatenation: `concatenation.Concatenation`
 3. Trim: `trim.Trim`

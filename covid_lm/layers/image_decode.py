@@ -6,13 +6,24 @@
 
 import tensorflow as tf
 
-from covid_lm.layers.gif_decode import decode_gif, place
-from covid_lm.layers.image_header import BMP, GIF, JPEG, PNG, WEBP, bmp_height, little_endian
+from covid_lm.layers.image_header import (
+    BMP,
+    GIF,
+    JPEG,
+    PNG,
+    WEBP,
+    bmp_height,
+    little_endian,
+    sizes_allowed,
+)
 from covid_lm.layers.image_inspection import Inspection
 from covid_lm.layers.jpeg_decode import decode_jpeg, decode_jpeg_scans
 
-_PNG_HEADER_BYTES = 33
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+PNG_HEADER_BYTES = 33
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
+# Limit the time that crafted chains of tiny blocks can take.
+_GIF_MAX_EXTENSIONS, _GIF_MAX_STEPS = 32, 2048
 
 _BYTES = [bytes([value]) for value in range(256)]
 
@@ -38,7 +49,7 @@ def decode_rgb(
     branches = {
         PNG: lambda: _decode_png(image_bytes, parts),
         JPEG: lambda: decode_jpeg_scans(image_bytes, parts, size),
-        GIF: lambda: decode_gif(image_bytes, header, max_pixels),
+        GIF: lambda: _decode_gif(image_bytes, header, max_pixels),
         BMP: lambda: _decode_bmp(image_bytes, header),
         WEBP: lambda: _decode_webp(image_bytes, parts, size),
     }
@@ -56,12 +67,14 @@ def common_files(image_bytes: tf.Tensor, seen: Inspection) -> tf.Tensor:
     Returns:
         string [batch], "" for images that are not decodable.
     """
+    # Lengths of 0 leave nothing of an image; another op on the strings would copy all files again.
     is_png = seen.decodable & (seen.formats == PNG)
     is_jpeg = seen.decodable & (seen.formats == JPEG)
     length = tf.where(is_jpeg, tf.strings.length(image_bytes), 0)
-    head = tf.where(is_png, _PNG_HEADER_BYTES, length)
-    pieces = _png_pieces(image_bytes, head, tf.where(is_png[:, None], seen.parts, 0))
-    return tf.strings.join([*pieces, tf.where(is_png, _PNG_END, b"")])
+    head = tf.where(is_png, PNG_HEADER_BYTES, length)
+    parts = tf.where(is_png[:, None], seen.parts, 0)
+    end = tf.where(is_png, PNG_END, b"")
+    return tf.strings.join([*_png_pieces(image_bytes, head, parts), end])
 
 
 def decode_common(file: tf.Tensor) -> tf.Tensor:
@@ -70,8 +83,13 @@ def decode_common(file: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_png(image_bytes: tf.Tensor, parts: tf.Tensor) -> tf.Tensor:
-    pieces = _png_pieces(image_bytes, tf.constant(_PNG_HEADER_BYTES), parts)
-    return tf.io.decode_png(tf.strings.join([*pieces, _PNG_END]), channels=3)
+    return tf.io.decode_png(png_without_metadata(image_bytes, parts), channels=3)
+
+
+def png_without_metadata(image_bytes: tf.Tensor, parts: tf.Tensor) -> tf.Tensor:
+    """Cuts PNG files, string [...], down to header, palette and data, `parts`: string [...]."""
+    head = tf.zeros_like(parts[..., 0]) + PNG_HEADER_BYTES
+    return tf.strings.join([*_png_pieces(image_bytes, head, parts), PNG_END])
 
 
 def _png_pieces(image_bytes: tf.Tensor, head: tf.Tensor, parts: tf.Tensor) -> list[tf.Tensor]:
@@ -87,6 +105,106 @@ def _png_pieces(image_bytes: tf.Tensor, head: tf.Tensor, parts: tf.Tensor) -> li
     ]
 
 
+def _decode_gif(image_bytes: tf.Tensor, header: tf.Tensor, max_pixels: tf.Tensor) -> tf.Tensor:
+    """Decodes the first frame, placed on its logical screen as Pillow does, and no other.
+
+    Args:
+        image_bytes: scalar string.
+        header: int64 [72], the image's row of `image_header.read_headers`.
+        max_pixels: scalar int64, area of the largest frame and screen to allocate.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    data = tf.io.decode_raw(image_bytes, tf.uint8)
+    header_end = 13 + _color_table_bytes(header[10])
+    frame, transparent = _skip_extensions(data, header_end)
+    descriptor = tf.cast(data[frame : frame + 10], tf.int64)
+    table_bytes = _color_table_bytes(descriptor[9])
+    frame_end = _skip_sub_blocks(data, frame + 10 + table_bytes + 1)
+    corner = tf.stack([little_endian(descriptor, 3, 2), little_endian(descriptor, 1, 2)])
+    size = tf.stack([little_endian(descriptor, 7, 2), little_endian(descriptor, 5, 2)])
+    screen = tf.stack([little_endian(header, 8, 2), little_endian(header, 6, 2)])
+    screen = tf.maximum(screen, corner + size)
+    allowed = sizes_allowed(tf.stack([size, screen]), max_pixels)
+    accepted = (descriptor[0] == ord(",")) & tf.reduce_all(allowed)
+    # A file of this frame alone, without the extension that makes a colour transparent. With later
+    # frames the decoder would allocate them all, and accept a defective first one.
+    alone = tf.strings.join(
+        [
+            tf.strings.substr(image_bytes, tf.zeros_like(header_end), header_end),
+            b",\x00\x00\x00\x00",
+            tf.strings.substr(image_bytes, frame + 5, frame_end - frame - 5),
+            b";",
+        ]
+    )
+    pixels = tf.io.decode_image(tf.where(accepted, alone, ""), expand_animations=False)
+    pixels.set_shape([None, None, 3])
+    table = tf.where(table_bytes > 0, frame + 10, 13)
+    color = data[table + 3 * transparent : table + 3 * transparent + 3]
+    return _place(pixels, corner, screen, color)
+
+
+def _place(pixels: tf.Tensor, corner: tf.Tensor, size: tf.Tensor, color: tf.Tensor) -> tf.Tensor:
+    """Places a frame on a larger picture of one colour.
+
+    Args:
+        pixels: uint8 [any height, any width, 3].
+        corner: int64 [2], the frame's top and left.
+        size: int64 [2], height and width of the picture.
+        color: uint8 [3].
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    margins = tf.stack([corner, size - corner - tf.shape(pixels, tf.int64)[:2]], axis=1)
+    return tf.cond(
+        tf.reduce_any(margins > 0),
+        # The difference from the picture's colour wraps around in uint8, and back.
+        lambda: tf.pad(pixels - color, tf.concat([margins, [[0, 0]]], 0)) + color,
+        lambda: pixels,
+    )
+
+
+def _color_table_bytes(flags: tf.Tensor) -> tf.Tensor:
+    return tf.where(flags >= 0x80, 3 * 2 ** (flags % 8 + 1), tf.zeros_like(flags))
+
+
+def _skip_extensions(data: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Position of the first block other than an extension; index of the transparent colour or 0."""
+
+    def skip_one(position: tf.Tensor, transparent: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        control = tf.cast(data[position + 1 : position + 7], tf.int64)
+        sets_color = (control[0] == 0xF9) & (control[2] % 2 == 1)
+        transparent = tf.where(sets_color, control[5], transparent)
+        return _skip_sub_blocks(data, position + 2), transparent
+
+    return tf.while_loop(
+        lambda position, _: data[position] == ord("!"),
+        skip_one,
+        (start, tf.constant(0, tf.int64)),
+        maximum_iterations=_GIF_MAX_EXTENSIONS,
+    )
+
+
+def _skip_sub_blocks(data: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """Position after the chain of length-prefixed blocks that starts at `start`."""
+
+    def skip_equal_blocks(position: tf.Tensor) -> tuple[tf.Tensor]:
+        step = tf.cast(data[position], tf.int64) + 1
+        lengths = data[position : position + step * _GIF_MAX_STEPS : step]
+        equal = tf.math.cumprod(tf.cast(lengths == lengths[0], tf.int64))
+        return (position + step * tf.reduce_sum(equal),)
+
+    (end,) = tf.while_loop(
+        lambda position: data[position] != 0,
+        skip_equal_blocks,
+        (start,),
+        maximum_iterations=_GIF_MAX_STEPS,
+    )
+    return end + 1
+
+
 def _decode_webp(image_bytes: tf.Tensor, parts: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Decodes the only or the first frame, placed on its canvas as Pillow does."""
     chunk = tf.strings.substr(image_bytes, parts[0], parts[1])
@@ -100,7 +218,7 @@ def _decode_webp(image_bytes: tf.Tensor, parts: tf.Tensor, size: tf.Tensor) -> t
     # Not decode_webp: a server older than that op would reject the whole graph.
     pixels = tf.io.decode_image(alone, expand_animations=False)[..., :3]
     pixels.set_shape([None, None, 3])
-    return place(pixels, parts[2:], size, tf.zeros([3], tf.uint8))
+    return _place(pixels, parts[2:], size, tf.zeros([3], tf.uint8))
 
 
 def _decode_bmp(image_bytes: tf.Tensor, header: tf.Tensor) -> tf.Tensor:

@@ -6,8 +6,10 @@ and in an export. Sources: PNG (W3C) 11.2.1, GIF89a 18, BITMAPINFOHEADER and its
 WebP container specification with RFC 6386 9.1, and the WebP lossless specification 3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 PNG, JPEG, GIF, BMP, WEBP, UNKNOWN = range(6)
@@ -31,12 +33,24 @@ _MAGIC = [
 ]
 _BMP_INFO_SIZES = (40, 52, 56, 64, 108, 124)
 _BMP_UNCOMPRESSED, _BMP_BIT_FIELDS = 0, 3
+# Weights of the header's bytes in height, width, bits and colour type.
+_PNG_FIELDS = np.zeros([_HEADER_BYTES, 4], np.int64)
+_PNG_FIELDS[20:24, 0] = _PNG_FIELDS[16:20, 1] = [2**24, 2**16, 2**8, 1]
+_PNG_FIELDS[24, 2] = _PNG_FIELDS[25, 3] = 1
 # Masks of red, green and blue that are read, and the bits per pixel.
 _BMP_MASKS = {
     (0xFF0000, 0xFF00, 0xFF): 32,
     (0x7C00, 0x3E0, 0x1F): 16,
     (0xF800, 0x7E0, 0x1F): 16,
 }
+
+
+def uncommon(function: Callable[[], Any]) -> Callable[[], Any]:
+    """A branch of `tf.cond` that few calls take, as a function of its own in the graph.
+
+    Otherwise its ops become part of the graph, and cost time when the branch is not taken.
+    """
+    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 def read_headers(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -55,9 +69,13 @@ def image_formats(headers: tf.Tensor) -> tf.Tensor:
     return tf.gather([number for number, _ in _MAGIC], tf.argmax(is_format, axis=1))
 
 
-def png_sizes(headers: tf.Tensor) -> tf.Tensor:
-    """Heights and widths that PNG headers, int64 [batch, 72], declare: int64 [batch, 2]."""
-    return tf.stack([big_endian(headers, 20, 4), big_endian(headers, 16, 4)], axis=1)
+def png_fields(headers: tf.Tensor) -> list[tf.Tensor]:
+    """Height, width, bits of a sample and colour type in PNG headers, int64 [batch, 72].
+
+    Returns:
+        int64 [batch] each.
+    """
+    return tf.unstack(tf.linalg.matmul(headers, _PNG_FIELDS), axis=1)
 
 
 def declared_sizes(headers: tf.Tensor, formats: tf.Tensor) -> tf.Tensor:

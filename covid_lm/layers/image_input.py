@@ -7,15 +7,20 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from covid_lm.layers.image_decode import common_files, decode_common, decode_rgb, resize
+from covid_lm.layers.image_decode import (
+    common_files,
+    decode_common,
+    decode_rgb,
+    resize,
+)
 from covid_lm.layers.image_inspection import (
     DECODER_BYTES,
     Inspection,
-    image_reasons,
+    decoder_bytes,
     inspect_images,
-    turned_first,
 )
-from covid_lm.layers.image_orientation import turn
+from covid_lm.layers.image_plain import Decoded, decode_plain, turn_and_resize
+from covid_lm.layers.image_reason import image_reasons
 from covid_lm.layers.tensorflow_layer import TensorFlowLayer
 
 # Images decoded at the same time within one call, fewer if they are large; no need for more than a
@@ -108,9 +113,13 @@ def decode_function() -> Callable:
     def decode(
         image_bytes: tf.Tensor, image_size: tf.Tensor, max_pixels: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        seen = inspect_images(image_bytes, max_pixels)
-        pixels, valid = decode_valid_images(image_bytes, seen, image_size)
-        reason = image_reasons(image_bytes, seen, valid)
+        def any_images() -> Decoded:
+            seen = inspect_images(image_bytes, max_pixels)
+            pixels, valid = decode_valid_images(image_bytes, seen, image_size)
+            return pixels, valid, image_reasons(image_bytes, seen, valid)
+
+        # Most calls of a server have one image.
+        pixels, valid, reason = decode_plain(image_bytes, image_size, max_pixels, any_images)
         return {"pixels": pixels, "valid": valid, "reason": reason}
 
     signature = [
@@ -130,8 +139,7 @@ def decode_valid_images(
         RGB pixels, uint8 [batch, height, width, 3], zeros where not valid, and bool [batch].
     """
     rows = (image_bytes, seen.headers, seen.formats, seen.parts, seen.sizes, seen.max_pixels)
-
-    parallel = tf.clip_by_value(DECODER_BYTES // seen.decoder_bytes, 1, _PARALLEL_IMAGES)
+    parallel = tf.clip_by_value(DECODER_BYTES // decoder_bytes(seen), 1, _PARALLEL_IMAGES)
     count = tf.size(image_bytes, tf.int64)
 
     def isolated(decode_at: Callable, *elements: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -147,21 +155,15 @@ def decode_valid_images(
         )
 
     def decode_all_common() -> tuple[tf.Tensor, tf.Tensor]:
-        files = common_files(image_bytes, seen)
-        both = tf.range(count), files
-        number = tf.reduce_sum(tf.cast(seen.decodable, tf.int32))
+        both = tf.range(count), common_files(image_bytes, seen)
         return tf.cond(
             tf.reduce_any(seen.decodable & (seen.orientations > 1)),
             lambda: isolated(lambda i, file: turned(decode_common(file), i), *both),
-            lambda: tf.cond(
-                number > 1,
-                lambda: isolated(lambda i, file: resize(decode_common(file), image_size), *both),
-                lambda: decode_alone(files, seen.decodable, image_size),
-            ),
+            lambda: isolated(lambda i, file: resize(decode_common(file), image_size), *both),
         )
 
     # A mapped function is set up again in each call, at a cost that grows with its ops, and nearly
-    # all of these are for the rare kinds. A parallel map also starts threads.
+    # all of these are for the rare kinds.
     index, pixels = tf.cond(
         tf.reduce_any(seen.decodable & ~seen.common), decode_rare, decode_all_common
     )
@@ -201,58 +203,3 @@ def map_isolated(
         .batch(count + 1)
         .get_single_element()
     )
-
-
-def decode_alone(
-    files: tf.Tensor, decodable: tf.Tensor, image_size: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Index and pixels of the only one of `common_files` that may be decoded, or of a blank image.
-
-    Of the isolated function only the decoder is left, and it runs in the calling thread: with one
-    image, setting up more ops and waking other threads would take longer than decoding.
-
-    Args:
-        files, decodable: string and bool [batch].
-
-    Returns:
-        int64 [1], the size of the batch if nothing could be decoded, and uint8 [1, *image_size, 3].
-    """
-    source = tf.data.Dataset.from_tensor_slices(files)
-    signature = [source.element_spec]
-    graph = tf.function(decode_common, input_signature=signature, autograph=False)
-    decode = graph.get_concrete_function()
-    specification = tf.TensorSpec([None, None, 3], tf.uint8)
-    mapped = tf.raw_ops.MapDataset(  # Dataset.map has no such argument
-        input_dataset=tf.data.experimental.to_variant(source),
-        other_arguments=[],
-        f=decode,
-        output_types=[specification.dtype],
-        output_shapes=[specification.shape],
-        use_inter_op_parallelism=False,
-    )
-    pixels = (
-        tf.data.experimental.from_variant(mapped, specification)
-        .ignore_errors()
-        .concatenate(tf.data.Dataset.from_tensors(tf.zeros([0, 0, 3], tf.uint8)))
-        .take(1)
-        .get_single_element()
-    )
-    is_valid = tf.size(pixels) > 0
-    first = tf.argmax(tf.concat([decodable, [True]], axis=0))  # of an empty batch, too
-    index = tf.where(is_valid, first, tf.size(files, tf.int64))
-    pixels = tf.cond(is_valid, lambda: pixels, lambda: tf.zeros([1, 1, 3], tf.uint8))
-    return index[None], resize(pixels, image_size)[None]
-
-
-def turn_and_resize(pixels: tf.Tensor, orientation: tf.Tensor, image_size: tf.Tensor) -> tf.Tensor:
-    """Turns and resizes a picture, uint8 [any height, any width, 3], to uint8 [*image_size, 3].
-
-    In this order, as Pillow would. The other order can differ by one level, and is for pictures of
-    which a second copy would need too much memory.
-    """
-    first = turned_first(tf.shape(pixels, tf.int64)[:2])
-    is_swapped = ~first & (orientation > 4)
-    size = tf.where(is_swapped, image_size[::-1], image_size)
-    small = resize(turn(pixels, tf.where(first, orientation, 1)), size)
-    small = turn(small, tf.where(first, tf.ones_like(orientation), orientation))
-    return tf.ensure_shape(small, [None, None, 3])

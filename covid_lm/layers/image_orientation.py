@@ -7,15 +7,9 @@ how to show it. Sources: Exif 3.0 (CIPA DC-008) 4.6 for the fields, 4.7.2 for JP
 
 import tensorflow as tf
 
-from covid_lm.layers.image_header import PNG, big_endian, little_endian
-from covid_lm.layers.image_segments import (
-    CHUNK_FRAME,
-    EXIF_START,
-    MAX_STEPS,
-    JpegFrame,
-    PngChunks,
-    read_values,
-)
+from covid_lm.layers.image_header import big_endian, little_endian, uncommon
+from covid_lm.layers.image_segments import MAX_STEPS, read_values
+from covid_lm.layers.jpeg_decode import EXIF_START
 
 # Entries read of the first directory; sorted by tag, about twenty can precede the orientation.
 _ENTRIES, _ENTRY_BYTES = 64, 12
@@ -42,11 +36,7 @@ def webp_exif_starts(headers: tf.Tensor, is_webp: tf.Tensor) -> tf.Tensor:
 
 
 def exif_orientations(
-    image_bytes: tf.Tensor,
-    formats: tf.Tensor,
-    png: PngChunks,
-    jpeg: JpegFrame,
-    webp_start: tf.Tensor,
+    image_bytes: tf.Tensor, is_png: tf.Tensor, exif: tf.Tensor, start: tf.Tensor
 ) -> tf.Tensor:
     """Reads the orientations of JPEG, PNG and WebP files from their EXIF.
 
@@ -55,31 +45,22 @@ def exif_orientations(
 
     Args:
         image_bytes: string [batch].
-        formats: int32 [batch] from `image_header.image_formats`.
-        png, jpeg: of the files of these formats, zeros for others.
-        webp_start: int64 [batch] from `webp_exif_starts`.
+        is_png: bool [batch].
+        exif: position and length of the first EXIF, int64 [batch, 2], zeros if none is known.
+        start: position from which to search the chunks of a PNG or WebP file, int64 [batch], or 0.
 
     Returns:
         int64 [batch], 1 to 8.
     """
-    is_png = formats == PNG
-    data_end = tf.reduce_sum(png.data, axis=1)
-    # Most files end here with IEND; there is no room for the EXIF of an orientation.
-    has_more = tf.cast(tf.strings.length(image_bytes), tf.int64) - data_end > CHUNK_FRAME
-    data_end = tf.where(has_more & (png.exif[:, 1] == 0), data_end, 0)
-    start = tf.where(is_png, data_end, webp_start)
-    exif = png.exif + jpeg.exif  # a file has one of them, or none
-    exif = tf.where(exif[:, 1:] > 0, exif, 0)
     exif = tf.cond(
         tf.reduce_any(start > 0),
-        lambda: exif + _find_exif(image_bytes, start, is_png),
+        uncommon(lambda: exif + _find_exif(image_bytes, start, is_png)),
         lambda: exif,
     )
-    upright = tf.ones_like(start)
     return tf.cond(
         tf.reduce_any(exif[:, 1] > 0),
-        lambda: _read_orientations(image_bytes, exif),
-        lambda: upright,
+        uncommon(lambda: read_orientations(image_bytes, exif)),
+        lambda: tf.ones_like(start),
     )
 
 
@@ -128,7 +109,7 @@ def _find_exif(image_bytes: tf.Tensor, start: tf.Tensor, is_png: tf.Tensor) -> t
     return found
 
 
-def _read_orientations(image_bytes: tf.Tensor, exif: tf.Tensor) -> tf.Tensor:
+def read_orientations(image_bytes: tf.Tensor, exif: tf.Tensor) -> tf.Tensor:
     """Orientations, int64 [batch], from EXIF at these positions and lengths, int64 [batch, 2]."""
     start, length = tf.unstack(exif, axis=1)
     # A segment of a cut file can claim more than there is.

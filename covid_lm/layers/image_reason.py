@@ -2,7 +2,17 @@
 
 import tensorflow as tf
 
+from covid_lm.layers.image_header import (
+    JPEG,
+    UNKNOWN,
+    bmp_variants,
+    pixel_count,
+    sizes_allowed,
+    uncommon,
+)
+from covid_lm.layers.image_inspection import Inspection
 from covid_lm.layers.image_kinds import MAGIC, MARKUP, NOT_AN_IMAGE, START_BYTES
+from covid_lm.layers.jpeg_decode import jpeg_scans, jpeg_scans_allowed
 
 EMPTY = "empty"
 NOT_SUPPORTED = "format not supported: "
@@ -10,8 +20,62 @@ TOO_MANY_PIXELS = "too many pixels: "
 TOO_MANY_SCANS = "too many scans: "
 DAMAGED = "truncated or damaged"
 
+# JPEG's coding processes that are not read, by the marker of the frame header.
+_JPEG_NAMES = {
+    **dict.fromkeys((0xC3, 0xCB), "lossless JPEG"),
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+    **dict.fromkeys((0xC9, 0xCA), "arithmetic-coded JPEG"),
+    0xF7: "JPEG-LS",
+}
 # Texts; a byte order mark, an XML declaration, comments and a document type may come first.
 _MARKUP_START = r"(?is)(\x{FEFF}|\s|<\?\C*\?>|<!--\C*-->|<!doctype[^>]*>)*"
+
+
+def image_reasons(image_bytes: tf.Tensor, seen: Inspection, valid: tf.Tensor) -> tf.Tensor:
+    """Reasons why images are not valid, string [batch], "" for those that are, bool [batch]."""
+    none = tf.zeros_like(image_bytes)
+
+    def known() -> tf.Tensor:
+        too_large = tf.reduce_all(seen.sizes > 0, 1) & ~sizes_allowed(seen.sizes, seen.max_pixels)
+        variants = bmp_variants(seen.headers, seen.formats)
+        process, precision = seen.parts[:, 2], seen.parts[:, 3]
+        names = tf.gather([_JPEG_NAMES.get(marker, "") for marker in range(256)], process % 256)
+        names = tf.where((names == "") & (precision == 12), "12-bit JPEG", names)
+        variants = tf.where(seen.formats == JPEG, names, variants)
+        scans = _excess_scans(image_bytes, seen, valid)
+        return invalid_reasons(image_bytes, seen.sizes, too_large, variants, scans)
+
+    def unknown() -> tf.Tensor:
+        is_unknown = (seen.formats == UNKNOWN) & (image_bytes != "")
+        return tf.where(is_unknown, unknown_reasons(image_bytes), known())
+
+    reasons = tf.cond(
+        tf.reduce_all(valid),
+        lambda: none,
+        uncommon(lambda: tf.cond(tf.reduce_any(seen.formats == UNKNOWN), unknown, known)),
+    )
+    return tf.where(valid, none, reasons)
+
+
+def _excess_scans(image_bytes: tf.Tensor, seen: Inspection, valid: tf.Tensor) -> tf.Tensor:
+    """Numbers of scans, int64 [batch], of JPEG files that were not decoded for them, else 0."""
+    none = tf.zeros_like(seen.max_pixels)
+    rows = tf.where((seen.formats == JPEG) & seen.decodable & ~seen.common & ~valid)
+
+    def counted() -> tf.Tensor:
+        counts = tf.map_fn(
+            lambda row: tf.size(
+                jpeg_scans(image_bytes[row], seen.parts[row, 0]).positions, tf.int64
+            ),
+            rows[:, 0],
+            fn_output_signature=tf.int64,
+            parallel_iterations=1,  # for less memory
+        )
+        counts = tf.tensor_scatter_nd_update(none, rows, counts)
+        allowed = jpeg_scans_allowed(counts, pixel_count(seen.sizes))
+        return tf.where(allowed, none, counts)
+
+    return tf.cond(tf.size(rows) > 0, counted, lambda: none)
 
 
 def invalid_reasons(

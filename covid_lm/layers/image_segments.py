@@ -1,27 +1,25 @@
-"""Segments of PNG, JPEG and WebP files, walked by their own lengths before decoding.
+"""Chunks of PNG and WebP files, walked by their own lengths before decoding.
 
 A decoder allocates what a length claims, and a PNG chunk of text can claim gigabytes in 41 bytes.
 The walks find the parts that a decoder needs, and refuse a file whose lengths lead out of it. Each
-step reads the next segments of every image in the batch. Sources: PNG (W3C) 5, JPEG (ITU-T T.81)
-B.1 and B.2 with libjpeg's `next_marker`, and the WebP container specification.
+step reads the next chunks of every image in the batch. Sources: PNG (W3C) 5 and the WebP container
+specification. `jpeg_decode` does the same for JPEG.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from covid_lm.layers.image_header import little_endian
+from covid_lm.layers.image_header import little_endian, uncommon
 
-# Chunks that one step reads: large PNG files have many chunks of data, nearly all of one length.
-_CHUNKS_PER_STEP = 16
-# JPEG segments that one step reads: a loop takes as many ops as a segment.
-_SEGMENTS_PER_STEP = 4
+# PNG chunks that one step reads: one after the other, then in a row of equal distances.
+_CHUNKS_IN_CHAIN, _CHUNKS_IN_ROW = 6, 8
 # Limits the time for crafted chains of tiny segments.
 MAX_STEPS = 1024
 
 _PNG_HEADER_END = 33  # of the signature and IHDR
 CHUNK_FRAME = 12  # bytes of a chunk besides its content: length, name and checksum
-EXIF_START = b"Exif\0\0"
 
 _PALETTE, _DATA, _EXIF = 0x504C5445, 0x49444154, 0x65584966  # PLTE, IDAT, eXIf
 _ANCILLARY = 0x20000000  # bit of a chunk's name
@@ -30,22 +28,6 @@ _WEBP_HEADER_END = 12
 _WEBP_WINDOW = 24  # bytes read of a chunk: with the header of an animation's frame
 _FRAME_HEADER_BYTES = 24  # of the chunk ANMF, before the chunks within it
 _LOSSY, _LOSSLESS, _ANIMATED = (list(name) for name in (b"VP8 ", b"VP8L", b"ANMF"))
-
-_WINDOW = 10  # bytes read of a JPEG segment; no scan header is shorter
-# In this order, since the first three have a length and the last two end the walk.
-_FRAME, _APP1, _WITH_LENGTH, _WITHOUT_LENGTH, _NO_MARKER, _SCAN, _END = range(7)
-_MARKERS = {
-    _WITHOUT_LENGTH: (0x01, *range(0xD0, 0xD9)),
-    _FRAME: (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7),
-    _APP1: (0xE1,),
-    _SCAN: (0xDA,),
-    _END: (0xD9,),
-    _NO_MARKER: (0x00, 0xFF),
-}
-_MARKER_KINDS = [
-    next((kind for kind, markers in _MARKERS.items() if marker in markers), _WITH_LENGTH)
-    for marker in range(256)
-]
 
 
 class PngChunks(NamedTuple):
@@ -59,29 +41,6 @@ class PngChunks(NamedTuple):
 
     palette: tf.Tensor
     data: tf.Tensor
-    exif: tf.Tensor
-
-
-class JpegFrame(NamedTuple):
-    """Fields of JPEG files' frame header and first scan header, int64 [batch].
-
-    Attributes:
-        process: marker of the frame header, which gives the coding process; 0 if there is none.
-        precision: bits of a sample.
-        height, width: in pixels.
-        components: number of colour components.
-        scan: position of the first scan header; 0 if the file can't be read.
-        scan_components: number of components in the first scan.
-        exif: position and length of the first EXIF, int64 [batch, 2]; zeros if there is none.
-    """
-
-    process: tf.Tensor
-    precision: tf.Tensor
-    height: tf.Tensor
-    width: tf.Tensor
-    components: tf.Tensor
-    scan: tf.Tensor
-    scan_components: tf.Tensor
     exif: tf.Tensor
 
 
@@ -100,122 +59,124 @@ class WebpFrame(NamedTuple):
     corner: tf.Tensor
 
 
-def png_chunks(image_bytes: tf.Tensor, is_png: tf.Tensor) -> PngChunks:
+def png_chunks(image_bytes: tf.Tensor, is_png: tf.Tensor, steps: int | None = None) -> PngChunks:
     """Walks PNG files, string [batch], to the chunk after the image data, which has to be there.
 
-    `is_png`, bool [batch], is false for files to leave out.
+    `is_png`, bool [batch], is false for files to leave out. For `steps`, see `walk`.
     """
     end = _lengths(image_bytes)
     zeros = tf.zeros_like(end)
-    pairs = tf.stack([zeros, zeros], axis=1)
-    _, _, palette, data, exif, unfinished = tf.while_loop(
-        lambda position, usual, palette, data, exif, active: tf.reduce_any(active),
-        lambda *state: _next_chunks(image_bytes, end, *state),
-        (zeros + _PNG_HEADER_END, zeros, pairs, pairs, pairs, is_png),
-        maximum_iterations=MAX_STEPS,
+    pair = tf.stack([zeros, zeros], axis=1)
+    state = (zeros + _PNG_HEADER_END, pair, pair, tf.stack([pair, pair], axis=1), is_png)
+    _, palette, data, found, _ = walk(
+        lambda *state: _next_chunks(image_bytes, end, *state), state, steps
     )
-    return PngChunks(palette, tf.where(unfinished[:, None], pairs, data), exif)
+    frame = tf.constant([CHUNK_FRAME - 4, -CHUNK_FRAME], tf.int64)
+    exif = found[:, 1]
+    return PngChunks(palette, data, tf.where(exif > 0, exif + frame, 0))
+
+
+def walk(
+    step: Callable, state: tuple[tf.Tensor, ...], steps: int | None = None
+) -> tuple[tf.Tensor, ...]:
+    """Calls `step` until no file is active, as the last tensor of the state says.
+
+    Most files take one step, which costs less outside of a loop. `steps` limits their number and
+    needs neither a loop nor a branch; files with more are not read.
+    """
+
+    def is_unfinished(*state: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_any(state[-1])
+
+    def others(*state: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return tf.while_loop(is_unfinished, step, state, maximum_iterations=MAX_STEPS)
+
+    for _ in range(steps or 1):
+        state = step(*state)
+    if steps:
+        return state
+    return tf.cond(is_unfinished(*state), uncommon(lambda: others(*state)), lambda: state)
 
 
 def _next_chunks(
     image_bytes: tf.Tensor,
     end: tf.Tensor,
     position: tf.Tensor,
-    usual: tf.Tensor,
     palette: tf.Tensor,
     data: tf.Tensor,
-    exif: tf.Tensor,
+    found: tf.Tensor,
     active: tf.Tensor,
 ) -> tuple[tf.Tensor, ...]:
-    """One step: any number of data chunks as long as the last chunk, `usual`, then one of any kind.
+    """One step: chunks of data, and ancillary chunks before them, then one of another kind.
 
-    Returns the arguments from `position` on, advanced.
+    Chunks are read where they are if each ends where the next begins and, after the first ones, if
+    all have one length, as most chunks of data have. A wrong guess is read in the next step.
+
+    Args:
+        end, position: int64 [batch].
+        palette, data: see `PngChunks`.
+        found: position and size of the first chunks IDAT and eXIf, int64 [batch, 2, 2], or zeros.
+
+    Returns:
+        The arguments from `position` on, advanced.
     """
-    starts = position[:, None] + usual[:, None] * tf.range(_CHUNKS_PER_STEP, dtype=tf.int64)
-    # The start of the file in place of what is outside: no chunk.
-    fields = read_values(image_bytes, tf.where(starts <= end[:, None], starts, 0), tf.int32, 8)
-    sizes, names = fields[..., 0] + CHUNK_FRAME, fields[..., 1]
-    inside = (sizes >= CHUNK_FRAME) & (starts + sizes <= end[:, None])
-    is_usual = (inside & (sizes == usual[:, None]) & (names == _DATA))[:, :-1]
-    count = tf.reduce_sum(tf.math.cumprod(tf.cast(is_usual, tf.int64), axis=1), axis=1)
-    run = count * usual
-    size, name, fits = (tf.gather(x, count, axis=1, batch_dims=1) for x in (sizes, names, inside))
-    is_data, is_palette = name == _DATA, name == _PALETTE
-    data_length = data[:, 1] + run
-    done = active & fits & ~is_data & (data_length > 0)
-    goes_on = active & fits & ~done & (is_data | is_palette | (name & _ANCILLARY > 0))
-    palette = tf.where(
-        (goes_on & is_palette)[:, None], tf.stack([position + run, size], axis=1), palette
-    )
-    start = tf.where(data[:, 1] > 0, data[:, 0], position)
-    data_length += tf.where(goes_on & is_data, size, 0)
-    found = tf.stack([start, data_length], axis=1) * tf.cast(goes_on | done, tf.int64)[:, None]
-    data = tf.where(active[:, None], found, data)
-    is_exif = goes_on & (name == _EXIF) & (exif[:, 1] == 0)
-    content = tf.stack([position + run + CHUNK_FRAME - 4, size - CHUNK_FRAME], axis=1)
-    exif = tf.where(is_exif[:, None], content, exif)
-    position, usual = (tf.where(goes_on, x, 0) for x in (position + run + size, size))
-    return position, usual, palette, data, exif, goes_on
+    limit = tf.expand_dims(end, 1)
+    guess, headers = _read_chunk_headers(image_bytes, end, position)
+    names = tf.bitwise.bitwise_and(headers, 0xFFFFFFFF)
+    sizes = tf.bitwise.right_shift(headers, 32) + CHUNK_FRAME
+    ends = guess + sizes
+    starts = tf.concat([tf.expand_dims(position, 1), ends[:, :-1]], axis=1)
+    is_sound = (guess == starts) & (sizes >= CHUNK_FRAME) & (ends <= limit)
+    is_data = names == _DATA
+    after_data = tf.concat([found[:, 0, :1] > 0, is_data[:, :-1]], axis=1)
+    is_ancillary = tf.bitwise.bitwise_and(names, _ANCILLARY) > 0
+    passed = is_sound & (is_data | (is_ancillary & ~after_data))
+    is_exif = (names == _EXIF) & (headers != _EXIF)  # not empty
+
+    kinds = tf.stack([is_data, is_exif, ~passed], axis=1)  # [batch, 3, chunks]
+    first = tf.argmax(kinds, axis=2)
+    fields = tf.stack([starts, sizes, names, tf.cast(is_sound, tf.int64)], axis=2)
+    rows = tf.gather(fields, first, axis=1, batch_dims=1)  # [batch, 3, 4]
+    is_new = tf.reduce_any(kinds, axis=2) & (first < first[:, 2:]) & active[:, None]
+    is_new = is_new[:, :2] & (found[:, :, 1] == 0)
+    found = tf.where(is_new[:, :, None], rows[:, :2, :2], found)
+    start, size, name, sound = tf.unstack(rows[:, 2], axis=1)
+    has_data = found[:, 0, 1] > 0
+    is_sound = active & (sound > 0)
+    is_done = is_sound & has_data
+    is_palette = is_sound & ~has_data & (name == _PALETTE)
+    palette = tf.where(is_palette[:, None], rows[:, 2, :2], palette)
+    data_start = found[:, 0, 0]
+    data = tf.where(is_done[:, None], tf.stack([data_start, start - data_start], axis=1), data)
+    position = tf.where(is_palette, start + size, start)
+    active = is_palette | (active & (sound == 0) & (first[:, 2] > 0))
+    return position, palette, data, found, active
 
 
-def jpeg_frames(image_bytes: tf.Tensor, is_jpeg: tf.Tensor) -> JpegFrame:
-    """Walks JPEG files, string [batch], to the first scan header, as libjpeg does.
+def _read_chunk_headers(
+    image_bytes: tf.Tensor, end: tf.Tensor, position: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Guesses positions of the next chunks from `position` on, and reads their lengths and names.
 
-    `is_jpeg`, bool [batch], is false for files to leave out.
+    Returns:
+        Positions, and length * 2**32 + name, int64 [batch, chunks] each.
     """
-    end = _lengths(image_bytes)
-    zeros = tf.zeros_like(end)
-    last = end - _WINDOW
-    counts = zeros + _WINDOW
-    kinds = tf.constant([[_NO_MARKER] * 256, _MARKER_KINDS])  # without and with 0xFF before
-
-    def step(
-        position: tf.Tensor, frame: tf.Tensor, exif: tf.Tensor, active: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
-        active &= position <= last
-        text = tf.strings.substr(image_bytes, tf.where(active, position, 0), counts)
-        window = tf.io.decode_raw(text, tf.uint8, fixed_length=_WINDOW)
-        first, marker, high, low = tf.unstack(tf.cast(window[:, :4], tf.int64), axis=1)
-        kind = tf.gather_nd(kinds, tf.stack([tf.cast(first == 0xFF, tf.int64), marker], axis=1))
-        frame = tf.where(active & (kind == _FRAME) & (frame == 0), position, frame)
-        length = high * 256 + low + 2
-        is_exif = tf.reduce_all(window[:, 4:] == list(EXIF_START), axis=1)
-        is_exif &= (kind == _APP1) & (length != _WINDOW)
-        exif = tf.where(active & is_exif & (exif == 0), position, exif)
-        active &= kind < _SCAN
-        # libjpeg skips bytes between segments, too.
-        advance = tf.where(kind < _WITHOUT_LENGTH, length, 1)
-        return tf.where(active, position + advance, position), frame, exif, active
-
-    def steps(*state: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        for _ in range(_SEGMENTS_PER_STEP):
-            state = step(*state)
-        return state
-
-    position, frame, exif, unfinished = tf.while_loop(
-        lambda position, frame, exif, active: tf.reduce_any(active),
-        steps,
-        (zeros + 2, zeros, zeros, is_jpeg),
-        maximum_iterations=MAX_STEPS // _SEGMENTS_PER_STEP,
-    )
-    at_end = is_jpeg & ~unfinished & (position <= last)  # of a scan, or the end marker
-    starts = tf.stack([frame, tf.where(at_end, position, 0), exif], axis=1)
-    windows = read_values(image_bytes, starts, tf.uint8, _WINDOW)
-    windows *= tf.cast(starts > 0, tf.int64)[:, :, None]
-    frames, scans, segments = tf.unstack(windows, axis=1)
-    is_scan = scans[:, 1] == _MARKERS[_SCAN][0]
-    length = segments[:, 2] * 256 + segments[:, 3] + 2 - _WINDOW
-    content = tf.stack([exif + _WINDOW, length], axis=1)
-    return JpegFrame(
-        process=frames[:, 1],
-        precision=frames[:, 4],
-        height=frames[:, 5] * 256 + frames[:, 6],
-        width=frames[:, 7] * 256 + frames[:, 8],
-        components=frames[:, 9],
-        scan=tf.where(is_scan, position, 0),
-        scan_components=tf.where(is_scan, scans[:, 4], 0),
-        exif=tf.where((exif > 0)[:, None], content, 0),
-    )
+    counts = tf.zeros_like(position) + 8
+    guesses, texts = [tf.minimum(position, end)], []
+    for _ in range(_CHUNKS_IN_CHAIN):
+        texts.append(tf.strings.substr(image_bytes, guesses[-1], counts))
+        header = tf.squeeze(tf.io.decode_raw(texts[-1], tf.int64, False, 8), 1)  # length and name
+        size = tf.bitwise.right_shift(header, 32) + CHUNK_FRAME
+        guesses.append(tf.clip_by_value(guesses[-1] + size, 0, end))
+    row = tf.expand_dims(size, 1) * tf.range(1, _CHUNKS_IN_ROW, dtype=tf.int64)
+    row = tf.clip_by_value(tf.expand_dims(guesses[-1], 1) + row, 0, tf.expand_dims(end, 1))
+    guesses += tf.unstack(row, axis=1)
+    texts += [tf.strings.substr(image_bytes, guess, counts) for guess in guesses[len(texts) :]]
+    # A last one that is nowhere.
+    guess = tf.stack([*guesses, tf.zeros_like(position) - 1], axis=1)  # [batch, chunks]
+    texts.append(tf.zeros_like(image_bytes))
+    headers = tf.io.decode_raw(tf.stack(texts, axis=1), tf.int64, False, 8)
+    return guess, tf.squeeze(headers, 2)
 
 
 def webp_frames(image_bytes: tf.Tensor, is_webp: tf.Tensor) -> WebpFrame:

@@ -9,7 +9,8 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from covid_lm.layers import image_inspection
-from covid_lm.layers.image_input import ImageInput, turn_and_resize
+from covid_lm.layers.image_input import ImageInput
+from covid_lm.layers.image_plain import turn_and_resize
 from tests.layers import encoded_images
 from tests.layers.encoded_images import encode, patch, png_chunk
 
