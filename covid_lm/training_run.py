@@ -98,6 +98,7 @@ def train(
             else:
                 fit_classifier(classifier, images, run["batch_size"], options, staged, termination)
             save_weights(classifier, staged)
+            classifier.fix_weights()  # as `evaluate.py` does, so that it repeats these figures
             evaluation = evaluate_protocols(
                 classifier, dataset.split("test"), options.skip_invalid, images["test"]
             )

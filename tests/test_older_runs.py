@@ -84,8 +84,10 @@ def test_evaluation_gives_the_metrics_of_the_run(older):
     report = evaluate_run(os.path.join(older, "run"), "phantom", None)
     assert set(report["protocols"]) == set(before)
     for policy, row in report["protocols"].items():
-        for key in ("n", "correct", "accuracy", "auc"):
+        for key in ("n", "correct", "accuracy"):
             assert row[key] == pytest.approx(before[policy][key], abs=TOLERANCE)
+        # Two images whose probabilities differ by a rounding error can change places.
+        assert row["auc"] == pytest.approx(before[policy]["auc"], abs=1e-3)
     assert report["export_difference"] < TOLERANCE
 
 
