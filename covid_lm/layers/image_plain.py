@@ -42,7 +42,7 @@ _EXPECTED = np.array([[*start, *[-1] * (_START_BYTES - len(start))] for start in
 # Besides one chunk of data: the header, that chunk's frame, and the end.
 _BARE_BYTES = PNG_HEADER_BYTES + CHUNK_FRAME + len(PNG_END)
 # Steps of the walks: two for a PNG of several chunks of data, the last of which is shorter.
-_PNG_STEPS, _JPEG_STEPS = 2, 1
+_PNG_STEPS, _JPEG_STEPS = 1, 1
 
 
 def decode_plain(

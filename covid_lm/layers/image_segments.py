@@ -13,8 +13,10 @@ import tensorflow as tf
 
 from covid_lm.layers.image_header import little_endian, uncommon
 
-# PNG chunks that one step reads: one after the other, then in a row of equal distances.
-_CHUNKS_IN_CHAIN, _CHUNKS_IN_ROW = 6, 8
+# PNG chunks that one step reads: one after the other, then data in a row of equal distances, since
+# all chunks of data but the last one usually have one length, then one after the other.
+_CHUNKS_BEFORE_ROW, _CHUNKS_IN_ROW, _CHUNKS_AFTER_ROW = 6, 20, 3
+_CHUNKS_PER_STEP = _CHUNKS_BEFORE_ROW + _CHUNKS_AFTER_ROW + 1
 # Limits the time for crafted chains of tiny segments.
 MAX_STEPS = 1024
 
@@ -109,8 +111,7 @@ def _next_chunks(
 ) -> tuple[tf.Tensor, ...]:
     """One step: chunks of data, and ancillary chunks before them, then one of another kind.
 
-    Chunks are read where they are if each ends where the next begins and, after the first ones, if
-    all have one length, as most chunks of data have. A wrong guess is read in the next step.
+    A chunk at a position that turns out to be wrong is read again in the next step.
 
     Args:
         end, position: int64 [batch].
@@ -120,63 +121,79 @@ def _next_chunks(
     Returns:
         The arguments from `position` on, advanced.
     """
-    limit = tf.expand_dims(end, 1)
-    guess, headers = _read_chunk_headers(image_bytes, end, position)
+    guess, headers, skipped = _read_chunk_headers(image_bytes, end, position)
     names = tf.bitwise.bitwise_and(headers, 0xFFFFFFFF)
     sizes = tf.bitwise.right_shift(headers, 32) + CHUNK_FRAME
     ends = guess + sizes
-    starts = tf.concat([tf.expand_dims(position, 1), ends[:, :-1]], axis=1)
-    is_sound = (guess == starts) & (sizes >= CHUNK_FRAME) & (ends <= limit)
+    starts = tf.concat([tf.expand_dims(position, 1), (ends + skipped)[:, :-1]], axis=1)
+    is_sound = (guess == starts) & (sizes >= CHUNK_FRAME) & (ends <= tf.expand_dims(end, 1))
     is_data = names == _DATA
     after_data = tf.concat([found[:, 0, :1] > 0, is_data[:, :-1]], axis=1)
     is_ancillary = tf.bitwise.bitwise_and(names, _ANCILLARY) > 0
-    passed = is_sound & (is_data | (is_ancillary & ~after_data))
+    is_palette = names == _PALETTE
+    first = tf.expand_dims(tf.argmax(is_palette, axis=1), 1)  # a second one is for the next step
+    is_palette &= tf.range(_CHUNKS_PER_STEP, dtype=tf.int64) == first
+    passed = is_sound & (is_data | ((is_ancillary | is_palette) & ~after_data))
     is_exif = (names == _EXIF) & (headers != _EXIF)  # not empty
 
-    kinds = tf.stack([is_data, is_exif, ~passed], axis=1)  # [batch, 3, chunks]
+    kinds = tf.stack([is_data, is_exif, is_palette, ~passed], axis=1)  # [batch, 4, chunks]
     first = tf.argmax(kinds, axis=2)
     fields = tf.stack([starts, sizes, names, tf.cast(is_sound, tf.int64)], axis=2)
-    rows = tf.gather(fields, first, axis=1, batch_dims=1)  # [batch, 3, 4]
-    is_new = tf.reduce_any(kinds, axis=2) & (first < first[:, 2:]) & active[:, None]
+    rows = tf.gather(fields, first, axis=1, batch_dims=1)  # [batch, 4, 4]
+    is_new = tf.reduce_any(kinds, axis=2) & (first < first[:, 3:]) & active[:, None]
+    palette = tf.where(is_new[:, 2:3], rows[:, 2, :2], palette)
     is_new = is_new[:, :2] & (found[:, :, 1] == 0)
     found = tf.where(is_new[:, :, None], rows[:, :2, :2], found)
-    start, size, name, sound = tf.unstack(rows[:, 2], axis=1)
-    has_data = found[:, 0, 1] > 0
-    is_sound = active & (sound > 0)
-    is_done = is_sound & has_data
-    is_palette = is_sound & ~has_data & (name == _PALETTE)
-    palette = tf.where(is_palette[:, None], rows[:, 2, :2], palette)
-    data_start = found[:, 0, 0]
-    data = tf.where(is_done[:, None], tf.stack([data_start, start - data_start], axis=1), data)
-    position = tf.where(is_palette, start + size, start)
-    active = is_palette | (active & (sound == 0) & (first[:, 2] > 0))
-    return position, palette, data, found, active
+    position, _, name, sound = tf.unstack(rows[:, 3], axis=1)
+    data_start, data_size = tf.unstack(found[:, 0], axis=1)
+    is_done = active & (sound > 0) & (data_size > 0)
+    data = tf.where(is_done[:, None], tf.stack([data_start, position - data_start], axis=1), data)
+    # A wrong guess, or a further palette.
+    again = (sound == 0) | ((name == _PALETTE) & (data_size == 0))
+    return position, palette, data, found, active & again & (first[:, 3] > 0)
 
 
 def _read_chunk_headers(
     image_bytes: tf.Tensor, end: tf.Tensor, position: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Guesses positions of the next chunks from `position` on, and reads their lengths and names.
 
     Returns:
-        Positions, and length * 2**32 + name, int64 [batch, chunks] each.
+        Positions, and length * 2**32 + name, int64 [batch, chunks] each; and the bytes of the
+        chunks of data that are left out after these chunks, int64 [batch, chunks].
     """
     counts = tf.zeros_like(position) + 8
-    guesses, texts = [tf.minimum(position, end)], []
-    for _ in range(_CHUNKS_IN_CHAIN):
-        texts.append(tf.strings.substr(image_bytes, guesses[-1], counts))
-        header = tf.squeeze(tf.io.decode_raw(texts[-1], tf.int64, False, 8), 1)  # length and name
-        size = tf.bitwise.right_shift(header, 32) + CHUNK_FRAME
-        guesses.append(tf.clip_by_value(guesses[-1] + size, 0, end))
-    row = tf.expand_dims(size, 1) * tf.range(1, _CHUNKS_IN_ROW, dtype=tf.int64)
-    row = tf.clip_by_value(tf.expand_dims(guesses[-1], 1) + row, 0, tf.expand_dims(end, 1))
-    guesses += tf.unstack(row, axis=1)
-    texts += [tf.strings.substr(image_bytes, guess, counts) for guess in guesses[len(texts) :]]
+
+    def read(guess: tf.Tensor, chunks: int) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        guesses, headers = [], []
+        for _ in range(chunks):
+            guesses.append(tf.clip_by_value(guess, 0, end))
+            text = tf.strings.substr(image_bytes, guesses[-1], counts)
+            headers.append(tf.squeeze(tf.io.decode_raw(text, tf.int64, False, 8), 1))
+            size = tf.bitwise.right_shift(headers[-1], 32) + CHUNK_FRAME
+            guess = guesses[-1] + size
+        return guesses, headers
+
+    first, headers = read(position, _CHUNKS_BEFORE_ROW)
+    last = headers[-1]
+    size = tf.bitwise.right_shift(last, 32) + CHUNK_FRAME
+    row = tf.range(1, _CHUNKS_IN_ROW + 1, dtype=tf.int64)
+    row = tf.expand_dims(first[-1], 1) + tf.expand_dims(size, 1) * row
+    row = tf.unstack(tf.clip_by_value(row, 0, tf.expand_dims(end, 1)), axis=1)
+    texts = tf.stack([tf.strings.substr(image_bytes, guess, counts) for guess in row], axis=1)
+    texts = tf.squeeze(tf.io.decode_raw(texts, tf.int64, False, 8), 2)  # [batch, row]
+    is_data = tf.bitwise.bitwise_and(last, 0xFFFFFFFF) == _DATA
+    is_same = (texts == tf.expand_dims(last, 1)) & tf.expand_dims(is_data, 1)
+    skipped = size * tf.reduce_sum(tf.math.cumprod(tf.cast(is_same, tf.int64), axis=1), axis=1)
+    others, further = read(first[-1] + size + skipped, _CHUNKS_AFTER_ROW)
     # A last one that is nowhere.
-    guess = tf.stack([*guesses, tf.zeros_like(position) - 1], axis=1)  # [batch, chunks]
-    texts.append(tf.zeros_like(image_bytes))
-    headers = tf.io.decode_raw(tf.stack(texts, axis=1), tf.int64, False, 8)
-    return guess, tf.squeeze(headers, 2)
+    nothing = tf.zeros_like(position)
+    before, after = [nothing] * (_CHUNKS_BEFORE_ROW - 1), [nothing] * (_CHUNKS_AFTER_ROW + 1)
+    return (
+        tf.stack([*first, *others, nothing - 1], axis=1),
+        tf.stack([*headers, *further, nothing], axis=1),
+        tf.stack([*before, skipped, *after], axis=1),
+    )
 
 
 def webp_frames(image_bytes: tf.Tensor, is_webp: tf.Tensor) -> WebpFrame:

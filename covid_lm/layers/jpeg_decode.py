@@ -149,7 +149,8 @@ def _next_segments(
         axis=2,
     )
     is_end = kind >= _SCAN
-    kinds = tf.stack([kind == _FRAME, is_exif & ~is_empty, is_end, kind >= _WITHOUT_LENGTH], axis=1)
+    is_exif &= (kind == _APP1) & ~is_empty
+    kinds = tf.stack([kind == _FRAME, is_exif, is_end, kind >= _WITHOUT_LENGTH], axis=1)
     first = tf.argmax(kinds, axis=2)  # [batch, 4]
     fields = tf.concat([windows, start[:, :, None]], axis=2)
     rows = tf.gather(fields, first, axis=1, batch_dims=1)  # [batch, 4, 13]

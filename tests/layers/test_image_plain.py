@@ -35,6 +35,17 @@ def test_a_file_alone_and_in_a_batch_has_the_same_result(count):
     assert 0.2 * len(files) < valid < 0.9 * len(files)
 
 
+def test_files_that_are_cut_anywhere_in_their_first_bytes():
+    files = encoded_images.good_images(40, 50)
+    layer = ImageInput()
+    for name in ("png turned", "jpeg turned", "jpeg progressive", "png palette", "webp turned"):
+        cuts = [files[name][:length] for length in range(150)]
+        together = layer(tf.constant([*cuts, files[name]]))
+        np.testing.assert_array_equal(together["valid"], [False] * len(cuts) + [True])
+        reasons = [layer(tf.constant([cut]))["reason"][0].numpy() for cut in cuts]
+        np.testing.assert_array_equal(together["reason"][:-1], reasons)
+
+
 @pytest.fixture(scope="module")
 def is_plain():
     """Returns true if files are decoded without the general path."""
