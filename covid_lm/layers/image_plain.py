@@ -41,8 +41,7 @@ _START_BYTES = len(_STARTS[0])
 _EXPECTED = np.array([[*start, *[-1] * (_START_BYTES - len(start))] for start in _STARTS])
 # Besides one chunk of data: the header, that chunk's frame, and the end.
 _BARE_BYTES = PNG_HEADER_BYTES + CHUNK_FRAME + len(PNG_END)
-# Steps of the walks: two for a PNG of several chunks of data, the last of which is shorter.
-_PNG_STEPS, _JPEG_STEPS = 1, 1
+_STEPS = 1  # of a walk through a file's chunks or segments: enough for most files
 
 
 def decode_plain(
@@ -141,9 +140,9 @@ def _decode(
         data = tf.stack([zero + PNG_HEADER_BYTES, length - PNG_HEADER_BYTES - len(PNG_END)], axis=1)
         columns = png_claims(headers, length, PngChunks(none, data, none))
     elif kind == _PNG:
-        columns = png_claims(headers, length, png_chunks(image_bytes, length > 0, _PNG_STEPS))
+        columns = png_claims(headers, length, png_chunks(image_bytes, length > 0, _STEPS))
     else:
-        frames = jpeg_frames(image_bytes, length > 0, _JPEG_STEPS)
+        frames = jpeg_frames(image_bytes, length > 0, _STEPS)
         columns = jpeg_claims(image_bytes, length, frames)
     accepted = judge(columns, max_pixels)[2] & (columns["common"] > 0)
     exif = tf.stack([columns["exif"], columns["exif_length"]], axis=1)
