@@ -1,8 +1,10 @@
 """Weights of an encoder that isn't trained any more, prepared once for all of its inference.
 
-In bfloat16, kernels are constants of the graph: oneDNN then arranges them once for the processor's
-matrix units (AMX), and nothing is cast or concatenated in a call. In float32, the first layer's
-projections are looked up instead of multiplied, because tokens are few words at fixed positions.
+In bfloat16 and in small encoders, kernels are constants of the graph: oneDNN then arranges them
+once for the processor's matrix units (AMX), and nothing is cast or concatenated in a call. In
+float32, the first layer's projections are looked up instead of multiplied, because tokens are few
+words at fixed positions. Attention is computed for groups of heads, normalizations in the form that
+TensorFlow can fuse (`elementwise.normalize_fused`).
 """
 
 import math
