@@ -25,6 +25,7 @@ from covid_lm.evaluation_run import evaluate_run
 from covid_lm.export import export_run
 from covid_lm.models.masked_lm import MaskedLanguageModel
 from covid_lm.models.saving import load_classifier
+from covid_lm.models.token_classifier import TokenClassifier
 from covid_lm.pipeline.decoded import decode_records
 from covid_lm.serving.predict import image_files, predict_files
 from covid_lm.training.build import build_classifier
@@ -78,16 +79,19 @@ def test_the_live_model_gives_the_same_probabilities(older):
         np.testing.assert_allclose(probabilities, rows, rtol=0, atol=TOLERANCE)
 
 
-def test_evaluation_gives_the_metrics_of_the_run(older):
+def test_evaluation_gives_the_metrics_of_the_run(older, monkeypatch):
+    """With the weights as variables, as when these metrics were written.
+
+    Fixed weights round otherwise, and two images can change places in the order of the AUC.
+    """
+    monkeypatch.setattr(TokenClassifier, "fix_weights", lambda self: None)
     with open(os.path.join(older, "run", "run", "metrics.json"), encoding="utf-8") as file:
         before = json.load(file)["protocols"]
     report = evaluate_run(os.path.join(older, "run"), "phantom", None)
     assert set(report["protocols"]) == set(before)
     for policy, row in report["protocols"].items():
-        for key in ("n", "correct", "accuracy"):
+        for key in ("n", "correct", "accuracy", "auc"):
             assert row[key] == pytest.approx(before[policy][key], abs=TOLERANCE)
-        # Two images whose probabilities differ by a rounding error can change places.
-        assert row["auc"] == pytest.approx(before[policy]["auc"], abs=1e-3)
     assert report["export_difference"] < TOLERANCE
 
 

@@ -105,8 +105,9 @@ class BertEncoder(keras.layers.Layer):
             words: ids that sequences can hold, int [words]; by default the whole vocabulary.
             look_up: false to compute the first layer's projections, as the benchmark does.
         """
-        epsilon = self.layer_norm_epsilon if look_up else None
-        self._fixed = FixedWeights(self.backbone, self.compute_dtype, words, epsilon)
+        self._fixed = FixedWeights(
+            self.backbone, self.compute_dtype, words, self.layer_norm_epsilon, look_up
+        )
 
     def build(self, input_shape):
         # The backbone has already built its variables.

@@ -36,7 +36,8 @@ class FixedWeights:
         dtype: of the arithmetic, "float32" or "bfloat16".
         words: ids of the words that sequences can hold, int [words]; by default the whole
             vocabulary.
-        epsilon: added to the variance of the embeddings; None for no look-up.
+        epsilon: added to the variance of the embeddings.
+        look_up: false to compute the first layer's projections in float32, too.
     """
 
     def __init__(
@@ -44,7 +45,8 @@ class FixedWeights:
         backbone: BertBackbone,
         dtype: str,
         words: np.ndarray | None = None,
-        epsilon: float | None = 1e-12,
+        epsilon: float = 1e-12,
+        look_up: bool = True,
     ):
         self.embeddings: EmbeddingSums | None = None
         self.first_layer: FirstLayer | None = None
@@ -53,7 +55,7 @@ class FixedWeights:
         layers = backbone.transformer_layers
         if backbone.patch_embedding is None:
             self.embeddings = EmbeddingSums(backbone, words)
-            if dtype == "float32" and len(layers) > 1 and epsilon is not None:
+            if look_up and dtype == "float32" and len(layers) > 1:
                 self.first_layer = FirstLayer(backbone, self.embeddings.rows, epsilon)
         # In float32, TensorFlow fuses the product of attention with scale and bias, not with one.
         size = backbone.hidden_dim // backbone.num_heads
