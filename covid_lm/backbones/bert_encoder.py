@@ -124,9 +124,20 @@ class BertEncoder(keras.layers.Layer):
             if self._fixed.first_layer is not None:
                 first = self._fixed.first_layer(tokens)
         elif self.backbone.patch_embedding is not None:
-            tokens = self.backbone.patch_embedding(tokens)
+            tokens = self._embed_patches(tokens)
         x = ops.cast(self.embedding(tokens, segments), self.compute_dtype)
         return self._all_but_last_layer(x, inputs["padding_mask"], training, first)
+
+    def _embed_patches(self, token_ids):
+        """Embeds token ids, int32 [batch, length, bytes]: [batch, length, hidden]."""
+        embed = self.backbone.patch_embedding
+        if self._fixed is None:
+            return embed(token_ids)
+        # A half of a batch can be empty (`serving.signatures.in_halves`), and several convolutions
+        # in TensorFlow fail then.
+        count = ops.shape(token_ids)[0]
+        row = ops.zeros((ops.maximum(1 - count, 0), *token_ids.shape[1:]), token_ids.dtype)
+        return embed(ops.concatenate([token_ids, row], axis=0))[:count]
 
     def _all_but_last_layer(self, x, padding_mask, training, first=None):
         """As `_before_last_layer`, from the normalized embeddings [batch * length, hidden].

@@ -31,7 +31,7 @@ def covid_lm(case: Case, fixed: bool = True, look_up: bool = True) -> Step:
             layer.fix_weights(np.arange(_num_words(case)), look_up=look_up)
         return layer(inputs)
 
-    return _keras_step(case, encode)
+    return _keras_step(case, encode, ours=True)
 
 
 def unfixed(case: Case) -> Step:
@@ -189,13 +189,16 @@ def torch_training_step(case: Case, model: Any, logits: Any, labels: Any) -> Ste
     return step
 
 
-def _keras_step(case: Case, encode: Callable) -> Step:
-    """Build a step of `encode(backbone, inputs)`, which gives [CLS] vectors, and a dense layer."""
+def _keras_step(case: Case, encode: Callable, ours: bool = False) -> Step:
+    """Build a step of `encode(backbone, inputs)`, which gives [CLS] vectors, and a dense layer.
+
+    `ours`: with the halves and threads of an export.
+    """
     import keras
 
     from covid_lm.backbones.bert_encoder import build_backbone
 
-    set_tensorflow_threads(case.threads)
+    set_tensorflow_threads(case.threads, case.threads_within if ours else case.threads)
     ids, labels = token_data(case), _labels(case)
     symbolic = {
         name: keras.Input(array.shape[1:], dtype="int32", name=name) for name, array in ids.items()
@@ -212,10 +215,16 @@ def _keras_step(case: Case, encode: Callable) -> Step:
         return jax_steps.training_step(model, loss, keras_optimizer(), ids, labels)
     import tensorflow as tf
 
+    from covid_lm.serving.signatures import in_halves
+
     ids = {name: tf.constant(array) for name, array in ids.items()}
     if case.task == "inference":
         signature = {n: tf.TensorSpec([None, *x.shape[1:]], x.dtype) for n, x in ids.items()}
-        predict = tf.function(lambda x: model(x, training=False), input_signature=[signature])
+
+        def logits(x):
+            return model(x, training=False)
+
+        predict = in_halves(logits, signature) if ours else tf.function(logits, [signature])
         return lambda: predict(ids).numpy()
     return keras_training_step(model, loss, ids, labels)
 
@@ -235,11 +244,11 @@ def keras_optimizer() -> Any:
     )
 
 
-def set_tensorflow_threads(threads: int) -> None:
-    """Limit the threads of TensorFlow's operations, before it runs the first one."""
+def set_tensorflow_threads(threads: int, within: int | None = None) -> None:
+    """Limit TensorFlow's threads, and those within an operation, before it runs the first one."""
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_intra_op_parallelism_threads(within or threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
@@ -288,8 +297,14 @@ def tensorflow_product(case: Case) -> Step:
 
     left = tf.cast(tf.random.normal([SIZE, SIZE]), case.dtype)
     right = tf.cast(tf.random.normal([SIZE, SIZE]), case.dtype)
-    product = tf.function(tf.matmul)
-    return lambda: product(left, right)
+
+    @tf.function
+    def product():
+        if case.threads_within == case.threads:
+            return left @ right
+        return [half @ right for half in tf.split(left, case.threads)]
+
+    return product
 
 
 def torch_product(case: Case) -> Step:

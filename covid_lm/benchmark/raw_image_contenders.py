@@ -107,7 +107,7 @@ def _kept_values(pixels: np.ndarray, name: bytes) -> np.ndarray:
 def _saved_model(case: Case, variant: str) -> Step:
     import tensorflow as tf
 
-    set_tensorflow_threads(case.threads)
+    set_tensorflow_threads(case.threads, case.threads_within)
     model = tf.saved_model.load(os.path.join(case.material, variant))
     signature = "tokenize" if case.task == "preprocessing" else "serving_default"
 

@@ -19,6 +19,7 @@ from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierCon
 from covid_lm.serving import saved_model
 from covid_lm.serving.graph_check import forbidden_ops
 from covid_lm.serving.saved_model import export_classifier, write_saved_model
+from covid_lm.serving.signatures import in_halves
 from tests.serving.conftest import IMAGES, NAMES, RECORDS
 from tests.serving.tiny_model import CLASSES, tiny_classifier
 
@@ -103,6 +104,31 @@ def test_serving_default_equals_the_live_model(model, probabilities):
     expected = [CLASSES[k].encode() for k in probabilities.argmax(axis=1)]
     assert answer["label"].numpy().tolist() == expected
     assert answer["valid"].numpy().all()
+
+
+def test_each_image_of_a_batch_of_any_size(model, probabilities):
+    for count in range(len(IMAGES)):
+        part = {name: values[:count] for name, values in inputs().items()}
+        answer = model.signatures["serving_default"](**part)["probabilities"]
+        np.testing.assert_allclose(answer, probabilities[:count], atol=1e-6)
+
+
+def test_halves_of_a_batch():
+    seen = []
+
+    def function(inputs):
+        tf.py_function(seen.append, [tf.shape(inputs["a"])[0]], [])
+        return {"sum": inputs["a"] + inputs["b"][:, 0], "twice": 2 * inputs["b"]}
+
+    specs = {"a": tf.TensorSpec([None], tf.int32), "b": tf.TensorSpec([None, 2], tf.int32)}
+    whole = in_halves(function, specs)
+    for count in range(6):
+        seen.clear()
+        a, b = tf.range(count), tf.reshape(tf.range(2 * count), [count, 2])
+        answer = whole({"a": a, "b": b})
+        np.testing.assert_array_equal(answer["sum"], a + b[:, 0])
+        np.testing.assert_array_equal(answer["twice"], 2 * b)
+        assert sorted(map(int, seen)) == [count // 2, (count + 1) // 2]
 
 
 def test_tokenize_gives_vocabulary_ids(model, tokens):
