@@ -9,15 +9,17 @@ from keras import ops
 from keras_nlp.models import BertBackbone
 
 from covid_lm.backbones.attention import (
+    TokenBlocks,
     attention,
     attention_with_dropout,
+    drop_branch,
     dropout,
-    keep_mask,
     mask_bias,
+    side_by_side,
 )
 from covid_lm.backbones.configs import BackboneConfig, PatchConfig
 from covid_lm.backbones.elementwise import (
-    gelu,
+    ACTIVATIONS,
     gelu_in_training,
     normalize,
     normalize_fused,
@@ -26,12 +28,6 @@ from covid_lm.backbones.elementwise import (
 )
 from covid_lm.backbones.fixed_weights import PROJECTIONS, FixedWeights
 from covid_lm.backbones.patch_embedding import InFloat32, add_patch_embedding
-
-ACTIVATIONS = {
-    "gelu": gelu,
-    "gelu_approximate": lambda x: keras.activations.gelu(x, approximate=True),
-    "relu": keras.activations.relu,
-}
 
 
 def build_backbone(
@@ -94,6 +90,7 @@ class BertEncoder(keras.layers.Layer):
         self.head_size = backbone.hidden_dim // backbone.num_heads
         self.embedding = InFloat32(self._embed, name="embedding")
         self._fixed: FixedWeights | None = None
+        self._blocks = TokenBlocks(1)
 
     def fix_weights(self, words: np.ndarray | None = None, look_up: bool = True) -> None:
         """Prepares the current weights for inference (`FixedWeights`); ends the training.
@@ -124,20 +121,9 @@ class BertEncoder(keras.layers.Layer):
             if self._fixed.first_layer is not None:
                 first = self._fixed.first_layer(tokens)
         elif self.backbone.patch_embedding is not None:
-            tokens = self._embed_patches(tokens)
+            tokens = self.backbone.patch_embedding(tokens)
         x = ops.cast(self.embedding(tokens, segments), self.compute_dtype)
         return self._all_but_last_layer(x, inputs["padding_mask"], training, first)
-
-    def _embed_patches(self, token_ids):
-        """Embeds token ids, int32 [batch, length, bytes]: [batch, length, hidden]."""
-        embed = self.backbone.patch_embedding
-        if self._fixed is None:
-            return embed(token_ids)
-        # A half of a batch can be empty (`serving.signatures.in_halves`), and several convolutions
-        # in TensorFlow fail then.
-        count = ops.shape(token_ids)[0]
-        row = ops.zeros((ops.maximum(1 - count, 0), *token_ids.shape[1:]), token_ids.dtype)
-        return embed(ops.concatenate([token_ids, row], axis=0))[:count]
 
     def _all_but_last_layer(self, x, padding_mask, training, first=None):
         """As `_before_last_layer`, from the normalized embeddings [batch * length, hidden].
@@ -145,17 +131,39 @@ class BertEncoder(keras.layers.Layer):
         Args:
             first: the first layer's projections, if they are known.
         """
-        length = padding_mask.shape[-1]
         bias = mask_bias(padding_mask, x.dtype)  # [batch, length]
         x = self._drop(x, training)
+        blocks = self._blocks.split(x, bias.shape[-1])
         for layer in self.backbone.transformer_layers[:-1]:
-            if first is None:
-                heads = self._heads(layer, PROJECTIONS, x, length)
-            else:
-                heads, first = self._split_heads(first, len(PROJECTIONS), length), None
-            context = self._attend(*heads, bias, training)
-            x = self._after_attention(layer, x, context, length, training)
+            blocks, first = self._layer(layer, blocks, bias, training, first), None
+        x = self._blocks.join(blocks, bias.shape[-1])
         return x, bias
+
+    def _layer(self, layer, blocks, bias, training, first=None):
+        """Applies a layer to blocks of rows, whose tokens attend to those of all blocks.
+
+        Args:
+            blocks: as `TokenBlocks.split` returns them.
+            first: as for `_all_but_last_layer`.
+        """
+        length = bias.shape[-1]
+        lengths = self._blocks.lengths(length)
+        if first is None:
+            pairs = zip(blocks, lengths, strict=True)
+            heads = [self._heads(layer, PROJECTIONS, x, rows) for x, rows in pairs]
+        else:
+            pairs = zip(self._blocks.split(first, length), lengths, strict=True)
+            heads = [self._split_heads(x, len(PROJECTIONS), rows) for x, rows in pairs]
+        queries, keys, values = zip(*heads, strict=True)
+        keys, values = (
+            [side_by_side(blocks, axis=2) for blocks in zip(*groups, strict=True)]
+            for groups in (keys, values)
+        )
+        result = []
+        for x, query, rows in zip(blocks, queries, lengths, strict=True):
+            context = self._attend(query, keys, values, bias, training)
+            result.append(self._after_attention(layer, x, context, rows, training))
+        return result
 
     def _embed(self, tokens, segment_ids):
         """Returns the normalized sum of the embeddings: float32 [batch * length, hidden].
@@ -207,8 +215,8 @@ class BertEncoder(keras.layers.Layer):
             kernel, biases = self._fixed.kernel(dense), map(self._fixed.bias, dense)
         else:
             kernels = [ops.reshape(layer.kernel, (x.shape[-1], -1)) for layer in dense]
-            kernel, biases = _side_by_side(kernels), (ops.reshape(d.bias, (-1,)) for d in dense)
-        bias = _side_by_side(list(biases))
+            kernel, biases = side_by_side(kernels), (ops.reshape(d.bias, (-1,)) for d in dense)
+        bias = side_by_side(list(biases))
         # `ops.add`, not `+`: in TensorFlow it gives a BiasAdd, which is fused with the product.
         return ops.add(ops.matmul(x, kernel), bias)
 
@@ -269,10 +277,7 @@ class BertEncoder(keras.layers.Layer):
         rate = self.stochastic_depth * layers.index(layer) / max(len(layers) - 1, 1)
         if not training or not rate:
             return y
-        y = ops.reshape(y, (-1, rows, y.shape[-1]))
-        keep = keep_mask((ops.shape(y)[0], 1, 1), rate, self.seed_generator)
-        y = y * (ops.cast(keep, y.dtype) * (1 / (1 - rate)))
-        return ops.reshape(y, (-1, y.shape[-1]))
+        return drop_branch(y, rows, rate, self.seed_generator)
 
     def get_config(self):
         names = ("activation", "layer_norm_epsilon", "dropout", "stochastic_depth", "seed")
@@ -291,7 +296,3 @@ class BertEncoder(keras.layers.Layer):
         patches, size = config.pop("patches", None), config.pop("vocabulary_size", None)
         add_patch_embedding(backbone, size, patches and PatchConfig(**patches))
         return cls(backbone, **config)
-
-
-def _side_by_side(tensors):
-    return tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, axis=-1)

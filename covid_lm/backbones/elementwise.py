@@ -140,3 +140,10 @@ def _compiled(function: Callable) -> Callable:
     import tensorflow as tf
 
     return tf.function(function, jit_compile=True, autograph=False)
+
+
+ACTIVATIONS = {
+    "gelu": gelu,
+    "gelu_approximate": lambda x: keras.activations.gelu(x, approximate=True),
+    "relu": keras.activations.relu,
+}

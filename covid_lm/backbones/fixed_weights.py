@@ -7,8 +7,10 @@ words at fixed positions. Attention is computed for groups of heads, normalizati
 TensorFlow can fuse (`elementwise.normalize_fused`).
 """
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -29,6 +31,7 @@ class FixedWeights:
     Attributes:
         embeddings: the sums of words' and segments' embeddings, or None for patches.
         first_layer: the look-up in place of the first layer's projections, or None.
+        constants: makes all of the constants.
         head_groups: number of equal groups of heads whose attention is computed separately.
 
     Args:
@@ -51,12 +54,15 @@ class FixedWeights:
         self.embeddings: EmbeddingSums | None = None
         self.first_layer: FirstLayer | None = None
         self.head_groups = _head_groups(backbone.num_heads, backbone.max_sequence_length)
+        self.constants = Constants()
         self._kernels: dict[int, np.ndarray] = {}
+        self._joined: dict[tuple[int, ...], np.ndarray] = {}
         layers = backbone.transformer_layers
         if backbone.patch_embedding is None:
-            self.embeddings = EmbeddingSums(backbone, words)
+            self.embeddings = EmbeddingSums(backbone, self.constants, words)
             if look_up and dtype == "float32" and len(layers) > 1:
-                self.first_layer = FirstLayer(backbone, self.embeddings.rows, epsilon)
+                rows = self.embeddings.rows
+                self.first_layer = FirstLayer(backbone, self.constants, rows, epsilon)
         # In float32, TensorFlow fuses the product of attention with scale and bias, not with one.
         size = backbone.hidden_dim // backbone.num_heads
         self._scale = size**-0.5 if dtype == "bfloat16" else 1.0
@@ -80,8 +86,10 @@ class FixedWeights:
 
     def kernel(self, dense: Sequence[keras.layers.Layer]) -> Tensor:
         """The constant kernels [inputs, outputs] of dense layers side by side."""
-        kernels = [self._kernels[id(layer)] for layer in dense]
-        return ops.convert_to_tensor(np.concatenate(kernels, axis=1))
+        key = tuple(map(id, dense))
+        if key not in self._joined:
+            self._joined[key] = np.concatenate([self._kernels[one] for one in key], axis=1)
+        return self.constants(self._joined[key])
 
     def bias(self, layer: keras.layers.Layer) -> Tensor:
         """The bias [outputs] of a dense layer, a variable.
@@ -96,13 +104,45 @@ class FixedWeights:
         return self._scale if id(layer) in self._queries else 1.0
 
 
+class Constants:
+    """Arrays as constants of the graph that is being traced."""
+
+    def __init__(self) -> None:
+        self._scope: Callable[[], AbstractContextManager] | None = None
+        self._tensors: dict[int, Tensor] = {}
+
+    def __call__(self, array: np.ndarray) -> Tensor:
+        """Converts an array that outlives this object."""
+        if self._scope is None:
+            return ops.convert_to_tensor(array)
+        if id(array) not in self._tensors:
+            with self._scope():
+                self._tensors[id(array)] = ops.convert_to_tensor(array)
+        return self._tensors[id(array)]
+
+    @contextlib.contextmanager
+    def shared(self, scope: Callable[[], AbstractContextManager]) -> Iterator[None]:
+        """Within this context, an array is one constant of the graph that `scope` makes current.
+
+        A graph and the functions that it calls hold an array once then, not once each.
+        """
+        self._scope, self._tensors = scope, {}
+        try:
+            yield
+        finally:
+            self._scope, self._tensors = None, {}
+
+
 class EmbeddingSums:
     """A table with the sum of a word's and a segment's embedding for each pair of them.
 
-    Args: as `FixedWeights`.
+    Args: as `FixedWeights`, and its `constants`.
     """
 
-    def __init__(self, backbone: BertBackbone, words: np.ndarray | None = None):
+    def __init__(
+        self, backbone: BertBackbone, constants: Constants, words: np.ndarray | None = None
+    ):
+        self._constants = constants
         embeddings = _array(backbone.token_embedding.embeddings)
         segments = _array(backbone.segment_embedding.embeddings)
         self._rows: np.ndarray | None = None  # of the words in the table
@@ -118,12 +158,12 @@ class EmbeddingSums:
     def indices(self, token_ids: Tensor, segment_ids: Tensor) -> Tensor:
         """Rows of the table for words and segments, int32 of their shape."""
         if self._rows is not None:
-            token_ids = ops.take(ops.convert_to_tensor(self._rows), token_ids, axis=0)
+            token_ids = ops.take(self._constants(self._rows), token_ids, axis=0)
         return token_ids + segment_ids * self._num_words
 
     def __call__(self, indices: Tensor) -> Tensor:
         """Looks up rows: float32 [*indices.shape, hidden]."""
-        return ops.take(ops.convert_to_tensor(self._table), indices, axis=0)
+        return ops.take(self._constants(self._table), indices, axis=0)
 
 
 class FirstLayer:
@@ -137,11 +177,15 @@ class FirstLayer:
 
     Args:
         backbone: as for `FixedWeights`.
+        constants: of `FixedWeights`.
         sums: the sums t, float64 [rows, hidden].
         epsilon: added to the variance of t + p.
     """
 
-    def __init__(self, backbone: BertBackbone, sums: np.ndarray, epsilon: float):
+    def __init__(
+        self, backbone: BertBackbone, constants: Constants, sums: np.ndarray, epsilon: float
+    ):
+        self._constants = constants
         norm = backbone.embeddings_layer_norm
         attention = backbone.transformer_layers[0]._self_attention_layer
         dense = [getattr(attention, f"{name}_dense") for name in PROJECTIONS]
@@ -156,7 +200,9 @@ class FirstLayer:
         self._shift = shift.astype(np.float32)
         squares = np.square(sums).sum(-1)[:, None] + np.square(positions).sum(-1)
         variance = (squares + 2 * sums @ positions.T) / sums.shape[-1]
-        self._factors = ((variance + epsilon) ** -0.5).astype(np.float32)  # [rows, positions]
+        self._num_positions = len(positions)
+        factors = (variance + epsilon) ** -0.5  # [rows, positions]
+        self._factors = factors.astype(np.float32).ravel()
 
     @property
     def num_bytes(self) -> int:
@@ -173,12 +219,12 @@ class FirstLayer:
             queries, keys and values, float32 [batch * length, 3 * hidden].
         """
         length = indices.shape[1]
-        x = ops.take(ops.convert_to_tensor(self._words), indices, axis=0)
-        x = x + ops.convert_to_tensor(self._positions[:length])
+        x = ops.take(self._constants(self._words), indices, axis=0)
+        x = x + self._constants(self._positions)[:length]
         x = ops.reshape(x, (-1, x.shape[-1]))
-        pairs = indices * self._factors.shape[1] + ops.arange(length, dtype="int32")
-        factors = ops.take(ops.convert_to_tensor(self._factors.ravel()), pairs, axis=0)
-        return ops.add(x * ops.reshape(factors, (-1, 1)), ops.convert_to_tensor(self._shift))
+        pairs = indices * self._num_positions + ops.arange(length, dtype="int32")
+        factors = ops.take(self._constants(self._factors), pairs, axis=0)
+        return ops.add(x * ops.reshape(factors, (-1, 1)), self._constants(self._shift))
 
 
 def _head_groups(num_heads: int, length: int) -> int:

@@ -1,10 +1,13 @@
 """Encoders that give one vector per sequence; that of all tokens' mean."""
 
+import contextlib
+from collections.abc import Callable, Iterator
+
 import keras
 from keras import ops
 
+from covid_lm.backbones.attention import TokenBlocks
 from covid_lm.backbones.bert_encoder import BertEncoder
-from covid_lm.backbones.fixed_weights import PROJECTIONS
 
 
 class PooledEncoder(BertEncoder):
@@ -24,6 +27,19 @@ class PooledEncoder(BertEncoder):
 
     def call(self, inputs, training=None):
         return self._last_layer(*self._before_last_layer(inputs, training), training)
+
+    def shared_constants(self, scope: Callable) -> contextlib.AbstractContextManager:
+        """See `Constants.shared`, if weights are fixed."""
+        return self._fixed.constants.shared(scope) if self._fixed else contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def in_blocks(self, count: int) -> Iterator[None]:
+        """Within this context, a call computes each block of tokens by operations of its own."""
+        earlier, self._blocks = self._blocks, TokenBlocks(count)
+        try:
+            yield
+        finally:
+            self._blocks = earlier
 
     def embed_words(self, token_ids):
         """Looks up the embedding of each word, float32.
@@ -78,9 +94,8 @@ class MeanEncoder(PooledEncoder):
     def _last_layer(self, x, bias, training):
         length = bias.shape[-1]
         last = self.backbone.transformer_layers[-1]
-        heads = self._heads(last, PROJECTIONS, x, length)
-        context = self._attend(*heads, bias, training)
-        x = self._after_attention(last, x, context, length, training)
+        blocks = self._layer(last, self._blocks.split(x, length), bias, training)
+        x = self._blocks.join(blocks, length)
         x = ops.reshape(x, (-1, length, self.backbone.hidden_dim))
         # In float32: in bfloat16, a sum of hundreds of vectors would lose its last digits.
         used = ops.cast(ops.equal(bias, 0), "float32")[:, :, None]

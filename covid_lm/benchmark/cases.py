@@ -95,14 +95,6 @@ class Case:
         return dataclasses.replace(config, patches=patches, vocabulary_size=BUILT_IN_WORDS)
 
     @property
-    def threads_within(self) -> int:
-        """Threads within an operation of ours at inference, as the README of `serving` advises."""
-        is_one = self.batch_size == 1 and self.callers <= 1
-        is_large = self.task != "preprocessing" and not self.layout
-        is_shared = self.task not in TASKS and not (is_one and is_large)
-        return 1 if is_shared and self.device == "cpu" else self.threads
-
-    @property
     def operations(self) -> int:
         """Operations of a step's matrix products, forward only; backward takes twice as many.
 

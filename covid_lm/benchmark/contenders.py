@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from covid_lm.backbones.configs import PatchConfig, backbone_config
-from covid_lm.benchmark.cases import BUILT_IN_WORDS, Case
+from covid_lm.benchmark.cases import BUILT_IN_WORDS, TASKS, Case
 
 Step = Callable[[], object]
 CLASSES = 2
@@ -29,9 +29,9 @@ def covid_lm(case: Case, fixed: bool = True, look_up: bool = True) -> Step:
         layer = encoder(backbone, activation=case.config.activation)
         if fixed and case.task == "inference":
             layer.fix_weights(np.arange(_num_words(case)), look_up=look_up)
-        return layer(inputs)
+        return layer(inputs), layer
 
-    return _keras_step(case, encode, ours=True)
+    return _keras_step(case, encode, threads_within(case))
 
 
 def unfixed(case: Case) -> Step:
@@ -51,7 +51,11 @@ def gray22(case: Case) -> Step:
 
 def keras_hub(case: Case) -> Step:
     """Build a step of the library's `BertBackbone`; reads its sequence output at position 0."""
-    return _keras_step(case, lambda backbone, inputs: backbone(inputs)["sequence_output"][:, 0])
+
+    def encode(backbone, inputs):
+        return backbone(inputs)["sequence_output"][:, 0], None
+
+    return _keras_step(case, encode, case.threads)
 
 
 def hugging_face(case: Case) -> Step:
@@ -189,23 +193,24 @@ def torch_training_step(case: Case, model: Any, logits: Any, labels: Any) -> Ste
     return step
 
 
-def _keras_step(case: Case, encode: Callable, ours: bool = False) -> Step:
-    """Build a step of `encode(backbone, inputs)`, which gives [CLS] vectors, and a dense layer.
+def _keras_step(case: Case, encode: Callable, within: int) -> Step:
+    """Build a step of `encode(backbone, inputs)` and a dense layer.
 
-    `ours`: with the halves and threads of an export.
+    `encode` returns [CLS] vectors and, if inference has the parts of an export, our encoder, else
+    None. `within`: threads within an operation.
     """
     import keras
 
     from covid_lm.backbones.bert_encoder import build_backbone
 
-    set_tensorflow_threads(case.threads, case.threads_within if ours else case.threads)
+    set_tensorflow_threads(case.threads, within)
     ids, labels = token_data(case), _labels(case)
     symbolic = {
         name: keras.Input(array.shape[1:], dtype="int32", name=name) for name, array in ids.items()
     }
-    vectors = encode(build_backbone(case.config, dtype=keras_policy(case)), symbolic)
-    logits = keras.layers.Dense(CLASSES, dtype=keras_policy(case))(vectors)
-    model = keras.Model(symbolic, keras.ops.cast(logits, "float32"))
+    vectors, encoder = encode(build_backbone(case.config, dtype=keras_policy(case)), symbolic)
+    outputs = keras.layers.Dense(CLASSES, dtype=keras_policy(case))(vectors)
+    model = keras.Model(symbolic, keras.ops.cast(outputs, "float32"))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     if case.device == "gpu":
         from covid_lm.benchmark import jax_steps
@@ -215,7 +220,7 @@ def _keras_step(case: Case, encode: Callable, ours: bool = False) -> Step:
         return jax_steps.training_step(model, loss, keras_optimizer(), ids, labels)
     import tensorflow as tf
 
-    from covid_lm.serving.signatures import in_halves
+    from covid_lm.serving.signatures import in_parts
 
     ids = {name: tf.constant(array) for name, array in ids.items()}
     if case.task == "inference":
@@ -224,7 +229,10 @@ def _keras_step(case: Case, encode: Callable, ours: bool = False) -> Step:
         def logits(x):
             return model(x, training=False)
 
-        predict = in_halves(logits, signature) if ours else tf.function(logits, [signature])
+        if encoder:
+            predict = in_parts(logits, encoder, signature)
+        else:
+            predict = tf.function(logits, input_signature=[signature])
         return lambda: predict(ids).numpy()
     return keras_training_step(model, loss, ids, labels)
 
@@ -242,6 +250,11 @@ def keras_optimizer() -> Any:
     return keras.optimizers.AdamW(
         LEARNING_RATE, beta_1=BETAS[0], beta_2=BETAS[1], weight_decay=WEIGHT_DECAY
     )
+
+
+def threads_within(case: Case) -> int:
+    """Number of threads within an operation of ours, at inference as for an export."""
+    return 1 if case.device == "cpu" and case.task not in TASKS else case.threads
 
 
 def set_tensorflow_threads(threads: int, within: int | None = None) -> None:
@@ -282,34 +295,3 @@ def unpadded(token_ids: np.ndarray) -> dict[str, np.ndarray]:
     segment_ids = np.zeros(token_ids.shape[:2], np.int32)
     padding_mask = np.ones_like(segment_ids)
     return {"token_ids": token_ids, "segment_ids": segment_ids, "padding_mask": padding_mask}
-
-
-SIZE = 2048
-PRODUCT_FLOPS = 2 * SIZE**3
-
-
-def tensorflow_product(case: Case) -> Step:
-    """Build a product of two [2048, 2048] matrices in the case's dtype, in TensorFlow.
-
-    It runs with the threads that the contender has set in this process.
-    """
-    import tensorflow as tf
-
-    left = tf.cast(tf.random.normal([SIZE, SIZE]), case.dtype)
-    right = tf.cast(tf.random.normal([SIZE, SIZE]), case.dtype)
-
-    @tf.function
-    def product():
-        if case.threads_within == case.threads:
-            return left @ right
-        return [half @ right for half in tf.split(left, case.threads)]
-
-    return product
-
-
-def torch_product(case: Case) -> Step:
-    """Build the same product in PyTorch."""
-    import torch
-
-    left, right = torch.randn(2, SIZE, SIZE).to(getattr(torch, case.dtype))
-    return lambda: left @ right

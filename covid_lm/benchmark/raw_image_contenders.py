@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from covid_lm.benchmark.cases import Case
-from covid_lm.benchmark.contenders import Step, set_tensorflow_threads
+from covid_lm.benchmark.contenders import Step, set_tensorflow_threads, threads_within
 
 IMAGES = 32  # number of images that the suites write
 
@@ -107,7 +107,7 @@ def _kept_values(pixels: np.ndarray, name: bytes) -> np.ndarray:
 def _saved_model(case: Case, variant: str) -> Step:
     import tensorflow as tf
 
-    set_tensorflow_threads(case.threads, case.threads_within)
+    set_tensorflow_threads(case.threads, threads_within(case))
     model = tf.saved_model.load(os.path.join(case.material, variant))
     signature = "tokenize" if case.task == "preprocessing" else "serving_default"
 

@@ -24,12 +24,12 @@ from covid_lm.benchmark.cases import (
     Planned,
     plan,
 )
-from covid_lm.benchmark.contenders import PRODUCT_FLOPS
 from covid_lm.benchmark.goals import GOALS
 from covid_lm.benchmark.patch_image_contenders import CORE
 from covid_lm.benchmark.raw_image_contenders import images_of_step
 from covid_lm.benchmark.raw_images import write_raw_images
 from covid_lm.benchmark.rounds import Progress, latencies, measure, ratio, runnable, spread
+from covid_lm.benchmark.worker import PRODUCT_FLOPS
 from covid_lm.environment import commit, machine, run_child
 from covid_lm.errors import InputError
 

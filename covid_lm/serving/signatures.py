@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from covid_lm.backbones.pooled_encoder import PooledEncoder
 from covid_lm.layers.class_output import ClassOutput
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.token_classifier import TokenClassifier
@@ -24,9 +25,14 @@ def signatures(classifier: Classifier) -> dict[str, tuple[Callable, list[tf.Tens
     shapes = classifier.outputs.input
     specs_of_core = {key: tf.TensorSpec(x.shape, x.dtype, name=key) for key, x in shapes.items()}
 
+    def core(inputs):
+        return classifier.outputs(inputs, training=False)
+
     # One function for all signatures, because a graph stores its constants with each function.
-    compile_core = in_halves if isinstance(classifier, TokenClassifier) else _compiled
-    compute = compile_core(lambda inputs: classifier.outputs(inputs, training=False), specs_of_core)
+    if isinstance(classifier, TokenClassifier):
+        compute = in_parts(core, classifier.encoder, specs_of_core)
+    else:
+        compute = _compiled(core, specs_of_core)
 
     def serving_default(image_bytes, filename=None):
         inputs = preprocessor(image_bytes, filename)
@@ -62,32 +68,60 @@ def signatures(classifier: Classifier) -> dict[str, tuple[Callable, list[tf.Tens
     return functions
 
 
-def in_halves(function: Callable[[dict], Any], specs: dict[str, tf.TensorSpec]) -> Callable:
-    """Makes a function that computes the two halves of a batch at the same time.
+def in_parts(
+    function: Callable[[dict], Any], encoder: PooledEncoder, specs: dict[str, tf.TensorSpec]
+) -> Callable[[dict], Any]:
+    """Makes a function that computes two parts of a batch, or of one sequence, at the same time.
 
     TensorFlow's threads wait for each other after each operation that they share, which takes
     longer than many operations of a small encoder. A process with one thread within operations and
-    two between them computes each half in a thread of its own.
+    two between them computes each part in a thread of its own.
+
+    The parts are the halves of a batch, or the tokens of a single sequence in two blocks. Which of
+    these is computed, the operations Switch and Merge decide: within the functions of a `tf.cond`,
+    TensorFlow fuses fewer operations.
 
     Args:
-        function: from tensors to a structure of tensors that all have the batch as their first
-            dimension, which can be 0. Of a single row, the second half is empty: a condition would
-            be cheaper, but TensorFlow fuses fewer operations within one.
+        function: uses the encoder; from tensors to a structure of tensors that all have the batch
+            as their first dimension.
+        encoder: usually with fixed weights.
         specs: of the tensors.
     """
-    half = _compiled(function, specs)
+
+    def in_blocks(inputs: dict[str, tf.Tensor]) -> Any:
+        with encoder.in_blocks(2):
+            return function(inputs)
+
+    half, single = _compiled(function, specs), _compiled(in_blocks, specs)
 
     def whole(inputs: dict[str, tf.Tensor]) -> Any:
-        middle = (tf.shape(next(iter(inputs.values())))[0] + 1) // 2
-        first = half({name: x[:middle] for name, x in inputs.items()})
-        second = half({name: x[middle:] for name, x in inputs.items()})
-        return tf.nest.map_structure(lambda *pair: tf.concat(pair, axis=0), first, second)
+        count = tf.shape(next(iter(inputs.values())))[0]
+        pairs = {k: tf.raw_ops.Switch(data=x, pred=count < 2) for k, x in inputs.items()}
+        middle = (count + 1) // 2
+        with encoder.shared_constants(tf.compat.v1.get_default_graph().as_default):
+            halves = [
+                half({name: several[rows] for name, (several, _) in pairs.items()})
+                for rows in (slice(None, middle), slice(middle, None))
+            ]
+            alone = single({name: one for name, (_, one) in pairs.items()})
+        return tf.nest.map_structure(
+            lambda x, *parts: tf.raw_ops.Merge(inputs=[tf.concat(parts, axis=0), x])[0],
+            alone,
+            *halves,
+        )
 
-    return _compiled(whole, specs)
+    # Automatic control dependencies would let results wait for parts that aren't computed.
+    return _compiled(whole, specs, {"_disable_acd": True})
 
 
-def _compiled(function: Callable[[dict], Any], specs: dict[str, tf.TensorSpec]) -> Callable:
-    return tf.function(function, input_signature=[specs], autograph=False)
+def _compiled(
+    function: Callable[[dict], Any],
+    specs: dict[str, tf.TensorSpec],
+    attributes: dict[str, bool] | None = None,
+) -> Callable:
+    return tf.function(
+        function, input_signature=[specs], autograph=False, experimental_attributes=attributes
+    )
 
 
 def parse_examples(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -9,11 +9,13 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from covid_lm.backbones import fixed_weights
+from covid_lm.backbones.attention import TokenBlocks
 from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
 from covid_lm.backbones.configs import BackboneConfig, PatchConfig
 from covid_lm.backbones.fixed_weights import FixedWeights
 from covid_lm.backbones.pooled_encoder import MeanEncoder
+from covid_lm.serving.signatures import in_parts
 
 CONFIG = BackboneConfig(3, 64, 4, 128, vocabulary_size=50, max_sequence_length=32)
 LENGTH = 24
@@ -172,3 +174,54 @@ def test_a_fixed_encoder_is_not_trained():
     encoder.fix_weights()
     with pytest.raises(RuntimeError, match="can't be trained after fix_weights"):
         encoder(make_inputs(), training=True)
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("kind", [ClsEncoder, MeanEncoder])
+def test_tokens_in_blocks_give_the_same_vectors(kind, count, fixed):
+    encoder, inputs = kind(make_backbone()), make_inputs()
+    expected = encoder(inputs, training=False)
+    if fixed:
+        encoder.fix_weights(WORDS)
+    with encoder.in_blocks(count):
+        actual, products = outputs(encoder)
+    np.testing.assert_allclose(actual, expected, atol=3e-6)
+    assert len(products) > len(outputs(encoder)[1])
+
+
+def test_blocks_of_tokens():
+    blocks = TokenBlocks(3)
+    assert blocks.lengths(8) == [2, 3, 3]
+    x = np.arange(2 * 8 * 5).reshape(2 * 8, 5)
+    parts = [np.asarray(part) for part in blocks.split(x, 8)]
+    assert [part.shape for part in parts] == [(4, 5), (6, 5), (6, 5)]
+    np.testing.assert_array_equal(parts[1], np.concatenate([x[2:5], x[10:13]]))
+    np.testing.assert_array_equal(blocks.join(parts, 8), x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_parts_share_constants(dtype):
+    encoder = ClsEncoder(make_backbone(dtype))
+    encoder.fix_weights(WORDS)
+    specs = {name: tf.TensorSpec([None, LENGTH], tf.int32) for name in make_inputs()}
+    whole = in_parts(lambda inputs: encoder(inputs, training=False), encoder, specs)
+    inputs = {name: tf.constant(values) for name, values in make_inputs().items()}
+    for count in (1, 2, 3):
+        some = {name: values[:count] for name, values in inputs.items()}
+        expected = tf.cast(encoder(some, training=False), tf.float32)
+        actual = tf.cast(whole(some), tf.float32)
+        np.testing.assert_allclose(actual, expected, atol=3e-6 if dtype == "float32" else 0.06)
+    graph = whole.get_concrete_function().graph
+    functions = list(graph.as_graph_def().library.function)
+    sizes = [
+        len(node.attr["value"].tensor.tensor_content)
+        for nodes in (graph.as_graph_def().node, *(each.node_def for each in functions))
+        for node in nodes
+        if node.op == "Const"
+    ]
+    large = sorted(size for size in sizes if size > 1000)
+    alone = traced(encoder, make_inputs()).get_concrete_function().graph.as_graph_def()
+    constants = [node for node in alone.node if node.op == "Const"]
+    contents = [len(node.attr["value"].tensor.tensor_content) for node in constants]
+    assert large == sorted(size for size in contents if size > 1000)

@@ -9,12 +9,11 @@ from absl import flags
 from covid_lm.backbones.configs import backbone_config, exact_flops
 from covid_lm.benchmark import rounds, suites
 from covid_lm.benchmark.cases import SUITES, Case, Options, growth_series, plan
-from covid_lm.benchmark.contenders import PRODUCT_FLOPS
 from covid_lm.benchmark.goals import GOALS
 from covid_lm.benchmark.onnx_models import FILE
 from covid_lm.benchmark.patch_image_contenders import CORE
 from covid_lm.benchmark.speed_tables import exponent, growth_table, report, summary
-from covid_lm.benchmark.worker import CONTENDERS, Contender
+from covid_lm.benchmark.worker import CONTENDERS, PRODUCT_FLOPS, Contender
 from covid_lm.errors import InputError
 
 SECONDS = {

@@ -19,7 +19,7 @@ from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierCon
 from covid_lm.serving import saved_model
 from covid_lm.serving.graph_check import forbidden_ops
 from covid_lm.serving.saved_model import export_classifier, write_saved_model
-from covid_lm.serving.signatures import in_halves
+from covid_lm.serving.signatures import in_parts
 from tests.serving.conftest import IMAGES, NAMES, RECORDS
 from tests.serving.tiny_model import CLASSES, tiny_classifier
 
@@ -113,22 +113,24 @@ def test_each_image_of_a_batch_of_any_size(model, probabilities):
         np.testing.assert_allclose(answer, probabilities[:count], atol=1e-6)
 
 
-def test_halves_of_a_batch():
+def test_parts_of_a_batch(classifier):
     seen = []
 
     def function(inputs):
-        tf.py_function(seen.append, [tf.shape(inputs["a"])[0]], [])
+        blocks = classifier.encoder._blocks.count
+        tf.py_function(lambda x: seen.append((int(x), blocks)), [tf.shape(inputs["a"])[0]], [])
         return {"sum": inputs["a"] + inputs["b"][:, 0], "twice": 2 * inputs["b"]}
 
     specs = {"a": tf.TensorSpec([None], tf.int32), "b": tf.TensorSpec([None, 2], tf.int32)}
-    whole = in_halves(function, specs)
+    whole = in_parts(function, classifier.encoder, specs)
     for count in range(6):
         seen.clear()
         a, b = tf.range(count), tf.reshape(tf.range(2 * count), [count, 2])
         answer = whole({"a": a, "b": b})
         np.testing.assert_array_equal(answer["sum"], a + b[:, 0])
         np.testing.assert_array_equal(answer["twice"], 2 * b)
-        assert sorted(map(int, seen)) == [count // 2, (count + 1) // 2]
+        halves = [(count // 2, 1), ((count + 1) // 2, 1)]
+        assert sorted(seen) == (halves if count > 1 else [(count, 2)])
 
 
 def test_tokenize_gives_vocabulary_ids(model, tokens):
