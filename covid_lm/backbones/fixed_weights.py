@@ -87,6 +87,8 @@ class FixedWeights:
     def kernel(self, dense: Sequence[keras.layers.Layer]) -> Tensor:
         """The constant kernels [inputs, outputs] of dense layers side by side."""
         key = tuple(map(id, dense))
+        if len(key) == 1:
+            return self.constants(self._kernels[key[0]])
         if key not in self._joined:
             self._joined[key] = np.concatenate([self._kernels[one] for one in key], axis=1)
         return self.constants(self._joined[key])
