@@ -27,6 +27,7 @@ from covid_lm.pipeline.pixel_cache import PixelCache
 from covid_lm.training.batch_size import global_batch_size
 from covid_lm.training.build import build_classifier
 from covid_lm.training.checkpoints import Progress
+from covid_lm.training.devices import set_threads
 from covid_lm.training.fine_tuning import print_epoch
 from covid_lm.training.head_fitting import image_vectors
 from covid_lm.training.inputs import print_skipped, training_set
@@ -64,9 +65,9 @@ def cross_validate(
     """
     check_output("output", output)
     options = options.with_pinned_weights()
+    set_threads(options)
     dataset = load_dataset(options.dataset, options.data_dir, options.reading)
     dataset = limit_images(dataset, options.max_images)
-    print(describe_splits(dataset))
     run_fold, records = _folds(options, dataset)
     done = 0
     finished: list[dict] = []
@@ -108,6 +109,7 @@ def _folds(
     options: TrainingOptions, dataset: ImageDataset
 ) -> tuple[Callable[[np.ndarray], FoldResult], tuple[ImageRecord, ...]]:
     """A function from the held-out rows of a fold to its result, and the images' records."""
+    print(describe_splits(dataset))
     classes = dataset.classes
     records = dataset.split("train", "val")
     classifier = build_classifier(options, classes)

@@ -4,7 +4,6 @@ The scores of one layer at 512 tokens, 12 heads and batch size 8 are 25 million 
 one pass over them takes as long as a tenth of a dense layer.
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,46 +61,6 @@ def drop_branch(y: Tensor, rows: int, rate: float, seed: Any) -> Tensor:
     keep = keep_mask((ops.shape(y)[0], 1, 1), rate, seed)
     y = y * (ops.cast(keep, y.dtype) * (1 / (1 - rate)))
     return ops.reshape(y, (-1, y.shape[-1]))
-
-
-def side_by_side(tensors: Sequence[Tensor], axis: int = -1) -> Tensor:
-    """Concatenates tensors; a single one is returned as it is."""
-    return tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, axis=axis)
-
-
-class TokenBlocks:
-    """The tokens of each sequence, in blocks of consecutive ones.
-
-    Args:
-        count: number of blocks.
-    """
-
-    def __init__(self, count: int):
-        self.count = count
-
-    def lengths(self, length: int) -> list[int]:
-        """Numbers of tokens in the blocks of a sequence of `length`, as equal as possible."""
-        ends = [length * block // self.count for block in range(self.count + 1)]
-        return [end - start for start, end in itertools.pairwise(ends)]
-
-    def split(self, x: Tensor, length: int) -> list[Tensor]:
-        """Splits x, [batch * length, width], into blocks, each [batch * tokens, width]."""
-        if self.count == 1:
-            return [x]
-        width = x.shape[-1]
-        x = ops.reshape(x, (-1, length, width))
-        ends = itertools.accumulate(self.lengths(length))
-        pairs = zip(ends, self.lengths(length), strict=True)
-        return [ops.reshape(x[:, end - rows : end], (-1, width)) for end, rows in pairs]
-
-    def join(self, blocks: list[Tensor], length: int) -> Tensor:
-        """Reverses `split`."""
-        if self.count == 1:
-            return blocks[0]
-        width = blocks[0].shape[-1]
-        pairs = zip(blocks, self.lengths(length), strict=True)
-        x = ops.concatenate([ops.reshape(x, (-1, rows, width)) for x, rows in pairs], axis=1)
-        return ops.reshape(x, (-1, width))
 
 
 def probabilities(query, key, bias, scale):

@@ -9,13 +9,11 @@ from keras import ops
 from keras_nlp.models import BertBackbone
 
 from covid_lm.backbones.attention import (
-    TokenBlocks,
     attention,
     attention_with_dropout,
     drop_branch,
     dropout,
     mask_bias,
-    side_by_side,
 )
 from covid_lm.backbones.configs import BackboneConfig, PatchConfig
 from covid_lm.backbones.elementwise import (
@@ -27,6 +25,7 @@ from covid_lm.backbones.elementwise import (
     reshape_like,
 )
 from covid_lm.backbones.fixed_weights import PROJECTIONS, FixedWeights
+from covid_lm.backbones.parallel_parts import TokenBlocks, in_halves, side_by_side
 from covid_lm.backbones.patch_embedding import InFloat32, add_patch_embedding
 
 
@@ -53,7 +52,8 @@ class BertEncoder(keras.layers.Layer):
 
     The weights are the backbone's, which this layer tracks; only the order of computation differs.
     Queries, keys and values are one product, and activations are [batch * length, hidden_dim]
-    matrices. The pooler isn't used and is marked as not trainable.
+    matrices. The pooler isn't used and is marked as not trainable. Subclasses define `_encode`, the
+    call for a batch or half of one (`parallel_parts`).
 
     Args:
         backbone: the `keras_nlp.models.BertBackbone` with the weights.
@@ -90,7 +90,7 @@ class BertEncoder(keras.layers.Layer):
         self.head_size = backbone.hidden_dim // backbone.num_heads
         self.embedding = InFloat32(self._embed, name="embedding")
         self._fixed: FixedWeights | None = None
-        self._blocks = TokenBlocks(1)
+        self._divides, self._blocks = True, TokenBlocks(1)
 
     def fix_weights(self, words: np.ndarray | None = None, look_up: bool = True) -> None:
         """Prepares the current weights for inference (`FixedWeights`); ends the training.
@@ -109,6 +109,11 @@ class BertEncoder(keras.layers.Layer):
     def build(self, input_shape):
         # The backbone has already built its variables.
         self.built = True
+
+    def call(self, inputs, training=None):
+        if not self._divides:
+            return self._encode(inputs, training)
+        return in_halves(lambda half: self._encode(half, training), inputs)
 
     def _before_last_layer(self, inputs, training):
         """Returns the last layer's input, [batch * length, hidden], and mask, [batch, length]."""
@@ -136,8 +141,7 @@ class BertEncoder(keras.layers.Layer):
         blocks = self._blocks.split(x, bias.shape[-1])
         for layer in self.backbone.transformer_layers[:-1]:
             blocks, first = self._layer(layer, blocks, bias, training, first), None
-        x = self._blocks.join(blocks, bias.shape[-1])
-        return x, bias
+        return self._blocks.join(blocks, bias.shape[-1]), bias
 
     def _layer(self, layer, blocks, bias, training, first=None):
         """Applies a layer to blocks of rows, whose tokens attend to those of all blocks.
@@ -159,11 +163,9 @@ class BertEncoder(keras.layers.Layer):
             [side_by_side(blocks, axis=2) for blocks in zip(*groups, strict=True)]
             for groups in (keys, values)
         )
-        result = []
-        for x, query, rows in zip(blocks, queries, lengths, strict=True):
-            context = self._attend(query, keys, values, bias, training)
-            result.append(self._after_attention(layer, x, context, rows, training))
-        return result
+        contexts = [self._attend(query, keys, values, bias, training) for query in queries]
+        of_blocks = zip(blocks, contexts, lengths, strict=True)
+        return [self._after_attention(layer, *block, training) for block in of_blocks]
 
     def _embed(self, tokens, segment_ids):
         """Returns the normalized sum of the embeddings: float32 [batch * length, hidden].

@@ -26,7 +26,7 @@ class MaskedLmEncoder(BertEncoder):
         [batch, masked, hidden_dim] in the compute dtype.
     """
 
-    def call(self, inputs, training=None):
+    def _encode(self, inputs, training):
         x, bias = self._before_last_layer(inputs, training)  # [batch * length, hidden]
         positions = inputs["masked_positions"]
         length, masked = bias.shape[-1], positions.shape[-1]

@@ -90,8 +90,9 @@ class PatchEmbedding(keras.layers.Layer):
         if not self.convolutions:
             return self._project(x)
         start, end = 1, 1 + self.patches.num_patches
-        before, after = self._project(x[:, :start, :1]), self._project(x[:, end:, :1])
-        return ops.concatenate([before, self._convolve(x[:, start:end]), after], axis=1)
+        before, image, after = ops.split(x, [start, end], axis=1)
+        before, after = self._project(before[:, :, :1]), self._project(after[:, :, :1])
+        return ops.concatenate([before, self._convolve(image), after], axis=1)
 
     def _project(self, x):
         """Applies the dense layer to [batch, length, places, width]."""

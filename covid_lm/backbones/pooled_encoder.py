@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import keras
 from keras import ops
 
-from covid_lm.backbones.attention import TokenBlocks
 from covid_lm.backbones.bert_encoder import BertEncoder
+from covid_lm.backbones.parallel_parts import TokenBlocks
 
 
 class PooledEncoder(BertEncoder):
@@ -25,7 +25,7 @@ class PooledEncoder(BertEncoder):
         [batch, hidden_dim] in the compute dtype.
     """
 
-    def call(self, inputs, training=None):
+    def _encode(self, inputs, training):
         return self._last_layer(*self._before_last_layer(inputs, training), training)
 
     def shared_constants(self, scope: Callable) -> contextlib.AbstractContextManager:
@@ -34,12 +34,16 @@ class PooledEncoder(BertEncoder):
 
     @contextlib.contextmanager
     def in_blocks(self, count: int) -> Iterator[None]:
-        """Within this context, a call computes each block of tokens by operations of its own."""
-        earlier, self._blocks = self._blocks, TokenBlocks(count)
+        """Within this context, a call computes each block of tokens by operations of its own.
+
+        Batches are then not divided, whatever threads the process has (`in_halves`).
+        """
+        earlier = self._divides, self._blocks
+        self._divides, self._blocks = False, TokenBlocks(count)
         try:
             yield
         finally:
-            self._blocks = earlier
+            self._divides, self._blocks = earlier
 
     def embed_words(self, token_ids):
         """Looks up the embedding of each word, float32.

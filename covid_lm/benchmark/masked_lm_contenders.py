@@ -14,6 +14,7 @@ from covid_lm.benchmark.contenders import (
     keras_policy,
     keras_training_step,
     set_tensorflow_threads,
+    threads_within,
     torch_inputs,
     torch_training_step,
     unpadded,
@@ -33,7 +34,7 @@ def covid_lm_mlm(case: Case) -> Step:
     from covid_lm.models.masked_lm import MaskedLanguageModel
     from covid_lm.models.masked_lm_metrics import masked_token_loss
 
-    set_tensorflow_threads(case.threads)
+    set_tensorflow_threads(case.threads, threads_within(case))
     data = masked_sequences(case)
     words = data.pop("masked_ids") - SPECIALS
     targets = tf.constant(np.stack([words, np.full_like(words, IMAGE)], axis=-1))

@@ -1,6 +1,10 @@
-"""A classifier's files in a run's directory: `config.json`, `vocab.txt` and the weights."""
+"""A classifier's files in a run's directory: `config.json`, `vocab.txt` and the weights.
+
+A file of weights ends with a digest, by which any damage to it is noticed.
+"""
 
 import dataclasses
+import hashlib
 import os
 
 from covid_lm.backbones.configs import BackboneConfig
@@ -18,7 +22,6 @@ from covid_lm.files import (
     write_json,
 )
 from covid_lm.models.classifier import Classifier
-from covid_lm.models.file_digest import append_digest, check_digest
 from covid_lm.models.pixel_classifier import PixelClassifier, PixelClassifierConfig
 from covid_lm.models.token_classifier import TokenClassifier, TokenClassifierConfig
 from covid_lm.protocols import without_removed_options
@@ -134,3 +137,27 @@ def _refuse_oversized(backbone: BackboneConfig, words: int, path: str) -> None:
     fits = is_remote(path) or not os.path.exists(path) or 4 * parameters <= os.path.getsize(path)
     if not fits or backbone.vocabulary_size != words:
         raise ValueError(f"sizes {sizes} with {words} words, of another model's weights")
+
+
+def append_digest(path: str) -> None:
+    """Ends a file with the SHA-256 digest of its content; readers of zip and HDF5 ignore it."""
+    with open(path, "r+b") as file:
+        file.write(hashlib.file_digest(file, "sha256").hexdigest().encode())
+
+
+def check_digest(path: str, required: bool = True) -> None:
+    """Raises UnusableFile for a file whose end is another digest or, if `required`, none.
+
+    An end of mostly hexadecimal digits is a digest, be it a damaged one.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        remaining = os.fstat(file.fileno()).st_size - 2 * digest.digest_size
+        while content := file.read(max(0, min(remaining, 2**20))):
+            digest.update(content)
+            remaining -= len(content)
+        found = file.read()
+    differs = found != digest.hexdigest().encode()
+    hexadecimal = sum(byte in b"0123456789abcdef" for byte in found)
+    if differs and (required or hexadecimal > len(found) // 2):
+        raise UnusableFile(path, "its SHA-256 digest is missing or differs")

@@ -88,11 +88,14 @@ def in_parts(
         specs: of the tensors.
     """
 
-    def in_blocks(inputs: dict[str, tf.Tensor]) -> Any:
-        with encoder.in_blocks(2):
-            return function(inputs)
+    def in_blocks(count: int) -> Callable:
+        def compute(inputs: dict[str, tf.Tensor]) -> Any:
+            with encoder.in_blocks(count):
+                return function(inputs)
 
-    half, single = _compiled(function, specs), _compiled(in_blocks, specs)
+        return _compiled(compute, specs)
+
+    half, single = in_blocks(1), in_blocks(2)
 
     def whole(inputs: dict[str, tf.Tensor]) -> Any:
         count = tf.shape(next(iter(inputs.values())))[0]

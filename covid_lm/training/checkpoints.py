@@ -25,7 +25,7 @@ from covid_lm.files import (
     remove,
     write_json_lines,
 )
-from covid_lm.models.file_digest import append_digest, check_digest
+from covid_lm.models.saving import append_digest, check_digest
 from covid_lm.training.run_directory import checkpoint_files
 
 KEPT = 2  # checkpoints

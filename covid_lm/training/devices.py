@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from covid_lm.backbones.parallel_parts import prefer_two_parts
 from covid_lm.command_line import end_at_once
 from covid_lm.errors import InputError, RunError
 from covid_lm.training.cloud_tpu import check_listening, tpu_addresses
@@ -38,9 +39,16 @@ def choose_strategy(options: RunOptions) -> tf.distribute.Strategy:
     _refuse_several_machines(os.environ.get("TF_CONFIG", ""))
     if options.tpu is not None:
         return _tpu_strategy(options.tpu, options)
+    set_threads(options)
     if len(tf.config.list_logical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def set_threads(options: RunOptions) -> None:
+    """Sets TensorFlow's threads for a run on the CPU, before TensorFlow runs an operation."""
+    if not options.is_convolutional:  # such networks are computed as one part
+        prefer_two_parts()
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:

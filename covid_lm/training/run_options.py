@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 from covid_lm.backbones.configs import (
     BACKBONES,
+    CONVOLUTIONAL_NETWORKS,
     STEMS,
     TEACHER,
 )
@@ -190,3 +191,8 @@ class RunOptions(ReadingOptions):
     def input_size(self) -> str:
         """The layout, or a convolutional network's image size in pixels."""
         return self.layout
+
+    @property
+    def is_convolutional(self) -> bool:
+        """True if the run computes a network of convolutions, the model itself or its teacher."""
+        return self.backbone in CONVOLUTIONAL_NETWORKS
