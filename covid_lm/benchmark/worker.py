@@ -111,7 +111,9 @@ def turn(contender: str, case: Case) -> dict:
 
 
 def measure_here(contender: Contender, case: Case) -> dict:
-    """Build a contender's step in this process, call it once to warm up, and time its calls.
+    """Build a contender's step in this process, call it to warm up, and time its calls.
+
+    It is called once or, for callers, once for each of the images, as a server warms up.
 
     Returns:
         "calls", the seconds of each call, at least `case.min_calls` and in all at least
@@ -119,7 +121,8 @@ def measure_here(contender: Contender, case: Case) -> dict:
         "product_seconds", the median of the library's matrix product, where it has one.
     """
     step = contender.build(case)
-    step()
+    for _ in range(raw_image_contenders.IMAGES if case.callers else 1):
+        step()
     calls = timed_calls(step, case)
     result = {
         "seconds": statistics.median(calls),

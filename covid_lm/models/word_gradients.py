@@ -64,7 +64,7 @@ def word_sources(preprocessor: Preprocessor, name_lengths: tf.Tensor) -> tf.Tens
     planes = picture_planes(preprocessor)
     size = math.prod(planes)
     indices = NUM_SYMBOLS + np.arange(size, dtype=np.int32).reshape(planes).transpose(1, 2, 0)
-    batch, longest = tf.size(name_lengths), tf.reduce_max(name_lengths)
+    batch, longest = tf.size(name_lengths), tf.reduce_max(tf.concat([name_lengths, [0]], axis=0))
     pixels = tf.tile(indices[np.newaxis], [batch, 1, 1, 1])  # [batch, height, width, channels]
     characters = tf.tile(tf.range(longest)[tf.newaxis], [batch, 1]) + NUM_SYMBOLS + size
     name = {"symbols": characters, "lengths": name_lengths}

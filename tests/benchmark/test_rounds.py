@@ -9,6 +9,7 @@ import pytest
 
 from covid_lm.benchmark import worker
 from covid_lm.benchmark.cases import Case
+from covid_lm.benchmark.raw_image_contenders import IMAGES
 from covid_lm.benchmark.rounds import Progress, measure, ratio
 from covid_lm.benchmark.worker import Contender, measure_here, timed_calls, turn
 from covid_lm.environment import run_child
@@ -90,6 +91,9 @@ def test_the_first_call_warms_up_and_the_product_is_timed_for_inference_only():
     assert result["seconds"] == np.median(result["calls"])
     assert result["peak_bytes"] > 10_000_000
     assert 0 < result["product_seconds"] < 0.01
+    called.clear()
+    callers = measure_here(contender, dataclasses.replace(SHORT, task="serving", callers=1))
+    assert len(called) == IMAGES + len(callers["calls"])  # as a server that has warmed up
     training = measure_here(contender, dataclasses.replace(SHORT, task="training"))
     assert "product_seconds" not in training
 

@@ -183,9 +183,14 @@ def test_a_bad_image_is_marked_and_changes_nothing_else(model):
 
 def test_an_empty_batch(model):
     empty = tf.constant([], tf.string)
-    answer = model.signatures["serving_default"](image_bytes=empty, filename=empty)
-    assert answer["probabilities"].shape == (0, 3)
-    assert model.signatures["classify"](inputs=empty)["scores"].shape == (0, 3)
+    answers = {
+        name: signature(**dict.fromkeys(signature.structured_input_signature[1], empty))
+        for name, signature in model.signatures.items()
+    }
+    assert {x.shape[0] for answer in answers.values() for x in answer.values()} == {0}
+    assert answers["serving_default"]["probabilities"].shape == (0, 3)
+    assert answers["classify"]["scores"].shape == (0, 3)
+    assert answers["explain"]["attribution"].shape[0] == 0
 
 
 def test_a_model_that_ignores_names_has_no_such_input(version_dirs):
