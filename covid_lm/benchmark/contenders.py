@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from covid_lm.backbones.configs import PatchConfig, backbone_config
-from covid_lm.benchmark.cases import BUILT_IN_WORDS, Case
+from covid_lm.backbones.configs import HALVED_HIDDEN_DIM, PatchConfig, backbone_config
+from covid_lm.benchmark.cases import BUILT_IN_WORDS, TASKS, Case
 
 Step = Callable[[], object]
 CLASSES = 2
@@ -253,8 +253,9 @@ def keras_optimizer() -> Any:
 
 
 def threads_within(case: Case) -> int:
-    """Number of threads within an operation of ours, as `prefer_two_parts` sets it."""
-    return 1 if case.device == "cpu" and case.threads == 2 else case.threads
+    """Number of threads within an operation of ours, as for an export and in `tools/train.py`."""
+    halved = case.task not in TASKS or case.config.hidden_dim <= HALVED_HIDDEN_DIM
+    return 1 if halved and case.device == "cpu" and case.threads == 2 else case.threads
 
 
 def set_tensorflow_threads(threads: int, within: int | None = None) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from covid_lm.backbones.configs import HALVED_HIDDEN_DIM, backbone_config
 from covid_lm.backbones.parallel_parts import prefer_two_parts
 from covid_lm.command_line import end_at_once
 from covid_lm.errors import InputError, RunError
@@ -47,7 +48,9 @@ def choose_strategy(options: RunOptions) -> tf.distribute.Strategy:
 
 def set_threads(options: RunOptions) -> None:
     """Sets TensorFlow's threads for a run on the CPU, before TensorFlow runs an operation."""
-    if not options.is_convolutional:  # such networks are computed as one part
+    if options.is_convolutional:  # such networks are computed as one part
+        return
+    if backbone_config(options.backbone).hidden_dim <= HALVED_HIDDEN_DIM:
         prefer_two_parts()
 
 

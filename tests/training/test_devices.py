@@ -9,9 +9,11 @@ import pytest
 import tensorflow as tf
 
 from covid_lm.errors import InputError, RunError
+from covid_lm.training import devices
 from covid_lm.training.batch_size import global_batch_size
-from covid_lm.training.devices import choose_strategy, describe
+from covid_lm.training.devices import choose_strategy, describe, set_threads
 from covid_lm.training.options import TrainingOptions
+from covid_lm.training.pretraining_options import PretrainingOptions
 from tests.training.google_cloud import closed_port, google_cloud, silent_port
 
 TRAIN = str(pathlib.Path(__file__).parents[2] / "tools" / "train.py")
@@ -21,6 +23,24 @@ def test_without_a_tpu_it_is_this_machine():
     strategy = choose_strategy(TrainingOptions())
     assert strategy.num_replicas_in_sync == max(len(tf.config.list_physical_devices("GPU")), 1)
     assert describe(strategy).startswith(f"{strategy.num_replicas_in_sync} ")
+
+
+@pytest.mark.parametrize(
+    ("options", "halved"),
+    [
+        (TrainingOptions(backbone="6x128"), 1),
+        (TrainingOptions(backbone="minilm-l6"), 1),
+        (TrainingOptions(backbone="rbt3"), 0),
+        (TrainingOptions(backbone="densenet121", protocol="absent"), 0),
+        (PretrainingOptions(backbone="4x128", layout="patches64x8"), 1),
+        (PretrainingOptions(backbone="4x128", layout="patches64x8", objective="teacher"), 0),
+    ],
+)
+def test_small_encoders_are_trained_in_halves(monkeypatch, options, halved):
+    calls = []
+    monkeypatch.setattr(devices, "prefer_two_parts", lambda: calls.append(1))
+    set_threads(options)
+    assert len(calls) == halved
 
 
 @pytest.mark.parametrize(("tpu", "dtype"), [(None, "float32"), ("node-1", "bfloat16")])
