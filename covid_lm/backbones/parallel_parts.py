@@ -6,6 +6,7 @@ thread within operations and two between them, each part is computed by a thread
 training, the gradients of two halves of a batch are summed.
 """
 
+import contextlib
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -28,11 +29,9 @@ def prefer_two_parts() -> None:
     if len(os.sched_getaffinity(0)) != CORES or tf.config.list_physical_devices("GPU"):
         return
     threading = tf.config.threading
-    try:
+    with contextlib.suppress(RuntimeError):
         threading.set_intra_op_parallelism_threads(1)
         threading.set_inter_op_parallelism_threads(CORES)
-    except RuntimeError:
-        return
 
 
 def two_parts() -> bool:

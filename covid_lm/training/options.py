@@ -135,5 +135,4 @@ class TrainingOptions(RunOptions):
 
     @property
     def input_size(self) -> str:
-        is_convolutional = self.backbone in CONVOLUTIONAL_NETWORKS
-        return str(self.image_size or 224) if is_convolutional else self.layout
+        return str(self.image_size or 224) if self.is_convolutional else self.layout
