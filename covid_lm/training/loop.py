@@ -93,8 +93,7 @@ def _train_epoch(
     started = time.monotonic()
     batches = source.epoch(batch_size, options.seed, progress.epoch, progress.step)
     history = model.fit(
-        # After a known number of batches, Keras would set up another iterator in vain.
-        batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)),
+        _endless(batches),
         steps_per_epoch=steps,
         initial_epoch=progress.epoch,
         epochs=progress.epoch + 1,
@@ -112,3 +111,13 @@ def _train_epoch(
     ).history
     means = {name: float(values[-1]) for name, values in history.items()}
     return progress.within_epoch(steps, means, time.monotonic() - started)
+
+
+def _endless(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Batches of an epoch for `fit`, which would set up another iterator if it knew their number.
+
+    Keras' JAX trainer reads one batch more than it trains on, if the device isn't the CPU.
+    """
+    if keras.backend.backend() == "jax":
+        return batches.repeat()
+    return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))

@@ -1,0 +1,62 @@
+"""The epoch loop on Keras' JAX backend with a device that isn't the CPU."""
+
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+# Keras reads a batch ahead of the step if JAX's backend isn't "cpu". Only its name is another one.
+SCRIPT = """
+import types
+import jax, keras, numpy as np, tensorflow as tf
+from covid_lm.training.loop import run_epochs
+
+jax.default_backend = lambda: "gpu"
+inputs = np.arange(6, dtype="float32").reshape(3, 2, 1)
+
+
+class Source:
+    def steps(self, batch_size):
+        return 3
+
+    def epoch(self, batch_size, seed, epoch, first_step=0):
+        return tf.data.Dataset.from_tensor_slices((inputs, inputs))
+
+
+class Recorded(keras.layers.Dense):
+    def call(self, x):
+        jax.debug.callback(lambda x: print("batch", *x[:, 0]), x)
+        return super().call(x)
+
+
+model = keras.Sequential([keras.Input((1,)), Recorded(1)])
+model.compile("sgd", "mse")
+options = types.SimpleNamespace(epochs=2, seed=0)
+progress = run_epochs(model, Source(), 2, options)
+jax.effects_barrier()
+print("epochs", progress.epoch)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs the jax package")
+def test_jax_trains_each_batch_once_in_each_epoch(tmp_path):
+    script = tmp_path / "epochs.py"
+    script.write_text(SCRIPT)
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "PYTHONPATH": str(REPOSITORY),
+        "JAX_PLATFORMS": "cpu",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    process = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    batches = ["batch 0.0 1.0", "batch 2.0 3.0", "batch 4.0 5.0"]
+    assert process.stdout.splitlines() == [*batches, *batches, "epochs 2"]
