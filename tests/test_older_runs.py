@@ -90,8 +90,11 @@ def test_evaluation_gives_the_metrics_of_the_run(older, monkeypatch):
     report = evaluate_run(os.path.join(older, "run"), "phantom", None)
     assert set(report["protocols"]) == set(before)
     for policy, row in report["protocols"].items():
-        for key in ("n", "correct", "accuracy", "auc"):
+        for key in ("n", "correct", "accuracy"):
             assert row[key] == pytest.approx(before[policy][key], abs=TOLERANCE)
+        # Some images are equally likely but for rounding, so that on another processor one of the
+        # AUC's 50 x 50 pairs changes places.
+        assert row["auc"] == pytest.approx(before[policy]["auc"], abs=1 / 50**2 + TOLERANCE)
     assert report["export_difference"] < TOLERANCE
 
 
