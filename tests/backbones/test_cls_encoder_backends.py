@@ -1,16 +1,13 @@
 """The encoders on Keras' JAX and PyTorch backends, each in a separate process."""
 
 import importlib.util
-import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
+from tests.backend_process import run_on_backend
+
 pytestmark = pytest.mark.slow
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 COMPARISON = '''
 """Prints the largest differences between the encoders and the library's backbone."""
 import sys
@@ -112,18 +109,7 @@ def test_equals_the_library_on_backend(backend, tmp_path):
         pytest.skip(f"needs the {backend} package")
     script = tmp_path / "comparison.py"
     script.write_text(COMPARISON)
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "PYTHONPATH": str(REPOSITORY),
-        "JAX_PLATFORMS": "cpu",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    process = subprocess.run(
-        [sys.executable, script], env=environment, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 0, process.stderr[-3000:]
-    name, *figures = process.stdout.split()
+    name, *figures = run_on_backend(backend, script).split()
     assert name == backend
     forward, backward, active, mixed = map(float, figures)
     assert forward < 1e-5

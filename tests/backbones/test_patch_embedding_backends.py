@@ -1,15 +1,12 @@
 """Encoders of patches on Keras' JAX and PyTorch backends give TensorFlow's vectors."""
 
 import importlib.util
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+from tests.backend_process import run_on_backend
+
 COMPUTATION = """
 import sys
 
@@ -50,19 +47,8 @@ def test_vectors_are_the_same_on_every_backend(tmp_path):
     for backend in ("tensorflow", "jax", "torch"):
         if importlib.util.find_spec(backend) is None:
             continue
-        environment = {
-            **os.environ,
-            "KERAS_BACKEND": backend,
-            "PYTHONPATH": str(REPOSITORY),
-            "JAX_PLATFORMS": "cpu",
-            "CUDA_VISIBLE_DEVICES": "",
-        }
         path = tmp_path / f"{backend}.npz"
-        command = [sys.executable, script, path]
-        process = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False
-        )
-        assert process.returncode == 0, process.stderr[-3000:]
+        run_on_backend(backend, script, path)
         found[backend] = np.load(path)
     if len(found) < 2:
         pytest.skip("needs the jax or torch package")

@@ -1,14 +1,10 @@
 """The epoch loop on Keras' JAX backend with a device that isn't the CPU."""
 
 import importlib.util
-import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+from tests.backend_process import run_on_backend
 
 # Keras reads a batch ahead of the step if JAX's backend isn't "cpu". Only its name is another one.
 SCRIPT = """
@@ -47,16 +43,6 @@ print("epochs", progress.epoch)
 def test_jax_trains_each_batch_once_in_each_epoch(tmp_path):
     script = tmp_path / "epochs.py"
     script.write_text(SCRIPT)
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": "jax",
-        "PYTHONPATH": str(REPOSITORY),
-        "JAX_PLATFORMS": "cpu",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    process = subprocess.run(
-        [sys.executable, script], env=environment, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 0, process.stderr[-3000:]
+    printed = run_on_backend("jax", script)
     batches = ["batch 0.0 1.0", "batch 2.0 3.0", "batch 4.0 5.0"]
-    assert process.stdout.splitlines() == [*batches, *batches, "epochs 2"]
+    assert printed.splitlines() == [*batches, *batches, "epochs 2"]
