@@ -17,6 +17,7 @@ from covid_lm.pipeline.tokenized import (
     Batches,
     TokenizedRecords,
     epoch_order,
+    joined_epochs,
     mapped_batches,
 )
 from covid_lm.protocols import AUGMENTATIONS
@@ -68,15 +69,21 @@ class AugmentedRecords(Batches):
         for chunk in self.images.chunks():
             yield chunk.tokenize(self.preprocessor)
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
+    def epochs(
+        self, batch_size: int, seed: int, epochs: range, first_step: int = 0
+    ) -> tf.data.Dataset:
         """See `Batches`; after mixing, labels are the probability of each class, float32
         [batch, classes].
         """
         count = len(self.labels)
-        order = epoch_order(count, batch_size, seed, epoch)[first_step:]
-        generator = np.random.default_rng([seed, epoch, 1])
-        seeds = generator.integers(2**31, size=(count, 2), dtype=np.int32)
-        return mapped_batches(self.shares(order, seeds[order]), self._prepare)
+
+        def rows_and_seeds(epoch: int) -> tuple[np.ndarray, ...]:
+            order = epoch_order(count, batch_size, seed, epoch)
+            generator = np.random.default_rng([seed, epoch, 1])
+            seeds = generator.integers(2**31, size=(count, 2), dtype=np.int32)
+            return self.shares(order, seeds[order])
+
+        return mapped_batches(joined_epochs(rows_and_seeds, epochs, first_step), self._prepare)
 
     @functools.cached_property
     def _read(self) -> Callable:

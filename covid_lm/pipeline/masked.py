@@ -10,7 +10,7 @@ import tensorflow as tf
 from covid_lm.layers.patch_masking import PatchMasking
 from covid_lm.layers.token_masking import UNUSED, TokenMasking
 from covid_lm.pipeline.augmented import AugmentedRecords
-from covid_lm.pipeline.tokenized import Batches, mapped_batches
+from covid_lm.pipeline.tokenized import Batches, joined_epochs, mapped_batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,10 @@ class MaskedTokens:
         """Number of batches in an epoch."""
         return self.sequences.steps(batch_size)
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
-        """Batches of an epoch, each sequence once, shuffled, from step `first_step` to the end.
+    def epochs(
+        self, batch_size: int, seed: int, epochs: range, first_step: int = 0
+    ) -> tf.data.Dataset:
+        """See `BatchSource`; each sequence once in an epoch, shuffled.
 
         Order and masks follow from the seed, the epoch and the step alone, so that an interrupted
         epoch can be resumed at any step.
@@ -44,22 +46,28 @@ class MaskedTokens:
             masked tokens, however they are divided among devices: 0 for an unused slot, with a
             mean of 1.
         """
-        order = np.random.default_rng([seed, epoch]).permutation(len(self.sequences.labels))
-        return self._batches(order, batch_size, [seed, epoch, 1], first_step)
+        count = len(self.sequences.labels)
+
+        def rows_and_seeds(epoch: int) -> tuple[np.ndarray, ...]:
+            order = np.random.default_rng([seed, epoch]).permutation(count)
+            return self._rows_and_seeds(order, batch_size, [seed, epoch, 1])
+
+        return mapped_batches(joined_epochs(rows_and_seeds, epochs, first_step), self._mask)
 
     def once(self, batch_size: int, seed: int) -> tf.data.Dataset:
         """Such batches in the sequences' order, with the same masks in every call, to evaluate."""
         order = np.arange(len(self.sequences.labels))
-        return self._batches(order, batch_size, [seed, 0, 2])
+        return mapped_batches(self._rows_and_seeds(order, batch_size, [seed, 0, 2]), self._mask)
 
-    def _batches(
-        self, order: np.ndarray, batch_size: int, entropy: list[int], first_step: int = 0
-    ) -> tf.data.Dataset:
+    def _rows_and_seeds(
+        self, order: np.ndarray, batch_size: int, entropy: list[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of each batch, [steps, batch], -1 for none, and its seed, [steps, 2]."""
         steps = self.steps(batch_size)
         filling = np.full(steps * batch_size - len(order), -1)
         rows = np.concatenate([order, filling]).reshape(steps, batch_size)
         seeds = np.random.default_rng(entropy).integers(2**31, size=(steps, 2), dtype=np.int32)
-        return mapped_batches((rows[first_step:], seeds[first_step:]), self._mask)
+        return rows, seeds
 
     @functools.cached_property
     def _mask(self) -> Callable:
@@ -92,13 +100,23 @@ class MaskedPatches:
         """Number of batches in an epoch."""
         return self.images.steps(batch_size)
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
-        """Batches of what `PatchMasking` returns; the masks follow from seed, epoch and step."""
-        generator = np.random.default_rng([seed, epoch, 2])
-        seeds = generator.integers(2**31, size=(self.steps(batch_size), 2), dtype=np.int32)
+    def epochs(
+        self, batch_size: int, seed: int, epochs: range, first_step: int = 0
+    ) -> tf.data.Dataset:
+        """See `BatchSource`; batches of what `PatchMasking` returns.
+
+        The masks follow from the seed, the epoch and the step.
+        """
+
+        def mask_seeds(epoch: int) -> tuple[np.ndarray, ...]:
+            generator = np.random.default_rng([seed, epoch, 2])
+            size = (self.steps(batch_size), 2)
+            return (generator.integers(2**31, size=size, dtype=np.int32),)
+
+        seeds = joined_epochs(mask_seeds, epochs, first_step)
         batches = tf.data.Dataset.zip(
-            self.images.epoch(batch_size, seed, epoch, first_step),
-            tf.data.Dataset.from_tensor_slices(seeds[first_step:]),
+            self.images.epochs(batch_size, seed, epochs, first_step),
+            tf.data.Dataset.from_tensor_slices(seeds[0]),
         )
         return batches.map(
             lambda batch, mask_seed: self.masking(batch[0], mask_seed), tf.data.AUTOTUNE

@@ -28,7 +28,12 @@ from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.pipeline.augmented import working_image_input
 from covid_lm.pipeline.cache_folder import locked_cache, one_line_errors
 from covid_lm.pipeline.decoded import decode_records
-from covid_lm.pipeline.tokenized import epoch_order, mapped_batches, steps_per_epoch
+from covid_lm.pipeline.tokenized import (
+    epoch_order,
+    joined_epochs,
+    mapped_batches,
+    steps_per_epoch,
+)
 
 BLOCK_IMAGES = 32
 FILES = {"crops": np.dtype(np.uint8), "features": np.dtype(np.float16)}
@@ -156,10 +161,15 @@ class TeacherTargets:
         """Number of batches in an epoch."""
         return steps_per_epoch(len(self.crops), batch_size)
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
-        """Batches of (inputs, features) of all crops, in the order of `epoch_order`."""
-        order = epoch_order(len(self.crops), batch_size, seed, epoch)[first_step:]
-        return mapped_batches(order, self._prepare)
+    def epochs(
+        self, batch_size: int, seed: int, epochs: range, first_step: int = 0
+    ) -> tf.data.Dataset:
+        """See `BatchSource`; batches of (inputs, features) of all crops."""
+
+        def rows(epoch: int) -> tuple[np.ndarray, ...]:
+            return (epoch_order(len(self.crops), batch_size, seed, epoch),)
+
+        return mapped_batches(joined_epochs(rows, epochs, first_step), self._prepare)
 
     @functools.cached_property
     def _prepare(self) -> Callable:

@@ -32,6 +32,18 @@ def mapped_batches(arrays: Any, function: Callable) -> tf.data.Dataset:
     return batches.map(function, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
+def joined_epochs(
+    arrays: Callable[[int], tuple[np.ndarray, ...]], epochs: range, first_step: int
+) -> tuple[np.ndarray, ...]:
+    """The arrays [steps, ...] of several epochs in a row, from step `first_step` of the first on.
+
+    Args:
+        arrays: function from an epoch to its arrays.
+    """
+    columns = zip(*(arrays(epoch) for epoch in epochs), strict=True)
+    return tuple(np.concatenate(parts)[first_step:] for parts in columns)
+
+
 class Batches:
     """Base of the splits that give batches of (inputs, labels), each a `BatchSource`.
 
@@ -58,10 +70,15 @@ class Batches:
         """Number of batches in an epoch."""
         return steps_per_epoch(len(self.labels), batch_size)
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
-        """Batches of (inputs, labels) in the order of `epoch_order`, from step `first_step` on."""
-        order = epoch_order(len(self.labels), batch_size, seed, epoch)[first_step:]
-        return mapped_batches(self.shares(order), self.gather)
+    def epochs(
+        self, batch_size: int, seed: int, epochs: range, first_step: int = 0
+    ) -> tf.data.Dataset:
+        """See `BatchSource`; batches of (inputs, labels) in the order of `epoch_order`."""
+
+        def rows(epoch: int) -> tuple[np.ndarray, ...]:
+            return self.shares(epoch_order(len(self.labels), batch_size, seed, epoch))
+
+        return mapped_batches(joined_epochs(rows, epochs, first_step), self.gather)
 
     def once(self, batch_size: int) -> tf.data.Dataset:
         """Batches of (inputs, labels, weights) with every image once, in order, all of one size.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from covid_lm.data.records import encoded_filename
-from covid_lm.evaluation.attribution import Attribution, integrated_gradients
+from covid_lm.evaluation.attribution import Attribution, IntegratedGradients
 from covid_lm.evaluation.token_positions import TokenPositions, token_positions
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.models.token_classifier import TokenClassifier
@@ -73,16 +73,18 @@ def attributed_images(
     labels = images.labels
     worst = most_confident(probabilities, labels, False, MAX_ATTRIBUTIONS // 2)
     right = most_confident(probabilities, labels, True, MAX_ATTRIBUTIONS - len(worst))
-    return [_attributed(classifier, images, int(i), probabilities[i]) for i in (*worst, *right)]
+    attribute = IntegratedGradients(classifier)
+    return [_attributed(attribute, images, int(i), probabilities[i]) for i in (*worst, *right)]
 
 
 def _attributed(
-    classifier: TokenClassifier, images: DecodedRecords, index: int, probabilities: np.ndarray
+    attribute: IntegratedGradients, images: DecodedRecords, index: int, probabilities: np.ndarray
 ) -> dict:
     record, pixels = images.records[index], images.pixels[index]
+    classifier = attribute.classifier
     preprocessor = classifier.preprocessor()
     alone = DecodedRecords(pixels[np.newaxis], (record,)).tokenize(preprocessor)
-    attribution = integrated_gradients(classifier, alone.tokens, int(np.argmax(probabilities)))
+    attribution = attribute(alone.tokens, int(np.argmax(probabilities)))
     name = encoded_filename(record)
     positions = token_positions(preprocessor, name)
     scale = float(np.abs(attribution.words).max())

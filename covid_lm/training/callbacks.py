@@ -2,11 +2,13 @@
 
 import math
 import time
+from collections.abc import Callable
 
 import keras
 
 from covid_lm.errors import RunError
 from covid_lm.training.checkpoints import Checkpoints, Progress
+from covid_lm.training.optimizer import averaged_weights
 from covid_lm.training.termination import Terminated, Termination
 
 SAVE_INTERVAL = 60.0  # seconds between checkpoints within an epoch, at least
@@ -17,7 +19,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
     """Raises RunError on a NaN or infinite loss.
 
     Args:
-        steps_before: steps of the first epoch that an earlier process did.
+        steps_before: steps of the epoch that an earlier process did.
         checkpoints: removed before raising, because they would lead to the same loss.
     """
 
@@ -42,18 +44,63 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         )
 
 
+class FinishEpoch(keras.callbacks.Callback):
+    """Validates and saves at the end of each epoch, and stops training early.
+
+    Attributes:
+        progress: of the run at the last end of an epoch, or at the start of this call of `fit`.
+
+    Args:
+        validate, on_epoch_end, checkpoints: see `run_epochs`.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        validate: Callable[[], dict[str, float]],
+        on_epoch_end: Callable[[Progress], None],
+        checkpoints: Checkpoints | None,
+    ):
+        super().__init__()
+        self.progress = progress
+        self.validate = validate
+        self.report = on_epoch_end
+        self.checkpoints = checkpoints
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        means = {name: float(mean) for name, mean in logs.items()}
+        seconds = time.monotonic() - self.started
+        self.finish(self.progress.within_epoch(self.params["steps"], means, seconds))
+        self.model.stop_training = self.progress.stopped
+
+    def finish(self, progress: Progress) -> None:
+        """Finishes the epoch whose steps are done."""
+        with averaged_weights(self.model):
+            self.progress = progress.epoch_finished(self.validate())
+            if self.checkpoints is not None and self.progress.best_epoch == self.progress.epoch:
+                self.checkpoints.best_weights = self.model.get_weights()
+        self.report(self.progress)
+        if self.checkpoints is not None:
+            self.checkpoints.save(self.progress)
+
+
 class SaveWithinEpoch(keras.callbacks.Callback):
     """Saves a checkpoint every minute, less often where saving is slow, and on SIGTERM.
 
     Args:
-        progress: at the start of this call of `fit`.
+        epochs: has the progress at the start of the epoch.
     """
 
-    def __init__(self, checkpoints: Checkpoints, progress: Progress, termination: Termination):
+    def __init__(self, checkpoints: Checkpoints, epochs: FinishEpoch, termination: Termination):
         super().__init__()
         self.checkpoints = checkpoints
-        self.progress = progress
+        self.epochs = epochs
         self.termination = termination
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.started = time.monotonic()
         self.due = self.started + SAVE_INTERVAL
 
@@ -63,7 +110,7 @@ class SaveWithinEpoch(keras.callbacks.Callback):
         if now < self.due and not self.termination.requested:
             return
         means = {name: float(mean) for name, mean in self.model.get_metrics_result().items()}
-        progress = self.progress.within_epoch(batch + 1, means, now - self.started)
+        progress = self.epochs.progress.within_epoch(batch + 1, means, now - self.started)
         self.checkpoints.save(progress)
         if self.termination.requested:
             raise Terminated(

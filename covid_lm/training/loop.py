@@ -2,18 +2,20 @@
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 import keras
 import tensorflow as tf
 
-from covid_lm.training.callbacks import SaveWithinEpoch, StopOnNonFiniteLoss
+from covid_lm.training.callbacks import FinishEpoch, SaveWithinEpoch, StopOnNonFiniteLoss
 from covid_lm.training.checkpoints import Checkpoints, Progress
-from covid_lm.training.optimizer import averaged_weights
 from covid_lm.training.run_options import RunOptions
 from covid_lm.training.termination import Termination
+
+# `fit` is called for so many images at once, because TensorFlow compiles the input pipeline's
+# functions in each call: 0.17 s, a quarter of an epoch of 300 small images (--recipe=pixels).
+_IMAGES_PER_CALL = 2**20
 
 
 class BatchSource(Protocol):
@@ -22,8 +24,10 @@ class BatchSource(Protocol):
     def steps(self, batch_size: int) -> int:
         """Number of batches in an epoch."""
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, first_step: int = 0) -> tf.data.Dataset:
-        """Batches of epoch `epoch`, counted from 0, from step `first_step` to its end.
+    def epochs(
+        self, batch_size: int, seed: int, epochs: range, first_step: int = 0
+    ) -> tf.data.Dataset:
+        """Batches of epochs, counted from 0, in a row, from step `first_step` of the first one on.
 
         Returns:
             (inputs, targets) or (inputs, targets, weights), all batches of one size.
@@ -63,44 +67,43 @@ def run_epochs(
     progress = progress or Progress()
     with contextlib.nullcontext() if termination is None else termination.deferred():
         while progress.epoch < options.epochs and not progress.stopped:
+            finish = FinishEpoch(progress, validate, on_epoch_end, checkpoints)
+            finish.set_model(model)
             callbacks: list[keras.callbacks.Callback]
             callbacks = [StopOnNonFiniteLoss(progress.step, checkpoints)]
             if checkpoints is not None and termination is not None:
-                callbacks.append(SaveWithinEpoch(checkpoints, progress, termination))
-            progress = _train_epoch(model, source, batch_size, options, progress, callbacks)
-            with averaged_weights(model):
-                progress = progress.epoch_finished(validate())
-                if checkpoints is not None and progress.best_epoch == progress.epoch:
-                    checkpoints.best_weights = model.get_weights()
-            on_epoch_end(progress)
-            if checkpoints is not None:
-                checkpoints.save(progress)
+                callbacks.append(SaveWithinEpoch(checkpoints, finish, termination))
+            if sys.stdout.isatty():
+                callbacks.append(keras.callbacks.ProgbarLogger())
+            if progress.step == source.steps(batch_size):
+                finish.finish(progress)  # the checkpoint was written after the epoch's last step
+            else:
+                _fit(model, source, batch_size, options, progress, [*callbacks, finish])
+            progress = finish.progress
     return progress
 
 
-def _train_epoch(
+def _fit(
     model: keras.Model,
     source: BatchSource,
     batch_size: int,
     options: RunOptions,
     progress: Progress,
     callbacks: list[keras.callbacks.Callback],
-) -> Progress:
-    """Does the remaining steps of the current epoch."""
-    steps = source.steps(batch_size) - progress.step
-    if not steps:  # the checkpoint was written after the epoch's last step
-        return progress
-    started = time.monotonic()
-    batches = source.epoch(batch_size, options.seed, progress.epoch, progress.step)
-    history = model.fit(
-        _endless(batches),
+) -> None:
+    """Does the remaining steps of the current epoch, or several whole epochs."""
+    steps = source.steps(batch_size)
+    count = 1 if progress.step else max(_IMAGES_PER_CALL // (steps * batch_size), 1)
+    epochs = range(progress.epoch, min(progress.epoch + count, options.epochs))
+    steps -= progress.step
+    model.fit(
+        _endless(source.epochs(batch_size, options.seed, epochs, progress.step)),
         steps_per_epoch=steps,
-        initial_epoch=progress.epoch,
-        epochs=progress.epoch + 1,
+        initial_epoch=epochs.start,
+        epochs=epochs.stop,
         callbacks=keras.callbacks.CallbackList(
             callbacks,
             add_history=True,
-            add_progbar=sys.stdout.isatty(),
             model=model,
             verbose=1,
             epochs=options.epochs,
@@ -108,13 +111,11 @@ def _train_epoch(
         ),
         shuffle=False,  # the source has shuffled them
         verbose=0,
-    ).history
-    means = {name: float(values[-1]) for name, values in history.items()}
-    return progress.within_epoch(steps, means, time.monotonic() - started)
+    )
 
 
 def _endless(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Batches of an epoch for `fit`, which would set up another iterator if it knew their number.
+    """Batches for `fit`, which would set up another iterator if it knew their number.
 
     Keras' JAX trainer reads one batch more than it trains on, if the device isn't the CPU.
     """

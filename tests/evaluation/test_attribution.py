@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from covid_lm.evaluation.attribution import integrated_gradients
+from covid_lm.evaluation.attribution import IntegratedGradients
 from covid_lm.models.token_classifier import TokenClassifier
 from tests.conftest import random_picture
 from tests.serving.tiny_model import tiny_classifier
@@ -50,7 +50,7 @@ def test_the_encoder_from_vectors_is_the_encoder(classifier, tokens):
 
 
 def test_attributions_add_up_to_the_change_of_the_margin(classifier, tokens):
-    attribution = integrated_gradients(classifier, tokens, TARGET)
+    attribution = IntegratedGradients(classifier)(tokens, TARGET)
     blank = baseline_of(classifier, tokens)
     end, start = (margin(classifier.logits(t).numpy()[0]) for t in (tokens, blank))
     assert attribution.margin == pytest.approx(end, abs=1e-5)
@@ -61,16 +61,16 @@ def test_attributions_add_up_to_the_change_of_the_margin(classifier, tokens):
 
 
 def test_the_path_is_halved_until_the_sum_is_exact(classifier, tokens):
-    rough = integrated_gradients(classifier, tokens, TARGET, tolerance=1e9)
-    exact = integrated_gradients(classifier, tokens, TARGET, tolerance=1e-9)
+    rough = IntegratedGradients(classifier)(tokens, TARGET, tolerance=1e9)
+    exact = IntegratedGradients(classifier)(tokens, TARGET, tolerance=1e-9)
     assert (rough.points, exact.points) == (8, 72)
     assert exact.error < 1e-3 * abs(exact.margin - exact.baseline_margin)
 
 
 def test_tokens_equal_to_the_baseline_have_no_attribution(classifier, tokens):
-    attribution = integrated_gradients(classifier, tokens, TARGET)
+    attribution = IntegratedGradients(classifier)(tokens, TARGET)
     assert attribution.tokens[0] == 0  # [CLS]
-    same = integrated_gradients(classifier, baseline_of(classifier, tokens), TARGET)
+    same = IntegratedGradients(classifier)(baseline_of(classifier, tokens), TARGET)
     assert not same.tokens.any()
     assert same.margin == same.baseline_margin
 
@@ -78,7 +78,7 @@ def test_tokens_equal_to_the_baseline_have_no_attribution(classifier, tokens):
 def test_the_second_segment_counts_for_the_name(classifier, tokens):
     """Sequences that differ only in their segments share a baseline, but not attributions."""
     first = {**tokens, "segment_ids": tf.zeros_like(tokens["segment_ids"])}
-    one, other = (integrated_gradients(classifier, t, TARGET) for t in (tokens, first))
+    one, other = (IntegratedGradients(classifier)(t, TARGET) for t in (tokens, first))
     assert one.baseline_margin == other.baseline_margin
     assert abs(one.margin - other.margin) > 1e-3
     assert abs(one.tokens[511] - other.tokens[511]) > 1e-3
@@ -86,7 +86,7 @@ def test_the_second_segment_counts_for_the_name(classifier, tokens):
 
 def test_each_token_has_the_integral_of_its_gradient(classifier, tokens):
     """Central differences of the forward pass alone, at the middles of 50 steps."""
-    attribution = integrated_gradients(classifier, tokens, TARGET)
+    attribution = IntegratedGradients(classifier)(tokens, TARGET)
     head = classifier.logits.get_layer("feature_extraction")
     end = vectors_of(classifier, tokens)
     start = vectors_of(classifier, baseline_of(classifier, tokens))
@@ -114,7 +114,7 @@ def test_each_token_has_the_integral_of_its_gradient(classifier, tokens):
 def test_a_mixed_policy_is_attributed_in_float32(classifier, tokens):
     mixed = TokenClassifier(classifier.config, classifier.vocabulary, "mixed_bfloat16")
     mixed.logits.set_weights(classifier.logits.get_weights())
-    of_mixed, of_float = (integrated_gradients(c, tokens, TARGET) for c in (mixed, classifier))
+    of_mixed, of_float = (IntegratedGradients(c)(tokens, TARGET) for c in (mixed, classifier))
     np.testing.assert_allclose(of_mixed.tokens, of_float.tokens, atol=1e-5)
 
 
@@ -124,7 +124,7 @@ def test_margins_of_two_targets_of_two_classes_are_opposite():
     two = TokenClassifier(dataclasses.replace(three.config, classes=("a", "b")), three.vocabulary)
     pixels = tf.constant(random_picture(32, 32)[np.newaxis])
     tokens = two.preprocessor().tokenize(pixels, tf.constant(["a.png"]))
-    first, second = (integrated_gradients(two, tokens, k) for k in (0, 1))
+    first, second = (IntegratedGradients(two)(tokens, k) for k in (0, 1))
     assert first.margin == pytest.approx(-second.margin, abs=1e-6)
     np.testing.assert_allclose(first.tokens, -second.tokens, atol=1e-6)
     odds = np.log(np.divide(*two.core(tokens).numpy()[0]))

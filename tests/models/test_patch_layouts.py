@@ -12,7 +12,7 @@ from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.backbones.weights.read import load_weights, read_config
 from covid_lm.backbones.weights.write import save_checkpoint
 from covid_lm.errors import InputError
-from covid_lm.evaluation.attribution import integrated_gradients
+from covid_lm.evaluation.attribution import IntegratedGradients
 from covid_lm.evaluation.token_positions import token_positions
 from covid_lm.models.preprocessor import Preprocessor
 from covid_lm.models.saving import load_classifier, save_config, save_weights
@@ -186,7 +186,7 @@ def test_attributions_of_bytes_add_up_to_the_change_of_the_margin(stem, dtype):
     preprocessor = classifier.preprocessor("visible")
     image_bytes, filenames = images(1)
     tokens = preprocessor(image_bytes, filenames)
-    attribution = integrated_gradients(classifier, tokens, target=1)
+    attribution = IntegratedGradients(classifier)(tokens, target=1)
     change = attribution.margin - attribution.baseline_margin
     assert abs(change) > 0.05
     # The margin bends where a convolution's output passes zero, so its sum is less exact.

@@ -52,10 +52,10 @@ def mixed() -> AugmentedRecords:
 
 
 def batches(records, **changes) -> list[tuple[dict, np.ndarray]]:
-    arguments = {"batch_size": 2, "seed": 0, "epoch": 0, **changes}
+    arguments = {"batch_size": 2, "seed": 0, "epochs": range(1), **changes}
     return [
         ({key: value.numpy() for key, value in inputs.items()}, labels.numpy())
-        for inputs, labels in records.epoch(**arguments)
+        for inputs, labels in records.epochs(**arguments)
     ]
 
 
@@ -70,7 +70,7 @@ def assert_equal(some: list, others: list) -> None:
 def test_without_changes_an_epoch_is_that_of_the_tokenized_images():
     tokenized = plain().images.tokenize(PREPROCESSOR)
     assert tokenized.steps(2) == plain().steps(2) == 3
-    assert_equal(batches(plain(), epoch=4), batches(tokenized, epoch=4))
+    assert_equal(batches(plain(), epochs=range(4, 5)), batches(tokenized, epochs=range(4, 5)))
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,11 @@ def test_without_changes_an_epoch_is_that_of_the_tokenized_images():
     [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow), 3],
 )
 @pytest.mark.parametrize("records", [augmented, mixed])
-def test_what_is_left_of_an_epoch(records, first_step):
-    whole = batches(records(), epoch=3)
-    assert_equal(batches(records(), epoch=3, first_step=first_step), whole[first_step:])
+def test_what_is_left_of_two_epochs(records, first_step):
+    source = records()
+    whole = [*batches(source, epochs=range(3, 4)), *batches(source, epochs=range(4, 5))]
+    rest = batches(source, epochs=range(3, 5), first_step=first_step)
+    assert_equal(rest, whole[first_step:])
 
 
 @pytest.fixture
@@ -92,11 +94,11 @@ def nothing_kept(monkeypatch):
 @pytest.mark.parametrize("records", [plain, augmented, pytest.param(mixed, marks=pytest.mark.slow)])
 def test_epochs_of_pixels_on_disk_are_those_of_pixels_in_memory(records, nothing_kept, monkeypatch):
     on_disk = dataclasses.replace(records())
-    remaining = batches(on_disk, epoch=3, first_step=1)
+    remaining = batches(on_disk, epochs=range(3, 4), first_step=1)
     monkeypatch.setattr(pipeline, "KEPT_BYTES", 2**28)
     in_memory = dataclasses.replace(records())
-    assert_equal(remaining, batches(in_memory, epoch=3)[1:])
-    spec, expected = (x.epoch(2, seed=0, epoch=0).element_spec for x in (on_disk, in_memory))
+    assert_equal(remaining, batches(in_memory, epochs=range(3, 4))[1:])
+    spec, expected = (x.epochs(2, 0, range(1)).element_spec for x in (on_disk, in_memory))
     assert spec == expected
 
 
@@ -104,7 +106,7 @@ def test_tokens_that_are_too_many_are_made_in_parts(nothing_kept, monkeypatch):
     images = plain().images
     few, many = images.tokenize(PREPROCESSOR), token_batches(images, PREPROCESSOR)
     assert isinstance(many, AugmentedRecords)
-    assert_equal(batches(many, epoch=2), batches(few, epoch=2))
+    assert_equal(batches(many, epochs=range(2, 3)), batches(few, epochs=range(2, 3)))
     monkeypatch.setattr(decoded, "CHUNK_SIZE", 2)
     parts = list(many.parts())
     assert [part.labels.tolist() for part in parts] == [[0, 1], [0, 1], [0]]
@@ -155,13 +157,13 @@ def test_an_image_changes_with_seed_and_epoch_and_not_with_the_batches():
     first = by_image()
     assert len(first) == 5
     assert by_image(batch_size=4) == first
-    for other in (by_image(epoch=1), by_image(seed=1)):
+    for other in (by_image(epochs=range(1, 2)), by_image(seed=1)):
         assert other.keys() == first.keys()
         assert all(other[name] != first[name] for name in first)
 
 
 def test_shapes_are_static():
-    tokens, labels = augmented().epoch(2, seed=0, epoch=0).element_spec
+    tokens, labels = augmented().epochs(2, 0, range(1)).element_spec
     assert tokens["token_ids"].shape.as_list() == [2, 81]
     assert labels == tf.TensorSpec([2], tf.int32)
 

@@ -14,8 +14,8 @@ RECORDS = TokenizedRecords(
 
 
 def order(records: TokenizedRecords = RECORDS, **changes) -> list[list[int]]:
-    arguments = {"batch_size": 4, "seed": 0, "epoch": 0, **changes}
-    return [labels.numpy().tolist() for _, labels in records.epoch(**arguments)]
+    arguments = {"batch_size": 4, "seed": 0, "epochs": range(1), **changes}
+    return [labels.numpy().tolist() for _, labels in records.epochs(**arguments)]
 
 
 def share(process_id: int, num_processes: int) -> TokenizedRecords:
@@ -32,18 +32,27 @@ def test_every_image_comes_and_the_first_ones_fill_the_last_batch():
 
 
 def test_a_token_row_stays_with_its_label():
-    for tokens, labels in RECORDS.epoch(4, seed=0, epoch=0):
+    for tokens, labels in RECORDS.epochs(4, 0, range(1)):
         np.testing.assert_array_equal(tokens["token_ids"][:, 0], 2 * labels)
 
 
 def test_the_shapes_are_static():
-    tokens, labels = RECORDS.epoch(4, seed=0, epoch=0).element_spec
+    tokens, labels = RECORDS.epochs(4, 0, range(1)).element_spec
     assert (tokens["token_ids"].shape, labels.shape) == ((4, 2), (4,))
 
 
 def test_the_order_follows_from_seed_and_epoch():
     assert order() == order()
-    assert order() != order(epoch=1) != order(seed=1)
+    assert order() != order(epochs=range(1, 2)) != order(seed=1)
+
+
+def test_epochs_in_a_row_are_those_one_by_one():
+    in_a_row = order(epochs=range(3), first_step=1)
+    assert in_a_row == [
+        *order(first_step=1),
+        *order(epochs=range(1, 2)),
+        *order(epochs=range(2, 3)),
+    ]
 
 
 @pytest.mark.parametrize("first_step", [0, 1, 2, 3])

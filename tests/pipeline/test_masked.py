@@ -40,8 +40,8 @@ def collect(dataset):
 
 def test_an_epoch_has_every_sequence_once_and_differs_from_the_next():
     sequences = make_sequences()
-    first, first_ids, _, sizes = collect(sequences.epoch(4, 0, 0))
-    second, second_ids, _, _ = collect(sequences.epoch(4, 0, 1))
+    first, first_ids, _, sizes = collect(sequences.epochs(4, 0, range(1)))
+    second, second_ids, _, _ = collect(sequences.epochs(4, 0, range(1, 2)))
     assert sizes == [4, 4, 2]
     assert sequences.steps(4) == 3
     assert sorted(first) == sorted(second) == list(range(COUNT))
@@ -50,13 +50,22 @@ def test_an_epoch_has_every_sequence_once_and_differs_from_the_next():
     assert (by_row[0] != by_row[1]).any(axis=1).mean() > 0.8  # masked again
 
 
+def test_epochs_in_a_row_are_those_one_by_one():
+    _, token_ids, targets, _ = collect(make_sequences().epochs(4, 0, range(3), first_step=1))
+    parts = [collect(make_sequences().epochs(4, 0, range(epoch, epoch + 1))) for epoch in range(3)]
+    np.testing.assert_array_equal(token_ids, np.concatenate([part[1] for part in parts])[4:])
+    np.testing.assert_array_equal(targets, np.concatenate([part[2] for part in parts])[4:])
+
+
 def test_an_epoch_is_resumed_at_any_step_with_the_same_masks():
-    _, token_ids, targets, _ = collect(make_sequences().epoch(4, 0, 2))
-    _, later_ids, later_targets, sizes = collect(make_sequences().epoch(4, 0, 2, first_step=1))
+    _, token_ids, targets, _ = collect(make_sequences().epochs(4, 0, range(2, 3)))
+    _, later_ids, later_targets, sizes = collect(
+        make_sequences().epochs(4, 0, range(2, 3), first_step=1)
+    )
     assert sizes == [4, 2]
     np.testing.assert_array_equal(token_ids[4:], later_ids)
     np.testing.assert_array_equal(targets[4:], later_targets)
-    _, other_ids, _, _ = collect(make_sequences().epoch(4, 1, 2))
+    _, other_ids, _, _ = collect(make_sequences().epochs(4, 1, range(2, 3)))
     assert (other_ids != token_ids).any()
 
 
@@ -69,7 +78,7 @@ def test_batches_for_evaluation_are_in_order_and_the_same_each_time():
 
 
 def test_the_shapes_are_static():
-    for dataset in (make_sequences().epoch(4, 0, 0), make_sequences().once(4, 0)):
+    for dataset in (make_sequences().epochs(4, 0, range(1)), make_sequences().once(4, 0)):
         inputs, targets, weights = dataset.element_spec
         assert inputs["token_ids"].shape == (4, LENGTH)
         assert (targets.shape, weights.shape) == ((4, 3, 2), (4, 3))

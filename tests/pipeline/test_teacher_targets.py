@@ -127,7 +127,7 @@ def test_damage_is_repaired(quick_plan, tmp_path, name, change):
 
 def test_batches_of_an_epoch(plan, tmp_path):
     found = targets(tmp_path / "a", plan)
-    batches = list(found.epoch(20, seed=5, epoch=1).as_numpy_iterator())
+    batches = list(found.epochs(20, 5, range(1, 2)).as_numpy_iterator())
     rows = epoch_order(48, 20, 5, 1)
     assert len(batches) == found.steps(20) == 3
     for (inputs, features), order in zip(batches, rows, strict=True):
@@ -135,7 +135,7 @@ def test_batches_of_an_epoch(plan, tmp_path):
         expected = found.preprocessor.tokenize(found.crops[order])
         for key, value in expected.items():
             np.testing.assert_array_equal(inputs[key], value)
-    later = list(found.epoch(20, seed=5, epoch=1, first_step=2).as_numpy_iterator())
+    later = list(found.epochs(20, 5, range(1, 2), first_step=2).as_numpy_iterator())
     assert len(later) == 1
     np.testing.assert_array_equal(later[0][1], batches[2][1])
 

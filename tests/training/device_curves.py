@@ -80,7 +80,7 @@ def trained(strategy: tf.distribute.Strategy, jit_compile: bool = False) -> dict
         compile_for_training(model.logits, options, training.steps(BATCH_SIZE))
         model.logits.jit_compile = jit_compile
         for epoch in range(STEPS // training.steps(BATCH_SIZE)):
-            batches = training.epoch(BATCH_SIZE, seed=0, epoch=epoch)
+            batches = training.epochs(BATCH_SIZE, 0, range(epoch, epoch + 1))
             model.logits.fit(batches, shuffle=False, callbacks=[curve], verbose=0)
         if jit_compile:
             return {"losses": curve.losses}

@@ -3,7 +3,7 @@
 import pytest
 
 from covid_lm.training import callbacks as training_callbacks
-from covid_lm.training.callbacks import SaveWithinEpoch
+from covid_lm.training.callbacks import FinishEpoch, SaveWithinEpoch
 from covid_lm.training.checkpoints import Progress
 from covid_lm.training.termination import Terminated, Termination
 
@@ -52,8 +52,10 @@ def test_saving_every_minute_takes_at_most_a_twentieth_of_the_time(
     clock, seconds_to_save, saved_steps
 ):
     checkpoints = SlowCheckpoints(clock, seconds_to_save)
-    callback = SaveWithinEpoch(checkpoints, Progress(), Termination())
+    epochs = FinishEpoch(Progress(), dict, print, None)
+    callback = SaveWithinEpoch(checkpoints, epochs, Termination())
     callback.set_model(Model())
+    callback.on_epoch_begin(0)
     for batch in range(28):
         clock.now += 10
         callback.on_train_batch_end(batch, {"loss": 0.5})
@@ -66,8 +68,10 @@ def test_sigterm_saves_at_once(clock):
         requested = True
 
     checkpoints = SlowCheckpoints(clock, 1.0)
-    callback = SaveWithinEpoch(checkpoints, Progress([{"epoch": 1}]), Requested())
+    epochs = FinishEpoch(Progress([{"epoch": 1}]), dict, print, None)
+    callback = SaveWithinEpoch(checkpoints, epochs, Requested())
     callback.set_model(Model())
+    callback.on_epoch_begin(1)
     with pytest.raises(Terminated) as error:
         callback.on_train_batch_end(4, {"loss": 0.5})
     assert str(error.value) == "SIGTERM: saved after epoch 1, step 5; the same command resumes"

@@ -20,7 +20,7 @@ class Source:
     def steps(self, batch_size):
         return 3
 
-    def epoch(self, batch_size, seed, epoch, first_step=0):
+    def epochs(self, batch_size, seed, epochs, first_step=0):
         return tf.data.Dataset.from_tensor_slices((inputs, inputs))
 
 

@@ -22,7 +22,7 @@ from covid_lm.auditing.model.model_findings import (
 from covid_lm.data.records import ImageDataset, ImageRecord, encoded_filename
 from covid_lm.data.splits import patient_groups
 from covid_lm.errors import InputError
-from covid_lm.evaluation.attribution import integrated_gradients
+from covid_lm.evaluation.attribution import IntegratedGradients
 from covid_lm.evaluation.statistics import (
     areas_under_curve,
     bounded_area_interval,
@@ -203,10 +203,10 @@ def attribution_shares(
     preprocessor = classifier.preprocessor(policy)
     names = [encoded_filename(record) for record in records]
     tokens = preprocessor(tf.constant([record.read() for record in records]), tf.constant(names))
-    rows = []
+    attribute, rows = IntegratedGradients(classifier), []
     for i, (name, target) in enumerate(zip(names, probabilities.argmax(axis=1), strict=True)):
         alone = {key: tokens[key][i : i + 1] for key in classifier.input_keys}
-        attribution = integrated_gradients(classifier, alone, int(target), tolerance=1.0)
+        attribution = attribute(alone, int(target), tolerance=1.0)
         positions = token_positions(preprocessor, name)
         kinds = (positions.from_image, positions.name >= 0, positions.special)
         weights = np.abs(attribution.tokens)
