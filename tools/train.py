@@ -1,6 +1,6 @@
 """Trains a classifier, evaluates it on the test split, exports it and verifies the export.
 
-`--recipe=pixels` and `--recipe=named` train small models on the embedded phantoms, in 85 and 31
+`--recipe=pixels` and `--recipe=named` train small models on the embedded phantoms, in 65 and 35
 seconds of processor time. With KERAS_BACKEND=jax in the environment, training itself runs on Keras'
 JAX backend.
 """

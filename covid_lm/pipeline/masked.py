@@ -10,7 +10,12 @@ import tensorflow as tf
 from covid_lm.layers.patch_masking import PatchMasking
 from covid_lm.layers.token_masking import UNUSED, TokenMasking
 from covid_lm.pipeline.augmented import AugmentedRecords
-from covid_lm.pipeline.tokenized import Batches, joined_epochs, mapped_batches
+from covid_lm.pipeline.tokenized import (
+    Batches,
+    joined_epochs,
+    mapped_batches,
+    mapped_in_advance,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +123,4 @@ class MaskedPatches:
             self.images.epochs(batch_size, seed, epochs, first_step),
             tf.data.Dataset.from_tensor_slices(seeds[0]),
         )
-        return batches.map(
-            lambda batch, mask_seed: self.masking(batch[0], mask_seed), tf.data.AUTOTUNE
-        ).prefetch(tf.data.AUTOTUNE)
+        return mapped_in_advance(batches, lambda batch, seed: self.masking(batch[0], seed))
