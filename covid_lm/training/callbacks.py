@@ -91,7 +91,7 @@ class SaveWithinEpoch(keras.callbacks.Callback):
     """Saves a checkpoint every minute, less often where saving is slow, and on SIGTERM.
 
     Args:
-        epochs: has the progress at the start of the epoch.
+        epochs: has the progress and the time at the start of the epoch.
     """
 
     def __init__(self, checkpoints: Checkpoints, epochs: FinishEpoch, termination: Termination):
@@ -101,8 +101,7 @@ class SaveWithinEpoch(keras.callbacks.Callback):
         self.termination = termination
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.started = time.monotonic()
-        self.due = self.started + SAVE_INTERVAL
+        self.due = time.monotonic() + SAVE_INTERVAL
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
         self.checkpoints.add_metrics()
@@ -110,7 +109,7 @@ class SaveWithinEpoch(keras.callbacks.Callback):
         if now < self.due and not self.termination.requested:
             return
         means = {name: float(mean) for name, mean in self.model.get_metrics_result().items()}
-        progress = self.epochs.progress.within_epoch(batch + 1, means, now - self.started)
+        progress = self.epochs.progress.within_epoch(batch + 1, means, now - self.epochs.started)
         self.checkpoints.save(progress)
         if self.termination.requested:
             raise Terminated(

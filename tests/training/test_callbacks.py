@@ -55,7 +55,8 @@ def test_saving_every_minute_takes_at_most_a_twentieth_of_the_time(
     epochs = FinishEpoch(Progress(), dict, print, None)
     callback = SaveWithinEpoch(checkpoints, epochs, Termination())
     callback.set_model(Model())
-    callback.on_epoch_begin(0)
+    for each in (callback, epochs):
+        each.on_epoch_begin(0)
     for batch in range(28):
         clock.now += 10
         callback.on_train_batch_end(batch, {"loss": 0.5})
@@ -71,7 +72,8 @@ def test_sigterm_saves_at_once(clock):
     epochs = FinishEpoch(Progress([{"epoch": 1}]), dict, print, None)
     callback = SaveWithinEpoch(checkpoints, epochs, Requested())
     callback.set_model(Model())
-    callback.on_epoch_begin(1)
+    for each in (callback, epochs):
+        each.on_epoch_begin(1)
     with pytest.raises(Terminated) as error:
         callback.on_train_batch_end(4, {"loss": 0.5})
     assert str(error.value) == "SIGTERM: saved after epoch 1, step 5; the same command resumes"
