@@ -13,6 +13,7 @@ from covid_lm.training.termination import Terminated, Termination
 
 SAVE_INTERVAL = 60.0  # seconds between checkpoints within an epoch, at least
 SAVE_SHARE = 0.05  # of the training time may be spent on them
+LARGE = 2**24  # bytes of a checkpoint that is not written after each short epoch
 
 
 class StopOnNonFiniteLoss(keras.callbacks.Callback):
@@ -47,6 +48,9 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 class FinishEpoch(keras.callbacks.Callback):
     """Validates and saves at the end of each epoch, and stops training early.
 
+    Where epochs are short and a checkpoint is large, not each epoch is saved, so that saving takes
+    SAVE_SHARE of the time at most. The last epoch always is.
+
     Attributes:
         progress: of the run at the last end of an epoch, or at the start of this call of `fit`.
 
@@ -66,6 +70,7 @@ class FinishEpoch(keras.callbacks.Callback):
         self.validate = validate
         self.report = on_epoch_end
         self.checkpoints = checkpoints
+        self.due = -math.inf  # when the next checkpoint is written
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.started = time.monotonic()
@@ -73,18 +78,27 @@ class FinishEpoch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         means = {name: float(mean) for name, mean in logs.items()}
         seconds = time.monotonic() - self.started
-        self.finish(self.progress.within_epoch(self.params["steps"], means, seconds))
+        progress = self.progress.within_epoch(self.params["steps"], means, seconds)
+        self.finish(progress, last=epoch + 1 == self.params["epochs"])
         self.model.stop_training = self.progress.stopped
 
-    def finish(self, progress: Progress) -> None:
-        """Finishes the epoch whose steps are done."""
+    def finish(self, progress: Progress, last: bool = True) -> None:
+        """Finishes the epoch whose steps are done.
+
+        Args:
+            last: whether no epoch follows in this process.
+        """
         with averaged_weights(self.model):
             self.progress = progress.epoch_finished(self.validate())
             if self.checkpoints is not None and self.progress.best_epoch == self.progress.epoch:
                 self.checkpoints.best_weights = self.model.get_weights()
         self.report(self.progress)
-        if self.checkpoints is not None:
-            self.checkpoints.save(self.progress)
+        begun = time.monotonic()
+        if self.checkpoints is None or (begun < self.due and not (last or self.progress.stopped)):
+            return
+        if self.checkpoints.save(self.progress) > LARGE:
+            saved = time.monotonic()
+            self.due = saved + (saved - begun) / SAVE_SHARE
 
 
 class SaveWithinEpoch(keras.callbacks.Callback):

@@ -99,8 +99,11 @@ class Checkpoints:
                 remove(os.path.join(directory, name))
         model.optimizer.build(model.trainable_variables)
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: Progress) -> int:
         """Writes a checkpoint, then removes all but the last two undamaged ones.
+
+        Returns:
+            bytes of its arrays.
 
         Raises:
             RunError: it can't be written (a full disk, say); the others are unchanged.
@@ -133,6 +136,7 @@ class Checkpoints:
         undamaged = [path for path in stored if path not in self._damaged]
         for old in set(stored) - set(undamaged[-KEPT:]):
             remove(old)
+        return sum(array.nbytes for array in arrays.values())
 
     def restore(self) -> Progress:
         """Sets all variables from the newest undamaged checkpoint and prints which are damaged.

@@ -56,7 +56,7 @@ def run_epochs(
             `checkpoints`, and training stops early.
         on_epoch_end: called before an epoch's checkpoint is written, so that a log which it
             writes is never behind the checkpoints.
-        checkpoints: written after every epoch; None to write none.
+        checkpoints: written after epochs, see `FinishEpoch`; None to write none.
         progress: where to start, as `checkpoints.restore` returned it.
         termination: enables checkpoints within an epoch: at intervals, and on SIGTERM.
 

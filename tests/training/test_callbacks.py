@@ -1,4 +1,6 @@
-"""Checkpoints within an epoch, on a simulated clock."""
+"""Checkpoints within epochs and after them, on a simulated clock."""
+
+import types
 
 import pytest
 
@@ -23,15 +25,18 @@ class Model:
 class SlowCheckpoints:
     """A replacement for `Checkpoints` that records what is saved, and takes time for it."""
 
-    def __init__(self, clock: Clock, seconds: float):
-        self.clock, self.seconds, self.saved = clock, seconds, []
+    best_weights = None
+
+    def __init__(self, clock: Clock, seconds: float, size: int = 1000):
+        self.clock, self.seconds, self.size, self.saved = clock, seconds, size, []
 
     def add_metrics(self) -> None:
         pass
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: Progress) -> int:
         self.clock.now += self.seconds
         self.saved.append(progress)
+        return self.size
 
 
 @pytest.fixture
@@ -62,6 +67,38 @@ def test_saving_every_minute_takes_at_most_a_twentieth_of_the_time(
         callback.on_train_batch_end(batch, {"loss": 0.5})
     assert [progress.step for progress in checkpoints.saved] == saved_steps
     assert checkpoints.saved[0] == Progress([], 6, {"loss": 0.5}, 60.0)
+
+
+def finish_epochs(clock, checkpoints, count, validate=dict):
+    model = types.SimpleNamespace(optimizer=types.SimpleNamespace(use_ema=False))
+    model.get_weights = list
+    reported = []
+    callback = FinishEpoch(Progress(), validate, reported.append, checkpoints)
+    callback.set_model(model)
+    callback.set_params({"steps": 4, "epochs": 30})
+    for epoch in range(count):
+        callback.on_epoch_begin(epoch)
+        clock.now += 2
+        callback.on_epoch_end(epoch, {"loss": 0.5})
+    assert len(reported) == count
+    return [progress.epoch for progress in checkpoints.saved]
+
+
+def test_short_epochs_with_a_large_checkpoint_are_saved_in_a_twentieth_of_the_time(clock):
+    checkpoints = SlowCheckpoints(clock, 0.95, training_callbacks.LARGE + 1)
+    assert finish_epochs(clock, checkpoints, 30) == [1, 11, 21, 30]  # the last one always
+
+
+def test_a_small_checkpoint_is_saved_after_each_epoch(clock):
+    checkpoints = SlowCheckpoints(clock, 0.95, training_callbacks.LARGE)
+    assert finish_epochs(clock, checkpoints, 5) == [1, 2, 3, 4, 5]
+
+
+def test_the_epoch_that_stops_training_is_saved(clock):
+    checkpoints = SlowCheckpoints(clock, 60.0, training_callbacks.LARGE + 1)
+    losses = iter([0.3, 0.2, 0.4, 0.4, 0.4])
+    epochs = finish_epochs(clock, checkpoints, 5, lambda: {"val_loss": next(losses)})
+    assert epochs == [1, 5]  # three epochs after the best
 
 
 def test_sigterm_saves_at_once(clock):

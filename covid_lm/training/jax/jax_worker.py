@@ -1,7 +1,7 @@
 """The child process that trains the core on Keras' JAX backend.
 
 `KERAS_BACKEND=jax python -m covid_lm.training.jax.jax_worker DIRECTORY`, where the directory has
-a `JaxJob`, the token ids and the initial checkpoint. After every epoch, process 0 writes a
+a `JaxJob`, the token ids and the initial checkpoint. After an epoch, process 0 writes a
 checkpoint and the log to the job's run directory; the other processes write nothing.
 """
 
@@ -132,7 +132,7 @@ def main() -> None:
     except jax.errors.JaxRuntimeError as error:
         end_at_once(
             f"JAX failed ({str(error).splitlines()[0][:160]}); if another process has ended, start "
-            "all of them again: they resume after the last finished epoch",
+            "all of them again: they resume after the last saved epoch",
             RunError.exit_status,
         )
 

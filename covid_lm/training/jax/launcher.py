@@ -112,7 +112,7 @@ def fit_in_jax(
 ) -> None:
     """Trains as `fit_classifier` does, but on JAX, together with the other processes, if any.
 
-    An interrupted run resumes after its last finished epoch: nothing is saved within an epoch. In
+    An interrupted run resumes after its last saved epoch: nothing is saved within an epoch. In
     a process other than 0 the classifier does not change, and `run_dir` stays empty.
 
     Raises:
