@@ -29,8 +29,8 @@ _SUMMARY = {
     ("inference", "float32", "hugging_face"): "inference in float32",
     ("inference", "bfloat16", "hugging_face"): "inference in bfloat16",
     ("training", "bfloat16", "hugging_face"): "a training step in bfloat16",
-    ("pretraining", "bfloat16", "hugging_face_mlm"): "a pre-training step in bfloat16",
-    ("pretraining", "bfloat16", "hf_mlm_tuned"): "against a tuned one",
+    ("pretraining", "bfloat16", "hf_mlm_tuned"): "a pre-training step in bfloat16 against a "
+    "tuned one",
     ("inference", "float32", "openvino"): "inference in float32 against OpenVINO",
     ("inference", "bfloat16", "openvino"): "in bfloat16",
 }

@@ -137,7 +137,7 @@ def test_runtimes_serve_patches(tmp_path):
     for seed in range(IMAGES):  # no resize to differ in
         (images / f"{seed:02}.png").write_bytes(encode(random_picture(32, 32, seed)))
     write_models(path, "6x128", "float32", layout)
-    run_child("export", CORE_MODULE, str(tmp_path / "run"), path, keras_backend="torch")
+    run_child("export", CORE_MODULE, str(tmp_path / "run"), path, "onnx", keras_backend="torch")
     assert os.path.exists(tmp_path / CORE)
     case = Case("serving", "6x128", "float32", 8, 2, length=67, layout=layout, material=path)
     case = dataclasses.replace(case, dropout=0.0)
