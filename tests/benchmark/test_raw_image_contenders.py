@@ -46,7 +46,7 @@ def directory(tmp_path_factory):
     images = write_images(os.path.join(path, "images"), None)
     assert images.startswith(f"Images: {IMAGES} from the test split of phantom, mean ")
     write_models(path, "1x64", "float32")
-    if importlib.util.find_spec("onnxscript"):
+    if all(map(importlib.util.find_spec, ("onnxscript", "transformers"))):
         write_onnx(path, Case("serving", "1x64", "float32", 1, threads=2))
     return path
 
