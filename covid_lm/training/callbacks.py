@@ -52,7 +52,7 @@ class FinishEpoch(keras.callbacks.Callback):
     SAVE_SHARE of the time at most. The last epoch always is.
 
     Attributes:
-        progress: of the run at the last end of an epoch, or at the start of this call of `fit`.
+        progress: of the run at the last end of an epoch, or at its start.
 
     Args:
         validate, on_epoch_end, checkpoints: see `run_epochs`.
@@ -82,23 +82,22 @@ class FinishEpoch(keras.callbacks.Callback):
         self.finish(progress, last=epoch + 1 == self.params["epochs"])
         self.model.stop_training = self.progress.stopped
 
-    def finish(self, progress: Progress, last: bool = True) -> None:
+    def finish(self, progress: Progress, last: bool = False) -> None:
         """Finishes the epoch whose steps are done.
 
         Args:
-            last: whether no epoch follows in this process.
+            last: whether it is the run's last, which is saved in any case.
         """
         with averaged_weights(self.model):
             self.progress = progress.epoch_finished(self.validate())
             if self.checkpoints is not None and self.progress.best_epoch == self.progress.epoch:
                 self.checkpoints.best_weights = self.model.get_weights()
         self.report(self.progress)
-        begun = time.monotonic()
-        if self.checkpoints is None or (begun < self.due and not (last or self.progress.stopped)):
-            return
-        if self.checkpoints.save(self.progress) > LARGE:
-            saved = time.monotonic()
-            self.due = saved + (saved - begun) / SAVE_SHARE
+        due = last or self.progress.stopped or time.monotonic() >= self.due
+        if self.checkpoints is not None and due:
+            size, affordable = save_timed(self.checkpoints, self.progress)
+            if size > LARGE:
+                self.due = affordable
 
 
 class SaveWithinEpoch(keras.callbacks.Callback):
@@ -124,11 +123,22 @@ class SaveWithinEpoch(keras.callbacks.Callback):
             return
         means = {name: float(mean) for name, mean in self.model.get_metrics_result().items()}
         progress = self.epochs.progress.within_epoch(batch + 1, means, now - self.epochs.started)
-        self.checkpoints.save(progress)
+        _, affordable = save_timed(self.checkpoints, progress)
         if self.termination.requested:
             raise Terminated(
                 f"SIGTERM: saved after epoch {progress.epoch}, step {progress.step}; "
                 "the same command resumes"
             )
-        saved = time.monotonic()
-        self.due = saved + max(SAVE_INTERVAL, (saved - now) / SAVE_SHARE)
+        self.due = max(affordable, time.monotonic() + SAVE_INTERVAL)
+
+
+def save_timed(checkpoints: Checkpoints, progress: Progress) -> tuple[int, float]:
+    """Saves a checkpoint.
+
+    Returns:
+        its bytes, and the time from which another one leaves saving at SAVE_SHARE of the time.
+    """
+    begun = time.monotonic()
+    size = checkpoints.save(progress)
+    saved = time.monotonic()
+    return size, saved + (saved - begun) / SAVE_SHARE

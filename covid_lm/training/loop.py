@@ -64,11 +64,11 @@ def run_epochs(
         RunError: the loss became non-finite, or a checkpoint can't be written.
         Terminated: SIGTERM arrived, and the state was saved.
     """
-    progress = progress or Progress()
+    finish = FinishEpoch(progress or Progress(), validate, on_epoch_end, checkpoints)
+    finish.set_model(model)
     with contextlib.nullcontext() if termination is None else termination.deferred():
-        while progress.epoch < options.epochs and not progress.stopped:
-            finish = FinishEpoch(progress, validate, on_epoch_end, checkpoints)
-            finish.set_model(model)
+        while finish.progress.epoch < options.epochs and not finish.progress.stopped:
+            progress = finish.progress
             callbacks: list[keras.callbacks.Callback]
             callbacks = [StopOnNonFiniteLoss(progress.step, checkpoints)]
             if checkpoints is not None and termination is not None:
@@ -79,8 +79,7 @@ def run_epochs(
                 finish.finish(progress)  # the checkpoint was written after the epoch's last step
             else:
                 _fit(model, source, batch_size, options, progress, [*callbacks, finish])
-            progress = finish.progress
-    return progress
+    return finish.progress
 
 
 def _fit(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from covid_lm.training import callbacks as training_callbacks
 from covid_lm.training import loop
 from covid_lm.training.checkpoints import PATIENCE, Progress
 from tests.backend_process import run_on_backend
@@ -97,6 +98,20 @@ def test_a_call_has_a_limited_number_of_images(monkeypatch):
     asked, losses, _ = trained(epochs=5)
     assert asked == [(range(2), 0), (range(2, 4), 0), (range(4, 5), 0)]
     assert losses == [0.1, 1.1, 2.1, 3.1, 4.1]
+
+
+def test_saving_takes_its_share_over_several_calls(monkeypatch):
+    monkeypatch.setattr(loop, "_IMAGES_PER_CALL", 2 * STEPS)
+    monkeypatch.setattr(training_callbacks, "SAVE_SHARE", 1e-9)  # so only the first and the last
+    saved = []
+
+    def save(progress):
+        saved.append(progress.epoch)
+        return training_callbacks.LARGE + 1
+
+    asked, _, _ = trained(epochs=6, checkpoints=types.SimpleNamespace(save=save))
+    assert asked == [(range(2), 0), (range(2, 4), 0), (range(4, 6), 0)]
+    assert saved == [1, 6]
 
 
 def test_what_is_left_of_an_epoch_is_a_call_of_its_own():
