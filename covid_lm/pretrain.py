@@ -23,7 +23,7 @@ from covid_lm.training.checkpoints import Progress, resume
 from covid_lm.training.devices import choose_strategy
 from covid_lm.training.inputs import check_reachable, print_skipped
 from covid_lm.training.loop import run_epochs
-from covid_lm.training.optimizer import paper_optimizer, scheduled_learning_rate, with_xla
+from covid_lm.training.optimizer import build_optimizer, scheduled_learning_rate, with_xla
 from covid_lm.training.pretraining_options import PretrainingOptions
 from covid_lm.training.run_directory import resumed_config, run_config, staged_run
 from covid_lm.training.termination import Termination
@@ -136,7 +136,7 @@ def fit(
     model, training = objective.model, objective.training
     steps = options.epochs * training.steps(batch_size)
     rate = scheduled_learning_rate(options.schedule, options.learning_rate, steps)
-    optimizer = paper_optimizer(rate, options.weight_decay)
+    optimizer = build_optimizer(options.optimizer, rate, options.weight_decay)
     model.compile(optimizer, objective.loss, metrics=objective.metrics(), jit_compile=with_xla())
     checkpoints, progress = resume(run_dir, model, objective.epoch_line)
 

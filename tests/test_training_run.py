@@ -170,6 +170,10 @@ def test_the_validation_split_is_held_out_only_for_itself(
             {"backbone": "resnet50", "protocol": "absent", "image_size": 16},
             "--image_size=16: must be from 32 to 1024",
         ),
+        (
+            {"backbone": "resnet50", "protocol": "absent", "optimizer": "muon"},
+            "--optimizer=muon: not with --backbone=resnet50",
+        ),
         ({"image_size": 64}, "--image_size=64: only for resnet50, densenet121, densenet169, "),
         ({"data_dir": "absent"}, "absent: no such directory"),
         ({"output_dir": "/proc/none"}, "/proc/none/run-1: can't be written"),

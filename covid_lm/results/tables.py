@@ -185,7 +185,7 @@ def recipe_title(record: dict) -> str:
         title += f", {_MIXED[flags['mix']]}"
     if "ema" in flags:
         title += f", weights averaged ({flags['ema']})"
-    for flag in ("label_smoothing", "weight_decay"):
+    for flag in ("label_smoothing", "weight_decay", "optimizer"):
         if flag in flags:
             title += f", {flag.replace('_', ' ')} {flags[flag]}"
     schedule = "cosine from" if flags.get("schedule") == "cosine" else "constant"

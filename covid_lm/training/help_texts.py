@@ -28,7 +28,8 @@ CACHE = (
     "tools; default: a temporary one, of a run NAME/cache until it is finished."
 )
 SCHEDULE = "Learning rate: constant, or warm-up over a tenth of the --epochs, then cosine decay."
-DECAY = "Weight decay of AdamW; not of biases, normalization, positions and segments."
+OPTIMIZER = "adamw: the paper's; muon: Muon for the encoder's kernels, AdamW for everything else."
+DECAY = "Weight decay; not of biases, normalization, positions and segments."
 EMA = "Momentum of a moving average of the weights, which is evaluated and kept; 0: none."
 FROZEN = (
     "Train the head alone, as a logistic regression on the vectors of the encoder; without epochs."

@@ -1,6 +1,7 @@
 """Loss, optimizer and learning-rate schedule (paper, section 4.1)."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 
 import keras
@@ -9,6 +10,7 @@ from keras import ops
 from covid_lm.training.options import TrainingOptions
 
 PAPER_WEIGHT_DECAY = 1e-8
+ENCODER = ("transformer_layer", "patch_embedding")  # in the paths of the encoder's kernels
 WARM_UP = 0.1  # of a cosine schedule's steps
 # Words in the paths of variables that weight decay leaves out.
 UNDECAYED = ("bias", "gamma", "beta", "position_embedding", "segment_embedding")
@@ -24,7 +26,9 @@ def compile_for_training(
     if options.mix != "none":  # against the class with the largest share
         accuracy = keras.metrics.CategoricalAccuracy
     model.compile(
-        optimizer=paper_optimizer(learning_rate, options.weight_decay, options.ema),
+        optimizer=build_optimizer(
+            options.optimizer, learning_rate, options.weight_decay, options.ema
+        ),
         loss=cross_entropy(options.label_smoothing, soft=options.mix != "none"),
         metrics=[accuracy(name="accuracy")],
         jit_compile=with_xla(),
@@ -39,33 +43,34 @@ def with_xla() -> bool:
     return keras.backend.backend() == "jax"
 
 
-def paper_optimizer(
+def build_optimizer(
+    name: str,
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float = PAPER_WEIGHT_DECAY,
     ema: float = 0.0,
-) -> "SummedAdamW":
-    """AdamW with the paper's constants, unless given.
+) -> keras.optimizers.Optimizer:
+    """AdamW with the paper's constants unless given, or Muon.
 
     Args:
+        name: one of `OPTIMIZERS`.
         ema: momentum of a moving average of the weights; 0 for none.
     """
     averages = {"use_ema": True, "ema_momentum": ema} if ema else {}
+    if name == "muon":
+        return MatrixMuon(
+            learning_rate, weight_decay=weight_decay, adam_weight_decay=weight_decay, **averages
+        )
     return SummedAdamW(
         learning_rate, beta_1=0.99, beta_2=0.999, weight_decay=weight_decay, **averages
     )
 
 
-@keras.saving.register_keras_serializable("covid_lm")
-class SummedAdamW(keras.optimizers.AdamW):
-    """AdamW that sums the gradients of an embedding row before it squares them.
-
-    TensorFlow gives the gradient of a table as one slice per reading of a row. Keras' AdamW adds up
-    the squares of these slices, so that the second moment depends on how often a row was read, and
-    on the number of devices. As defined (Kingma and Ba, 2015, algorithm 1), and in JAX and PyTorch,
-    the sum is squared.
+class EpochOptimizer(keras.optimizers.Optimizer):
+    """What training here asks of an optimizer: a base of the two below.
 
     Weight decay leaves out biases, normalization and the tables of positions and segments. The
-    paper's 1e-8 is below the resolution of float32 weights and changes none at all.
+    gradients of an embedding row are summed before they are used: TensorFlow gives the gradient of
+    a table as one slice per reading of a row.
     """
 
     def build(self, variables: list[keras.Variable]) -> None:
@@ -87,6 +92,52 @@ class SummedAdamW(keras.optimizers.AdamW):
         super().finalize_variable_values(variables)
         for variable in variables:  # JAX gave them the averages' own memory, to be overwritten
             variable.assign(ops.copy(variable))
+
+
+@keras.saving.register_keras_serializable("covid_lm")
+class SummedAdamW(EpochOptimizer, keras.optimizers.AdamW):
+    """AdamW that sums the gradients of an embedding row before it squares them.
+
+    Keras' AdamW adds up the squares of a row's slices, so that the second moment depends on how
+    often a row was read, and on the number of devices. As defined (Kingma and Ba, 2015, algorithm
+    1), and in JAX and PyTorch, the sum is squared. The paper's weight decay of 1e-8 is below the
+    resolution of float32 weights and changes none at all.
+    """
+
+
+@keras.saving.register_keras_serializable("covid_lm")
+class MatrixMuon(EpochOptimizer, keras.optimizers.Muon):
+    """Muon for the encoder's kernels, AdamW for everything else (Jordan 2024; Liu et al. 2025).
+
+    Keras' Muon updates kernels of two axes only. Here those of the attention, which have an axis of
+    heads, and of convolutions are matrices, too: inputs x outputs. With Keras' scale of updates,
+    learning rate and weight decay mean the same as for AdamW.
+    """
+
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
+        """Whether a variable is not a kernel of the encoder; Keras' method."""
+        encoder = any(part in variable.path for part in ENCODER)
+        return not (encoder and variable.path.endswith("kernel"))
+
+    def _muon_update_step(self, gradient, variable, lr, m):
+        """Keras' step, on the momentum as a matrix."""
+        self.assign_add(m, ops.add(gradient, m * (self.momentum - 1)))
+        direction = ops.add(gradient, self.momentum * m)  # Nesterov's
+        matrix = ops.reshape(direction, matrix_shape(variable.shape))
+        update = self.lr_adjust(lr * self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
+        self.assign_sub(variable, ops.reshape(update, variable.shape))
+
+
+def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Inputs and outputs of a kernel.
+
+    Args:
+        shape: [inputs, outputs], [hidden_dim, heads, width of a head], [heads, width of a head,
+            hidden_dim] or [height, width, inputs, outputs].
+    """
+    size = math.prod(shape)
+    inputs = shape[0] if len(shape) == 3 and shape[0] ** 2 >= size else size // shape[-1]
+    return inputs, size // inputs
 
 
 @contextlib.contextmanager

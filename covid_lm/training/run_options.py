@@ -40,6 +40,7 @@ from covid_lm.training.flags import (
 )
 
 BACKENDS = ("tensorflow", "jax")
+OPTIMIZERS = ("adamw", "muon")
 IMAGE_SIDE = Bound("from 32 to 1024", lambda value: 32 <= value <= 1024)
 WEIGHTS = PathParser("input", (TEACHER, "none", SHIPPED), PREFIX)
 UNFINISHED = ".run-in-progress"  # directory in `model_dir`, until the run is finished
@@ -80,7 +81,8 @@ class RunOptions(ReadingOptions):
     )
     epochs: int = option(8, "Most epochs to train.", AT_LEAST_1)
     batch_size: int | None = option(None, "Images per step; default: automatic.", AT_LEAST_1)
-    learning_rate: float = option(1e-4, "Learning rate of AdamW, or a schedule's highest.", ABOVE_0)
+    optimizer: str = option("adamw", help_texts.OPTIMIZER, OPTIMIZERS)
+    learning_rate: float = option(1e-4, "Learning rate, or a schedule's highest.", ABOVE_0)
     dtype: str = option(
         None, "bfloat16: mixed; default: float32, on a TPU bfloat16.", ("float32", "bfloat16")
     )
@@ -118,6 +120,8 @@ class RunOptions(ReadingOptions):
             raise InputError(
                 f"--activation={self.activation}: the weights determine it; use --weights=none"
             )
+        if self.optimizer != "adamw" and self.backbone in CONVOLUTIONAL_NETWORKS:
+            raise InputError(f"--optimizer={self.optimizer}: not with --backbone={self.backbone}")
         if self.name is not None and not re.fullmatch(r"\w[\w.+-]*", self.name):
             raise InputError(f"--name={self.name}: use only letters, digits and _.+-")
         for flag in ("tpu_zone", "gcp_project"):

@@ -10,9 +10,10 @@ from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import backbone_config
 from covid_lm.training.optimizer import (
     averaged_weights,
+    build_optimizer,
     compile_for_training,
     cross_entropy,
-    paper_optimizer,
+    matrix_shape,
     scheduled_learning_rate,
 )
 from covid_lm.training.options import TrainingOptions
@@ -90,7 +91,7 @@ def test_weight_decay_leaves_out_biases_normalization_and_position_tables():
     backbone = build_backbone(backbone_config("1x64"))
     for variable in backbone.trainable_variables:
         variable.assign(np.ones(variable.shape))
-    optimizer = paper_optimizer(0.1, weight_decay=0.5)
+    optimizer = build_optimizer("adamw", 0.1, weight_decay=0.5)
     zeros = [keras.ops.zeros(variable.shape) for variable in backbone.trainable_variables]
     optimizer.apply(zeros, backbone.trainable_variables)
     decayed = {
@@ -110,7 +111,9 @@ def test_the_papers_weight_decay_changes_no_weight():
     layer = keras.layers.Dense(64)
     layer.build([None, 64])
     before = layer.get_weights()
-    paper_optimizer(0.1).apply([keras.ops.zeros([64, 64]), keras.ops.zeros([64])], layer.variables)
+    build_optimizer("adamw", 0.1).apply(
+        [keras.ops.zeros([64, 64]), keras.ops.zeros([64])], layer.variables
+    )
     for value, weight in zip(before, layer.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, value)
 
@@ -136,7 +139,7 @@ def test_averaged_weights(ema):
 
 
 def test_the_papers_constants():
-    config = paper_optimizer(1e-4).get_config()
+    config = build_optimizer("adamw", 1e-4).get_config()
     assert config["weight_decay"] == 1e-8
     assert (config["beta_1"], config["beta_2"]) == (0.99, 0.999)
     assert config["learning_rate"] == pytest.approx(1e-4)
@@ -146,6 +149,69 @@ def test_gradients_of_a_row_that_is_read_twice_are_summed_before_they_are_square
     """The first step of AdamW is the learning rate, whatever the size of the gradient."""
     model = keras.Sequential([keras.Input((3,), dtype="int32"), keras.layers.Embedding(4, 1)])
     model.set_weights([np.zeros([4, 1])])
-    model.compile(paper_optimizer(0.1), "mse", jit_compile=False)
+    model.compile(build_optimizer("adamw", 0.1), "mse", jit_compile=False)
     model.train_on_batch(np.array([[1, 1, 2]]), np.ones([1, 3, 1]))
     np.testing.assert_allclose(model.get_weights()[0][:, 0], [0, 0.1, 0.1, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "matrix"),
+    [
+        ((64, 256), (64, 256)),  # a dense layer
+        ((128, 2, 64), (128, 128)),  # queries, keys, values
+        ((2, 64, 128), (128, 128)),  # output of the attention
+        ((64, 1, 64), (64, 64)),
+        ((1, 64, 64), (64, 64)),
+        ((3, 3, 16, 32), (144, 32)),  # a convolution
+    ],
+)
+def test_the_matrix_of_a_kernel(kernel, matrix):
+    assert matrix_shape(kernel) == matrix
+
+
+def orthogonalized(matrix: np.ndarray, steps: int = 5) -> np.ndarray:
+    """Newton-Schulz iteration of Muon's definition (Jordan 2024), in float64."""
+    wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T
+    x = wide / np.linalg.norm(wide)
+    for _ in range(steps):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x if wide is matrix else x.T
+
+
+def test_two_steps_of_muon_on_an_encoder():
+    """Kernels move along the orthogonalized momentum, everything else as AdamW moves it."""
+    backbone = build_backbone(backbone_config("1x128"))
+    variables = backbone.trainable_variables
+    optimizer = build_optimizer("muon", 0.1, weight_decay=0.5)
+    draw = np.random.default_rng(0)
+    gradients = [[draw.normal(size=v.shape) for v in variables] for _ in range(2)]
+    expected = [keras.ops.convert_to_numpy(v).astype(np.float64) for v in variables]
+    momentum, kernels = [0.0] * len(variables), []
+    for number, step in enumerate(gradients):
+        for i, (v, gradient) in enumerate(zip(variables, step, strict=True)):
+            if not (v.path.startswith("transformer_layer") and v.path.endswith("kernel")):
+                continue
+            momentum[i] = 0.95 * momentum[i] + gradient
+            matrix = matrix_shape(v.shape)
+            change = orthogonalized((gradient + 0.95 * momentum[i]).reshape(matrix))
+            change = change * 0.2 * np.sqrt(max(matrix))
+            expected[i] = expected[i] * (1 - 0.1 * 0.5) - 0.1 * change.reshape(v.shape)
+            kernels += [i] if number else []
+        optimizer.apply([keras.ops.convert_to_tensor(x, "float32") for x in step], variables)
+    assert len(kernels) == 6
+    for i in kernels:
+        np.testing.assert_allclose(variables[i], expected[i], atol=2e-3)
+
+
+def test_muon_moves_what_is_not_a_kernel_of_the_encoder_as_adamw_does():
+    """The first step of Adam is the learning rate times the gradient's sign."""
+    embedding = keras.layers.Embedding(4, 1, name="token_embedding")
+    head = keras.layers.Dense(1, use_bias=False)
+    model = keras.Sequential([keras.Input((3,), dtype="int32"), embedding, head])
+    model.set_weights([np.zeros([4, 1]), np.ones([1, 1])])
+    model.compile(build_optimizer("muon", 0.1, weight_decay=0.0), "mse", jit_compile=False)
+    model.train_on_batch(np.array([[1, 1, 2]]), np.ones([1, 3, 1]))
+    moved, kernel = model.get_weights()
+    np.testing.assert_allclose(moved, [[0.0], [0.1], [0.1], [0.0]], atol=1e-5)
+    np.testing.assert_allclose(kernel, [[1.0]])

@@ -125,7 +125,11 @@ AUGMENTED = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"augment": "erase", "mix": "both", "layout": "paper", "protocol": "fixed", "ema": 0.9}],
+    [
+        {},
+        {"augment": "erase", "mix": "both", "layout": "paper", "protocol": "fixed", "ema": 0.9},
+        {"optimizer": "muon", "ema": 0.9},
+    ],
 )
 def test_resume_with_a_schedule_and_augmented_images(image_folder, tmp_path, changes):
     recipe = {**AUGMENTED, **changes}
