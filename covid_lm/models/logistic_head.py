@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from covid_lm.data.splits import class_groups, patient_groups
 
-FOLDS = 5
+FOLDS = 10
 INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-5, 1))
 _NEVER = -100.0  # logit of a class without an image, below any other's
 
@@ -80,7 +80,7 @@ def log_likelihood(model: Pipeline, features: np.ndarray, labels: np.ndarray) ->
 def penalty_folds(
     labels: np.ndarray, groups: np.ndarray, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """At most five (fitted, held out) pairs of indices, with no group on both sides.
+    """At most ten (fitted, held out) pairs of indices, with no group on both sides.
 
     Every class is among the fitted images. Empty if a class has a single group.
 

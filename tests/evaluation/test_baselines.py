@@ -110,7 +110,7 @@ def test_no_patient_is_fitted_and_held_out():
     labels = groups % 2
     folds = penalty_folds(labels, groups, seed=0)
     assert sorted(np.concatenate([held_out for _, held_out in folds])) == list(range(60))
-    assert len(folds) == 5
+    assert len(folds) == 10
     for fitted, held_out in folds:
         assert not set(groups[fitted]) & set(groups[held_out])
         assert set(labels[fitted]) == {0, 1}
