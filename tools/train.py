@@ -1,8 +1,8 @@
 """Trains a classifier, evaluates it on the test split, exports it and verifies the export.
 
-`--recipe=pixels` and `--recipe=named` train small models on the embedded phantoms, in 65 and 35
-seconds of processor time. With KERAS_BACKEND=jax in the environment, training itself runs on Keras'
-JAX backend.
+`--recipe=pixels` and `--recipe=named` train small models on the embedded phantoms, each in about
+half a minute of two cores. With KERAS_BACKEND=jax in the environment, training itself runs on
+Keras' JAX backend.
 """
 
 import os

@@ -66,7 +66,7 @@ def build_optimizer(
 
 
 class EpochOptimizer(keras.optimizers.Optimizer):
-    """What training here asks of an optimizer: a base of the two below.
+    """Base of both optimizers: decay, sums of sparse gradients and averages of weights.
 
     Weight decay leaves out biases, normalization and the tables of positions and segments. The
     gradients of an embedding row are summed before they are used: TensorFlow gives the gradient of
@@ -115,7 +115,7 @@ class MatrixMuon(EpochOptimizer, keras.optimizers.Muon):
     """
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
-        """Whether a variable is not a kernel of the encoder; Keras' method."""
+        """Overrides Keras' choice: only kernels of the encoder are for Muon."""
         encoder = any(part in variable.path for part in ENCODER)
         return not (encoder and variable.path.endswith("kernel"))
 
