@@ -180,24 +180,24 @@ def orthogonalized(matrix: np.ndarray, steps: int = 5) -> np.ndarray:
 
 
 def test_two_steps_of_muon_on_an_encoder():
-    """Kernels move along the orthogonalized momentum, everything else as AdamW moves it."""
+    """The encoder's kernels move along the orthogonalized momentum."""
     backbone = build_backbone(backbone_config("1x128"))
     variables = backbone.trainable_variables
     optimizer = build_optimizer("muon", 0.1, weight_decay=0.5)
     draw = np.random.default_rng(0)
     gradients = [[draw.normal(size=v.shape) for v in variables] for _ in range(2)]
     expected = [keras.ops.convert_to_numpy(v).astype(np.float64) for v in variables]
-    momentum, kernels = [0.0] * len(variables), []
-    for number, step in enumerate(gradients):
-        for i, (v, gradient) in enumerate(zip(variables, step, strict=True)):
-            if not (v.path.startswith("transformer_layer") and v.path.endswith("kernel")):
-                continue
-            momentum[i] = 0.95 * momentum[i] + gradient
-            matrix = matrix_shape(v.shape)
-            change = orthogonalized((gradient + 0.95 * momentum[i]).reshape(matrix))
+    paths = [v.path for v in variables]
+    in_layers = [i for i, path in enumerate(paths) if path.startswith("transformer_layer")]
+    kernels = [i for i in in_layers if paths[i].endswith("kernel")]
+    momentum = [0.0] * len(variables)
+    for step in gradients:
+        for i in kernels:
+            momentum[i] = 0.95 * momentum[i] + step[i]
+            matrix = matrix_shape(step[i].shape)
+            change = orthogonalized((step[i] + 0.95 * momentum[i]).reshape(matrix))
             change = change * 0.2 * np.sqrt(max(matrix))
-            expected[i] = expected[i] * (1 - 0.1 * 0.5) - 0.1 * change.reshape(v.shape)
-            kernels += [i] if number else []
+            expected[i] = expected[i] * (1 - 0.1 * 0.5) - 0.1 * change.reshape(step[i].shape)
         optimizer.apply([keras.ops.convert_to_tensor(x, "float32") for x in step], variables)
     assert len(kernels) == 6
     for i in kernels:
