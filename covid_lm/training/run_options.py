@@ -135,6 +135,10 @@ class RunOptions(ReadingOptions):
             reason = "not with KERAS_BACKEND=jax, which takes all devices of its machine"
             raise InputError(f"--tpu={self.tpu}: {reason}")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Values of which the constructor makes equal options: it reads None as no choice."""
+        return {**dataclasses.asdict(self), "weights": self.weights or "none"}
+
     def with_pinned_weights(self) -> Self:
         """The options with the commit of `--weights=hf://...`, which is downloaded if needed.
 

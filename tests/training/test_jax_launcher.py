@@ -41,6 +41,17 @@ def test_a_job_is_read_as_it_was_written(tmp_path):
     assert (found.process_id, found.num_processes) == (0, 2)
 
 
+@pytest.mark.parametrize("weights", ["none", None, "shipped"])
+def test_a_child_starts_from_the_weights_of_its_parent(tmp_path, weights):
+    layout = {"layout": "patches32x4rgb", "backbone": "6x128"}  # which has weights in the package
+    options = TrainingOptions(backend="jax", weights=weights, **layout)
+    config = TokenClassifierConfig(("a", "b"), "6x128", BackboneConfig(1, 64, 1, 256))
+    JaxJob(config, ("[PAD]", "b"), options, 8, "/run").write(str(tmp_path), {})
+    again, _ = JaxJob.read(str(tmp_path))
+    assert again.options == options
+    assert again.options.weights == (None if weights == "none" else "shipped")
+
+
 def test_a_child_augments_as_its_parent_would(tmp_path):
     layout = {"layout": "patches16x8", "protocol": "paper"}
     options = TrainingOptions(backend="jax", backbone="1x64", augment="heavy", seed=5, **layout)

@@ -54,7 +54,8 @@ class JaxJob:
 
     def write(self, directory: str, splits: Mapping[str, Batches]) -> None:
         """Writes the job and the arrays of its splits, "training" and, if any, "monitored"."""
-        write_json(os.path.join(directory, "job.json"), dataclasses.asdict(self))
+        values = {**dataclasses.asdict(self), "options": self.options.to_dict()}
+        write_json(os.path.join(directory, "job.json"), values)
         for name, split in splits.items():
             if isinstance(split, AugmentedRecords):
                 names = np.array(list(split.images.filenames), np.bytes_)
