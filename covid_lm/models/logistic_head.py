@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
@@ -23,29 +24,49 @@ def logistic_head(
     patients: Sequence[str | None],
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fits a logistic regression on standardized features.
+    """Fits logistic regressions on standardized features, and averages them.
+
+    Each of the `penalty_folds` has a vote for the penalty under which its held-out images are most
+    likely. The head is the mean of the models, fitted on all images, of these penalties. On few
+    images the penalty that is best over all folds is largely chance, and may be far too strong.
 
     Args:
         features: float [n, width].
         labels: int [n], of two classes at least.
         num_classes: of the data set. A class without a label gets a probability of 0.
-        patients: of the images, None where unknown. `with_penalty` chooses the penalty by log loss.
+        patients: of the images, None where unknown.
         seed: of the folds.
 
     Returns:
         Kernel, float64 [width, num_classes], and bias, float64 [num_classes], of logits.
     """
+    features = features.astype(np.float64)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    model = with_penalty(model, labels, patients, seed, log_likelihood)
-    search = model.fit(features.astype(np.float64), labels)
-    scaler, regression = getattr(search, "best_estimator_", search)
+    model = with_penalty(model, labels, patients, seed, log_likelihood).fit(features, labels)
+    models = [model] if isinstance(model, Pipeline) else _voted(model, features, labels)
+    kernels, biases = zip(*(_kernel_and_bias(model, num_classes) for model in models), strict=True)
+    return np.mean(kernels, axis=0), np.mean(biases, axis=0)
+
+
+def _voted(search: GridSearchCV, features: np.ndarray, labels: np.ndarray) -> list[Pipeline]:
+    """For each fold of a search, the model with the penalty that is best there."""
+    results = search.cv_results_
+    scores = [results[f"split{fold}_test_score"] for fold in range(search.n_splits_)]
+    votes = [results["params"][candidate] for candidate in np.argmax(scores, axis=1)]
+    return [clone(search.estimator).set_params(**vote).fit(features, labels) for vote in votes]
+
+
+def _kernel_and_bias(model: Pipeline, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of all classes as a function of the features before they are standardized."""
+    scaler, regression = model
     coefficients, intercepts = regression.coef_, regression.intercept_
     if len(coefficients) == 1:  # two classes: one row, the difference of their logits
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
     coefficients = coefficients / scaler.scale_
-    kernel, bias = np.zeros((features.shape[1], num_classes)), np.full(num_classes, _NEVER)
+    kernel = np.zeros((coefficients.shape[1], num_classes))
     kernel[:, regression.classes_] = coefficients.T
+    bias = np.full(num_classes, _NEVER)
     bias[regression.classes_] = intercepts - coefficients @ scaler.mean_
     return kernel, bias
 

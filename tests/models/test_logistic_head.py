@@ -7,7 +7,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from covid_lm.models.logistic_head import log_likelihood, logistic_head
+from covid_lm.data.splits import patient_groups
+from covid_lm.models.logistic_head import (
+    INVERSE_PENALTIES,
+    log_likelihood,
+    logistic_head,
+    penalty_folds,
+)
 
 
 def vectors(n: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -28,6 +34,26 @@ def test_the_head_gives_the_regression_s_probabilities(num_classes):
     expected = model.fit(features, labels).predict_proba(features)
     found = softmax(features @ kernel + bias, axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_the_head_is_the_mean_over_the_penalty_that_each_fold_prefers():
+    features, labels = vectors(60, 2)
+    labels = np.where(np.arange(60) % 7 == 0, 1 - labels, labels)  # some are wrong
+    folds = penalty_folds(labels, patient_groups([None] * 60), seed=3)
+    standardized = [make_pipeline(StandardScaler(), LogisticRegression(C=c)) for c in INVERSE_PENALTIES]
+    logits, chosen = [], set()
+    for fitted, held_out in folds:
+        losses = []
+        for model in standardized:
+            model.fit(features[fitted], labels[fitted])
+            probabilities = model.predict_proba(features[held_out])
+            losses.append(-np.log(probabilities[range(len(held_out)), labels[held_out]]).mean())
+        chosen.add(best := int(np.argmin(losses)))
+        logits.append(standardized[best].fit(features, labels).decision_function(features))
+    assert len(chosen) > 1
+    kernel, bias = logistic_head(features, labels, 2, [None] * 60, seed=3)
+    found = (features @ kernel + bias) @ [-1, 1]
+    np.testing.assert_allclose(found, np.mean(logits, axis=0), atol=1e-4)
 
 
 @pytest.mark.parametrize("present", [(0, 2), (0, 1, 3)])
