@@ -40,7 +40,9 @@ def test_the_head_is_the_mean_over_the_penalty_that_each_fold_prefers():
     features, labels = vectors(60, 2)
     labels = np.where(np.arange(60) % 7 == 0, 1 - labels, labels)  # some are wrong
     folds = penalty_folds(labels, patient_groups([None] * 60), seed=3)
-    standardized = [make_pipeline(StandardScaler(), LogisticRegression(C=c)) for c in INVERSE_PENALTIES]
+    standardized = [
+        make_pipeline(StandardScaler(), LogisticRegression(C=c)) for c in INVERSE_PENALTIES
+    ]
     logits, chosen = [], set()
     for fitted, held_out in folds:
         losses = []
