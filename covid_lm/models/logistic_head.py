@@ -52,8 +52,11 @@ def _voted(search: GridSearchCV, features: np.ndarray, labels: np.ndarray) -> li
     """For each fold of a search, the model with the penalty that is best there."""
     results = search.cv_results_
     scores = [results[f"split{fold}_test_score"] for fold in range(search.n_splits_)]
-    votes = [results["params"][candidate] for candidate in np.argmax(scores, axis=1)]
-    return [clone(search.estimator).set_params(**vote).fit(features, labels) for vote in votes]
+    votes = np.argmax(scores, axis=1).tolist()
+    models = {vote: clone(search.estimator) for vote in votes}
+    for vote, model in models.items():
+        model.set_params(**results["params"][vote]).fit(features, labels)
+    return [models[vote] for vote in votes]
 
 
 def _kernel_and_bias(model: Pipeline, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
