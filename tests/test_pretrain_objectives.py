@@ -17,16 +17,12 @@ from safetensors.numpy import load_file
 
 from covid_lm import pretrain as pretraining
 from covid_lm.backbones import convolutional
-from covid_lm.backbones.bert_encoder import build_backbone
-from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.convolutional import TEACHER
-from covid_lm.backbones.weights.tensor_names import copy_encoder, encoder_targets
 from covid_lm.errors import InputError
 from covid_lm.objectives import bytes as byte_objective
 from covid_lm.objectives import objective as base
 from covid_lm.objectives import teacher as teacher_objective
 from covid_lm.pipeline import teacher_targets
-from covid_lm.pipeline.pixel_cache import PixelCache
 from covid_lm.pretrain import PretrainingResult, pretrain
 from covid_lm.training.build import build_classifier
 from covid_lm.training.options import TrainingOptions
@@ -153,40 +149,6 @@ def test_training_starts_from_the_weights(finished):
     stored = load_file(f"{weights}/model.safetensors")["bert.embeddings.position_embeddings.weight"]
     found = classifier.backbone.position_embedding.position_embeddings
     np.testing.assert_array_equal(found, stored)
-
-
-def test_the_layers_of_the_decoder_are_trained_but_not_saved(image_folder, tmp_path):
-    objective = byte_objective.ByteObjective(
-        options(image_folder, tmp_path, "bytes"), PixelCache("x")
-    )
-    layers = objective.with_decoder.transformer_layers
-    assert len(layers) == 1 + byte_objective.DECODER_LAYERS
-    trained = {variable.path for variable in objective.model.trainable_variables}
-    assert {variable.path for variable in layers[-1].trainable_variables} <= trained
-    for variable in objective.model.trainable_variables:
-        variable.assign(variable + 0.5)
-    objective.save(str(tmp_path / "weights"))
-    stored = load_file(tmp_path / "weights" / "model.safetensors")
-    assert {name.split(".")[3] for name in stored if ".layer." in name} == {"0"}
-    kernel = layers[0]._feedforward_intermediate_dense.kernel.numpy()
-    np.testing.assert_array_equal(
-        stored["bert.encoder.layer.0.intermediate.dense.weight"].T, kernel
-    )
-
-
-@pytest.mark.parametrize("layers", [1, 3])
-def test_layers_that_both_encoders_have_are_copied(layers):
-    source, target = (
-        build_backbone(BackboneConfig(n, 64, 1, 256, vocabulary_size=9)) for n in (2, layers)
-    )
-    copy_encoder(source, target)
-    expected, found = encoder_targets(source), encoder_targets(target)
-    for place in expected.keys() & found.keys():
-        np.testing.assert_array_equal(found[place].variable, expected[place].variable)
-    kernels = [
-        backbone.transformer_layers[-1].trainable_variables[0] for backbone in (source, target)
-    ]
-    assert not np.array_equal(*kernels)
 
 
 @pytest.mark.slow  # test_pretrain has `words`

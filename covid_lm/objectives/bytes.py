@@ -1,15 +1,12 @@
 """The values of masked patches as targets (He et al. 2022; Xie et al. 2022)."""
 
-import dataclasses
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.masked_lm_encoder import MaskedLmEncoder
-from covid_lm.backbones.weights.tensor_names import copy_encoder
 from covid_lm.layers.patch_masking import PatchMasking
 from covid_lm.models.classifier import predict_in_batches
 from covid_lm.models.saving import save_encoder
@@ -21,17 +18,11 @@ from covid_lm.pipeline.pixel_cache import PixelCache
 from covid_lm.training.build import build_token_classifier
 from covid_lm.training.pretraining_options import PretrainingOptions
 
-DECODER_LAYERS = 2
 TOGETHER = 256  # validation images masked in one call
 
 
 class ByteObjective(Objective):
-    """Predicts the values of the bytes of masked patches from vectors at their positions.
-
-    The encoder has `DECODER_LAYERS` more layers than the one that is saved: the last layers of such
-    a model specialize in reconstruction, and their vectors say less about the image (He et al.
-    2022, section 4.1).
-    """
+    """Predicts the values of the bytes of masked patches from the encoder's vectors there."""
 
     loss = "mean_absolute_error"
     training: MaskedPatches
@@ -43,13 +34,10 @@ class ByteObjective(Objective):
         config = self.student.config.backbone
         assert config.patches is not None  # `PretrainingOptions` requires such a layout
         assert options.mask_rate is not None
-        deeper = dataclasses.replace(config, num_layers=config.num_layers + DECODER_LAYERS)
-        self.with_decoder = build_backbone(deeper, self.student.backbone.dtype_policy)
-        copy_encoder(self.student.backbone, self.with_decoder)
         vocabulary = self.student.vocabulary
         self.masking = PatchMasking(config.patches.num_patches, vocabulary, options.mask_rate)
         encoder = MaskedLmEncoder(
-            self.with_decoder,
+            self.student.backbone,
             config.activation,
             config.layer_norm_epsilon,
             stochastic_depth=config.stochastic_depth,
@@ -129,5 +117,4 @@ class ByteObjective(Objective):
 
     def save(self, directory: str) -> None:
         """See `Objective`."""
-        copy_encoder(self.with_decoder, self.student.backbone)
         save_encoder(self.student, directory)

@@ -147,15 +147,6 @@ def encoder_targets(backbone: BertBackbone) -> dict[str, Target]:
     return targets
 
 
-def copy_encoder(source: BertBackbone, target: BertBackbone) -> None:
-    """Assigns the embeddings, and the layers that both backbones have, from source to target."""
-    originals = encoder_targets(source)
-    for place, found in encoder_targets(target).items():
-        if place in originals:
-            assert found.variable is not None  # only a masked-LM head has none
-            found.variable.assign(originals[place].variable)
-
-
 def pooler_targets(backbone: BertBackbone) -> dict[str, Target]:
     """The dense layer after [CLS], which a file may lack."""
     return _layer_targets("pooler/dense", backbone.pooled_dense)
