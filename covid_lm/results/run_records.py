@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # tables need no TensorFlow
 _OPTIONS = (
     *("dataset", "backbone", "protocol", "layout", "image_size", "dtype", "seed"),
     *("batch_size", "learning_rate", "early_stopping", "command", "commit", "date"),
-    *("recipe", "augment", "mix", "ema", "schedule", "frozen"),
+    *("recipe", "augment", "mix", "ema", "optimizer", "schedule", "frozen"),
 )
 _CROSS_VALIDATION = (
     *("dataset", "command", "commit", "classes", "images", "patients", "folds", "folds_done"),

@@ -123,6 +123,8 @@ def _model(record: dict) -> str:
         options += f", weights averaged ({record['ema']:g})"
     if record.get("frozen"):
         options += ", frozen, logistic regression"
+    elif record.get("optimizer") == "muon":
+        options += ", Muon"
     return f"{record['backbone']}{size}{layout}, {record['weights']} weights{options}"
 
 

@@ -90,6 +90,13 @@ def test_mixing_and_averaging_are_part_of_the_model():
     )
 
 
+def test_muon_is_part_of_the_model_and_adamw_the_default():
+    assert run_title(run_record("one", augment="rand", optimizer="muon")) == (
+        "minilm-l6, pretrained weights, rand augmentation, Muon, fixed, seed 0"
+    )
+    assert run_title(run_record("one", optimizer="adamw")) == run_title(run_record("one"))
+
+
 def test_recipe_layout_and_augmentation_are_part_of_the_model():
     record = run_record("one", recipe="honest", layout="gray22", augment="light")
     assert run_title(record) == (
