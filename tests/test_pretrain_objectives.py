@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from covid_lm import pretrain as pretraining
-from covid_lm.backbones import convolutional
+from covid_lm.backbones import convolutional, parallel_parts
 from covid_lm.backbones.convolutional import TEACHER
 from covid_lm.errors import InputError
 from covid_lm.objectives import bytes as byte_objective
@@ -170,6 +170,19 @@ def test_an_interrupted_run_equals_another_bit_for_bit(finished, data, tmp_path,
         assert {**one, "seconds": 0} == {**two, "seconds": 0}
     files = [pathlib.Path(result.weights_dir, "model.safetensors") for result in results]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_halves_of_a_batch_have_the_features_of_the_whole(monkeypatch, channels):
+    pixels = np.random.default_rng(2).integers(0, 256, (5, 32, 32, channels), dtype=np.uint8)
+    features = []
+    for halves in (True, False):
+        monkeypatch.setattr(parallel_parts, "two_parts", lambda halves=halves: halves)
+        teacher = teacher_objective.TeacherNetwork("weights", 32, channels)
+        features.append(teacher.predict_on_batch(pixels))
+    assert features[0].shape == (5, WIDTH)
+    assert len(np.unique(features[0], axis=0)) == 5
+    np.testing.assert_array_equal(*features)
 
 
 def test_lines_and_text_of_an_epoch():

@@ -11,6 +11,7 @@ from sklearn.metrics import mean_squared_error, r2_score
 from covid_lm.backbones.configs import TEACHER
 from covid_lm.backbones.convolutional import pooled_features
 from covid_lm.backbones.efficientnet_lite import FEATURES
+from covid_lm.backbones.parallel_parts import in_halves
 from covid_lm.backbones.teacher import teacher_weights
 from covid_lm.layers.image_input import ImageInput
 from covid_lm.models.classifier import predict_in_batches
@@ -23,6 +24,7 @@ from covid_lm.protocols import AUGMENTATIONS
 from covid_lm.training.build import build_token_classifier
 from covid_lm.training.pretraining_options import PretrainingOptions
 
+Tensor = Any  # the backends of Keras share no type
 SMALLEST = 128  # pixels of the teacher's images, unless given
 
 
@@ -62,7 +64,7 @@ class TeacherObjective(Objective):
         with open(self.weights, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         folder = os.path.join(self.cache.folder, plan.key(training.summary, digest))
-        teacher = teacher_network(self.weights, self.teacher_size, plan.shape[-1])
+        teacher = TeacherNetwork(self.weights, self.teacher_size, plan.shape[-1])
         self.training = cached_targets(
             folder, plan, teacher, FEATURES, self.preprocessor, training.filenames
         )
@@ -108,13 +110,23 @@ class TeacherObjective(Objective):
         save_encoder(self.student, directory)
 
 
-def teacher_network(weights: str, size: int, channels: int) -> keras.Model:
-    """The teacher: pixels, uint8 [batch, size, size, 1 or 3], to features float32 [batch, width].
+class TeacherNetwork(keras.Model):
+    """The teacher, whose batches are computed by halves where the student's are (`in_halves`).
+
+    It takes pixels, uint8 [batch, size, size, 1 or 3], and returns features, float32
+    [batch, width].
 
     Args:
         weights: as `teacher_weights`.
+        size, channels: of the images.
     """
-    pixels = keras.Input((size, size, channels), dtype="uint8", name="pixels")
-    rgb = keras.ops.concatenate([pixels] * 3, axis=-1) if channels == 1 else pixels
-    features = pooled_features(TEACHER, rgb, weights, "float32")
-    return keras.Model(pixels, features, name="teacher")
+
+    def __init__(self, weights: str, size: int, channels: int):
+        super().__init__(name="teacher")
+        pixels = keras.Input((size, size, channels), dtype="uint8", name="pixels")
+        rgb = keras.ops.concatenate([pixels] * 3, axis=-1) if channels == 1 else pixels
+        self.network = keras.Model(pixels, pooled_features(TEACHER, rgb, weights, "float32"))
+
+    def call(self, pixels: Tensor) -> Tensor:
+        """Computes the features."""
+        return in_halves(lambda half: self.network(half["pixels"]), {"pixels": pixels})

@@ -48,7 +48,7 @@ def choose_strategy(options: RunOptions) -> tf.distribute.Strategy:
 
 def set_threads(options: RunOptions) -> None:
     """Sets TensorFlow's threads for a run on the CPU, before TensorFlow runs an operation."""
-    if options.is_convolutional:  # such networks are computed as one part
+    if options.is_convolutional:  # their batches are normalized as a whole
         return
     if backbone_config(options.backbone).hidden_dim <= HALVED_HIDDEN_DIM:
         prefer_two_parts()

@@ -125,8 +125,3 @@ class PretrainingOptions(RunOptions):
     def policy(self) -> str:
         """The metadata policy of the sequences."""
         return PROTOCOLS[self.protocol][0]
-
-    @property
-    def is_convolutional(self) -> bool:
-        """See `RunOptions`."""
-        return self.objective == "teacher"

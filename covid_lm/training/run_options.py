@@ -202,5 +202,5 @@ class RunOptions(ReadingOptions):
 
     @property
     def is_convolutional(self) -> bool:
-        """True if the run computes a network of convolutions, the model itself or its teacher."""
+        """True if the model is a network of convolutions."""
         return self.backbone in CONVOLUTIONAL_NETWORKS
