@@ -26,9 +26,13 @@ _CROSS_VALIDATION = (
     *("dataset", "command", "commit", "classes", "images", "patients", "folds", "folds_done"),
     "epochs",
 )
+_CROSS_VALIDATION_OPTIONS = (
+    *("backbone", "layout", "image_size", "learning_rate", "label_smoothing", "weight_decay"),
+    *("recipe", "augment", "mix", "ema", "optimizer", "schedule", "frozen"),
+)
 _PRETRAINING = (
     *("backbone", "layout", "protocol", "max_images", "batch_size", "learning_rate"),
-    "dtype",
+    *("optimizer", "dtype"),
 )
 
 
@@ -88,6 +92,7 @@ def cross_validation_record(report: dict) -> dict:
     """Make the record of a report of `cross_validate`: its figures by epoch, no predictions."""
     return {
         **{key: report[key] for key in _CROSS_VALIDATION},
+        **{key: report["run"].get(key) for key in _CROSS_VALIDATION_OPTIONS},
         "weights": weights_origin(report["run"]["weights"]),
         "machine": machine_line(report["machine"]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

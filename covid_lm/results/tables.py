@@ -1,7 +1,6 @@
 """Result tables from the records of training runs, pre-training runs and cross-validations."""
 
 import os
-import re
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -12,6 +11,7 @@ from covid_lm.evaluation.summary import interval_text, markdown_table
 from covid_lm.files import write_text
 from covid_lm.results.paper import table_1
 from covid_lm.results.run_records import read_records
+from covid_lm.training.options import TrainingOptions
 
 BEGIN, END = "<!-- results: {} -->", "<!-- /results -->"
 _PROTOCOLS = {
@@ -48,7 +48,7 @@ def all_tables(directory: str, reference: str | None = None) -> dict[str, str]:
     ):
         path = os.path.join(directory, folder)
         if os.path.isdir(path):
-            chosen = sorted(read_records(path, ("command", "epochs")), key=order)
+            chosen = sorted(read_records(path, ("command", "epochs", "learning_rate")), key=order)
             if folder == "pretraining":
                 chosen = [r for r in chosen if predicts_words(r) == (key == "pretraining")]
             if chosen:
@@ -123,9 +123,14 @@ def _model(record: dict) -> str:
         options += f", weights averaged ({record['ema']:g})"
     if record.get("frozen"):
         options += ", frozen, logistic regression"
-    elif record.get("optimizer") == "muon":
-        options += ", Muon"
+    else:
+        options += _optimizer(record)
     return f"{record['backbone']}{size}{layout}, {record['weights']} weights{options}"
+
+
+def _optimizer(record: dict) -> str:
+    """Part of a title; nothing for AdamW, the default and the only one in older records."""
+    return ", Muon" if record.get("optimizer") == "muon" else ""
 
 
 def run_title(record: dict) -> str:
@@ -175,23 +180,15 @@ def _best_loss(record: dict) -> float:
 
 
 def recipe_title(record: dict) -> str:
-    """Layout, weights and training options of a cross-validation, from its command's flags."""
-    flags = dict(re.findall(r"--(\w+)=(\S+)", record["command"]))
-    size = flags.get("layout") or flags.get("image_size", "paper")
-    title = f"{flags.get('backbone', 'tiny')} {size}, {record['weights']} weights"
-    if "--frozen" in record["command"].split():
-        return f"{title}, frozen, logistic regression"
-    if flags.get("augment", "none") != "none":
-        title += f", {flags['augment']} augmentation"
-    if flags.get("mix", "none") != "none":
-        title += f", {_MIXED[flags['mix']]}"
-    if "ema" in flags:
-        title += f", weights averaged ({flags['ema']})"
-    for flag in ("label_smoothing", "weight_decay", "optimizer"):
-        if flag in flags:
-            title += f", {flag.replace('_', ' ')} {flags[flag]}"
-    schedule = "cosine from" if flags.get("schedule") == "cosine" else "constant"
-    return f"{title}, {schedule} {float(flags['learning_rate']):g}"
+    """Model and training options of a cross-validation."""
+    title = _model(record)
+    if record["frozen"]:
+        return title
+    for name in ("label_smoothing", "weight_decay"):
+        if record[name] != getattr(TrainingOptions, name):
+            title += f", {name.replace('_', ' ')} {record[name]:g}"
+    schedule = "cosine from" if record["schedule"] == "cosine" else "constant"
+    return f"{title}, {schedule} {record['learning_rate']:g}"
 
 
 def pretraining_table(records: Sequence[dict]) -> pd.DataFrame:
@@ -236,8 +233,9 @@ def predicts_words(record: dict) -> bool:
 
 
 def pretraining_title(record: dict) -> str:
-    """Model, initial weights and layout of a pre-training run."""
-    return f"{record['backbone']}, from {record['weights']} weights, {record['layout']}"
+    """Model, initial weights, optimizer and layout of a pre-training run."""
+    model = f"{record['backbone']}, from {record['weights']} weights"
+    return f"{model}{_optimizer(record)}, {record['layout']}"
 
 
 def replace_results(path: str, tables: dict[str, str]) -> None:

@@ -1,11 +1,13 @@
 """Small records of every kind."""
 
+import dataclasses
 import json
 import pathlib
 
 import numpy as np
 
 from covid_lm.evaluation.metrics import classification_metrics
+from covid_lm.training.options import TrainingOptions
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -46,8 +48,8 @@ def run_record(name: str, right: str = "11110000", **changes) -> dict:
     return values | changes
 
 
-def cross_validation_report(flags: str, *losses: float) -> dict:
-    """A report of `cross_validate` with these log losses by epoch."""
+def cross_validation_report(flags: str, *losses: float, **options) -> dict:
+    """A report of `cross_validate` with these log losses by epoch, and options."""
     rows = [
         {
             "epoch": epoch,
@@ -64,7 +66,7 @@ def cross_validation_report(flags: str, *losses: float) -> dict:
         "dataset": "covid_ct",
         "command": f"python tools/cross_validate.py --backbone=2x128 {flags} --folds=5",
         "commit": COMMIT,
-        "run": {"weights": None, "data_dir": "/somewhere"},
+        "run": dataclasses.asdict(TrainingOptions(backbone="2x128", **options)),
         "machine": {"cores": 2, "processor": "a processor", "python": "3.11"},
         "classes": ["no", "yes"],
         "images": 30,

@@ -65,7 +65,9 @@ def test_a_cross_validation_without_its_predictions_and_folders():
     record = cross_validation_record(cross_validation_report("--learning_rate=0.0003", 0.7, 0.6))
     assert record.keys() == {
         *("dataset", "command", "commit", "classes", "images", "patients", "folds", "folds_done"),
-        *("epochs", "weights", "machine", "date"),
+        *("epochs", "weights", "machine", "date", "backbone", "layout", "image_size"),
+        *("learning_rate", "label_smoothing", "weight_decay", "recipe", "augment", "mix", "ema"),
+        *("optimizer", "schedule", "frozen"),
     }
     assert (record["weights"], record["machine"]) == ("random", "2 cores of a processor")
     assert record["commit"] == COMMIT

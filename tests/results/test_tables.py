@@ -15,6 +15,7 @@ from covid_lm.results.tables import (
     commands_list,
     commit,
     comparisons_table,
+    recipe_title,
     replace_results,
     run_title,
     runs_table,
@@ -141,11 +142,12 @@ def test_comparisons_are_exact_mcnemar_tests(tmp_path):
 
 
 def test_recipes_of_cross_validations_by_their_lowest_loss(tmp_path):
-    plain = cross_validation_report("--learning_rate=0.0003", 0.7, 0.6, 0.9)
+    plain = cross_validation_report("--learning_rate=0.0003", 0.7, 0.6, 0.9, learning_rate=3e-4)
     augmented = cross_validation_report(
-        "--layout=gray16 --learning_rate=0.0005 --schedule=cosine --weight_decay=0.05 "
-        "--augment=strong --mix=cutmix --ema=0.99",
+        "--layout=gray22",
         *(0.8, 0.55),
+        **{"layout": "gray22", "learning_rate": 5e-4, "schedule": "cosine", "weight_decay": 0.05},
+        **{"augment": "strong", "mix": "cutmix", "ema": 0.99, "protocol": "fixed"},
     )
     folder = tmp_path / "cross_validation"
     folder.mkdir()
@@ -154,17 +156,28 @@ def test_recipes_of_cross_validations_by_their_lowest_loss(tmp_path):
         (folder / f"{name}.json").write_text(json.dumps(record))
     tables = written_tables(tmp_path, run_record("a"))
     assert tables["cross_validation"].splitlines()[2:] == [
-        "| 2x128 gray16, random weights, strong augmentation, cutmix, weights averaged (0.99), "
+        "| 2x128 gray22, random weights, strong augmentation, cutmix, weights averaged (0.99), "
         "weight decay 0.05, cosine from 0.0005 | 3 of 5 | 20 | 2 of 2 | 0.520 [0.400, 0.600] | "
         "0.620 [0.500, 0.750] | 0.550, 0.550 | 0123456 |",
-        "| 2x128 paper, random weights, constant 0.0003 | 3 of 5 | 20 | 2 of 3 | "
+        "| 2x128, random weights, constant 0.0003 | 3 of 5 | 20 | 2 of 3 | "
         "0.520 [0.400, 0.600] | 0.620 [0.500, 0.750] | 0.600, 0.900 | 0123456 |",
     ]
     assert tables["cross_validation commands"].splitlines()[1] == (
-        "- 2x128 paper, random weights, constant 0.0003 (2026-11-23, 2 cores of a processor, "
+        "- 2x128, random weights, constant 0.0003 (2026-11-23, 2 cores of a processor, "
         "commit 0123456): `python tools/cross_validate.py --backbone=2x128 "
         "--learning_rate=0.0003 --folds=5`"
     )
+
+
+def test_a_cross_validation_by_default_options_and_by_those_of_a_recipe():
+    def title(**options) -> str:
+        return recipe_title(cross_validation_record(cross_validation_report("", 0.7, **options)))
+
+    assert title() == "2x128, random weights, constant 0.0001"
+    assert title(recipe="pixels", optimizer="muon", schedule="cosine", learning_rate=3e-3) == (
+        "2x128, random weights, pixels recipe, Muon, cosine from 0.003"
+    )
+    assert title(frozen=True) == "2x128, random weights, frozen, logistic regression"
 
 
 def test_pretraining_next_to_the_unigram(tmp_path):
@@ -180,14 +193,14 @@ def test_pretraining_next_to_the_unigram(tmp_path):
         "- 2x128, from random weights, gray22 (2026-11-23, 2 cores of a processor, commit "
         "0123456): `python tools/pretrain.py --epochs=2`"
     )
-    other = {**record, "objective": "teacher", "layout": "patches64x8"}
+    other = {**record, "objective": "teacher", "layout": "patches64x8", "optimizer": "muon"}
     other["epochs"] = [{"seconds": 90, "train": {"error": 0.7}, "val": {"error": 0.8, "r2": 0.2}}]
     (tmp_path / "pretraining" / "other.json").write_text(json.dumps(other))
     both = written_tables(tmp_path, run_record("a"))
     assert both["pretraining"] == tables["pretraining"]
     assert both["objectives"].splitlines()[2:] == [
-        "| 2x128, from random weights | patches64x8 | teacher | 2,000 | 1 | 2 | 0.700 | 0.800 | "
-        "0.200 | 0123456 |"
+        "| 2x128, from random weights, Muon | patches64x8 | teacher | 2,000 | 1 | 2 | 0.700 | "
+        "0.800 | 0.200 | 0123456 |"
     ]
     path = tmp_path / "curves.svg"
     pretraining_figure([record, other], str(path))
