@@ -185,15 +185,6 @@ def test_halves_of_a_batch_have_the_features_of_the_whole(monkeypatch, channels)
     np.testing.assert_array_equal(*features)
 
 
-def test_a_mirrored_teacher_has_the_mean_features_of_both_images():
-    pixels = np.random.default_rng(3).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    teacher = teacher_objective.TeacherNetwork("weights", 32, 3)
-    mirrored = teacher_objective.TeacherNetwork("weights", 32, 3, mirrored=True)
-    plain, flipped = (teacher.predict_on_batch(x) for x in (pixels, pixels[:, :, ::-1]))
-    assert np.abs(plain - flipped).max() > 1
-    np.testing.assert_allclose(mirrored.predict_on_batch(pixels), (plain + flipped) / 2, rtol=1e-6)
-
-
 def test_lines_and_text_of_an_epoch():
     metrics = {"epoch": 2, "seconds": 3.4, "error": 0.5, "val_error": 0.75, "loss": 1}
     line = base.split_line(metrics, "error")

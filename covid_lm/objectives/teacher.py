@@ -32,8 +32,7 @@ class TeacherObjective(Objective):
     """Predicts a teacher's standardized features of random crops from the pooled vector.
 
     Teacher and student see the same crops, each at its own size. Validation images are not
-    cropped. If crops are mirrored at random, their targets are the mean of the features of an image
-    and of its mirror image: a small student predicts more of what both have in common.
+    cropped.
     """
 
     loss = "mean_squared_error"
@@ -54,7 +53,6 @@ class TeacherObjective(Objective):
         image_input = self.preprocessor.image_input
         self.teacher_size = options.teacher_size or max(SMALLEST, *image_input.image_size)
         augmentation = AUGMENTATIONS.get(options.augment, {})
-        self.mirrored = augmentation.get("flip", False)
         plan = CropPlan(
             training.records,
             image_input,
@@ -65,9 +63,8 @@ class TeacherObjective(Objective):
         )
         with open(self.weights, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        source = f"{digest}, mirrored" if self.mirrored else digest
-        folder = os.path.join(self.cache.folder, plan.key(training.summary, source))
-        teacher = TeacherNetwork(self.weights, self.teacher_size, plan.shape[-1], self.mirrored)
+        folder = os.path.join(self.cache.folder, plan.key(training.summary, digest))
+        teacher = TeacherNetwork(self.weights, self.teacher_size, plan.shape[-1])
         self.training = cached_targets(
             folder, plan, teacher, FEATURES, self.preprocessor, training.filenames
         )
@@ -93,9 +90,8 @@ class TeacherObjective(Objective):
     def describe(self) -> str:
         """See `Objective`."""
         images, rows = len(self.training.filenames), len(self.training.crops)
-        crops = f"{rows} crops" + (" and their mirror images" if self.mirrored else "")
         return (
-            f"{TEACHER}'s {FEATURES} features at {self.teacher_size} pixels, of {crops} of "
+            f"{TEACHER}'s {FEATURES} features at {self.teacher_size} pixels, of {rows} crops of "
             f"{images} images"
         )
 
@@ -123,23 +119,14 @@ class TeacherNetwork(keras.Model):
     Args:
         weights: as `teacher_weights`.
         size, channels: of the images.
-        mirrored: whether the features are the mean of an image's and of its mirror image's.
     """
 
-    def __init__(self, weights: str, size: int, channels: int, mirrored: bool = False):
+    def __init__(self, weights: str, size: int, channels: int):
         super().__init__(name="teacher")
         pixels = keras.Input((size, size, channels), dtype="uint8", name="pixels")
         rgb = keras.ops.concatenate([pixels] * 3, axis=-1) if channels == 1 else pixels
         self.network = keras.Model(pixels, pooled_features(TEACHER, rgb, weights, "float32"))
-        self.mirrored = mirrored
 
     def call(self, pixels: Tensor) -> Tensor:
         """Computes the features."""
-        return in_halves(self._features, {"pixels": pixels})
-
-    def _features(self, inputs: dict[str, Tensor]) -> Tensor:
-        pixels = inputs["pixels"]
-        features = self.network(pixels)
-        if not self.mirrored:
-            return features
-        return (features + self.network(keras.ops.flip(pixels, axis=2))) / 2
+        return in_halves(lambda half: self.network(half["pixels"]), {"pixels": pixels})
