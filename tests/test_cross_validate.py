@@ -145,7 +145,14 @@ def test_repeats_have_folds_of_their_own(image_folder, monkeypatch):
 def test_frozen_embeddings_of_the_initial_model(image_folder, monkeypatch):
     """Equal to scikit-learn's own regression on the embeddings, and no training takes place."""
     monkeypatch.setattr(cross_validation, "run_epochs", lambda *_: pytest.fail("trained"))
-    chosen = options(image_folder, augment="none", frozen=True)
+    chosen = TrainingOptions(
+        dataset="folder",
+        data_dir=image_folder,
+        backbone="1x64",
+        protocol="fixed",
+        layout="gray22",
+        frozen=True,
+    )
     dataset = folder(image_folder)
     keras.utils.set_random_seed(0)
     report = cross_validate(chosen, num_folds=2)

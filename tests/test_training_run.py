@@ -39,6 +39,9 @@ def options(image_folder, tmp_path, **changes) -> TrainingOptions:
     return TrainingOptions(**{**settings, **changes})
 
 
+FROZEN = {"frozen": True, "epochs": 8, "batch_size": None, "learning_rate": 1e-4}
+
+
 @pytest.fixture(scope="module")
 def finished(finished_run, tmp_path_factory):
     """A copy of the finished run, to which tests add versions, and its `output_dir`."""
@@ -114,7 +117,7 @@ def test_a_second_run_gets_the_next_version(finished, image_folder):
 
 
 def test_a_frozen_encoder_gets_a_fitted_head(image_folder, tmp_path, capsys):
-    chosen = options(image_folder, tmp_path, frozen=True, epochs=8)
+    chosen = options(image_folder, tmp_path, **FROZEN)
     result = train(chosen)
     classifier = load_classifier(os.path.join(result.model_dir, "run"))
     keras.utils.set_random_seed(chosen.seed)
@@ -157,8 +160,10 @@ def test_the_validation_split_is_held_out_only_for_itself(
             "--mix=both: the visible name of a mixed image belongs to one of two; use",
         ),
         ({"mix": "half"}, "--mix=half: choose one of none, mixup, cutmix, both"),
-        ({"frozen": True, "augment": "light"}, "--augment=light: not with --frozen, which fits"),
-        ({"frozen": True, "early_stopping": "val"}, "--early_stopping=val: not with --frozen"),
+        ({**FROZEN, "augment": "light"}, "--augment=light: not with --frozen, which fits"),
+        ({**FROZEN, "epochs": 3}, "--epochs=3: not with --frozen, which fits the head once"),
+        ({**FROZEN, "optimizer": "muon"}, "--optimizer=muon: not with --frozen, which fits"),
+        ({**FROZEN, "early_stopping": "val"}, "--early_stopping=val: not with --frozen"),
         ({"name": "../up"}, "--name=../up: use only letters"),
         ({"backbone": "huge"}, "--backbone=huge: no such backbone; choose one of tiny"),
         ({"backbone": "resnet50"}, "--protocol=paper: resnet50 reads no file name; use"),

@@ -17,6 +17,12 @@ from covid_lm.training.flags import AT_LEAST_0, AT_LEAST_1, BELOW_1, option
 from covid_lm.training.recipes import RECIPES
 from covid_lm.training.run_options import IMAGE_SIDE, PLACE, RunOptions
 
+# Options of training step by step, which a fitted head has no use for.
+_OF_STEPS = (
+    *("augment", "mix", "ema", "label_smoothing", "tensorboard"),
+    *("epochs", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions(RunOptions):
@@ -104,9 +110,10 @@ class TrainingOptions(RunOptions):
             yield f"--early_stopping={self.early_stopping}: {without}"
         if self.num_processes > 1:
             yield f"--num_processes={self.num_processes}: {without}"
-        for name in ("augment", "mix", "ema", "label_smoothing", "tensorboard"):
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in _OF_STEPS:
             value = getattr(self, name)
-            if value not in ("none", 0):
+            if value != defaults[name]:
                 yield f"--{name}={value}: {without}"
 
     def _default(self, name: str) -> Any:
