@@ -16,7 +16,7 @@ from covid_lm.cross_validate import cross_validate
 from covid_lm.data.folder import folder
 from covid_lm.data.splits import held_out_folds
 from covid_lm.errors import InputError
-from covid_lm.evaluation.fold_metrics import FoldResult
+from covid_lm.evaluation.fold_metrics import FoldResult, repeated_figures
 from covid_lm.evaluation.summary import fold_table
 from covid_lm.models.classifier import predict_tokens
 from covid_lm.pipeline.augmented import training_input
@@ -134,12 +134,33 @@ def test_repeats_have_folds_of_their_own(image_folder, monkeypatch):
     losses = [part["epochs"][0]["log_loss"] for part in report["repeats"]]
     (row,) = report["epochs"]
     assert row["log_loss"] == pytest.approx(np.mean(losses))
-    assert (row["n"], row["ci95"], row["ci95_method"]) == (32, None, "mean of 3 repeats")
-    areas = [part["epochs"][0]["auc"] for part in report["repeats"]]
+    assert (row["n"], row["ci95_method"]) == (32, "wilson, mean of 3 repeats")
+    parts = [part["epochs"][0] for part in report["repeats"]]
+    assert row["ci95"] == pytest.approx(np.mean([part["ci95"] for part in parts], axis=0))
+    assert row["auc_ci95"] == pytest.approx(np.mean([part["auc_ci95"] for part in parts], axis=0))
+    areas = [part["auc"] for part in parts]
     assert (row["auc"], row["auc_sd"]) == pytest.approx((np.mean(areas), np.std(areas)))
     record = cross_validation_record(report)
     assert "(sd 0." in fold_table(report)
-    assert cross_validation_table([record])["accuracy [95%]"].item() == f"{row['accuracy']:.3f}"
+    low, high = row["ci95"]
+    shown = f"{row['accuracy']:.3f} [{low:.3f}, {high:.3f}]"
+    assert cross_validation_table([record])["accuracy [95%]"].item() == shown
+
+
+def test_an_interval_that_a_repeat_lacks():
+    """If one repeat has no interval, the mean has none."""
+    figures = {"n": 4, "correct": 2, "balanced_accuracy": 0.5, "brier": 0.3, "log_loss": 0.7}
+    whole = {"accuracy": 0.5, "ci95": [0.2, 0.8], "ci95_method": "wilson", "auc": 0.5}
+    area = {"auc_ci95": [0.1, 0.9], "auc_ci95_method": "patient bootstrap"}
+    rows = [{"epoch": 1, **figures, **whole, **area} for _ in range(2)]
+    assert repeated_figures([{"epochs": [row]} for row in rows])["epochs"][0]["auc_ci95"] == [
+        0.1,
+        0.9,
+    ]
+    rows[1] |= {"auc_ci95": None, "auc_ci95_method": None}
+    row = repeated_figures([{"epochs": [row]} for row in rows])["epochs"][0]
+    assert (row["auc_ci95"], row["auc_ci95_method"]) == (None, "mean of 2 repeats")
+    assert (row["ci95"], row["ci95_method"]) == ([0.2, 0.8], "wilson, mean of 2 repeats")
 
 
 def test_frozen_embeddings_of_the_initial_model(image_folder, monkeypatch):

@@ -74,10 +74,10 @@ def repeated_figures(figures: Sequence[dict]) -> dict:
         figures: of each division, from `fold_figures`.
 
     Returns:
-        `epochs`: for each epoch the mean figures, without intervals, and the standard deviations
-        `accuracy_sd` and `auc_sd` between divisions (0 for one); `repeats`: `figures` themselves.
+        `epochs`: for each epoch the mean figures and bounds of the intervals, and the standard
+        deviations `accuracy_sd` and `auc_sd` between divisions (0 for one), which are of the same
+        images and so smaller than the intervals; `repeats`: `figures` themselves.
     """
-    method = f"mean of {len(figures)} repeats"
     epochs = []
     for rows in zip(*(part["epochs"] for part in figures), strict=True):
         row = {"epoch": rows[0]["epoch"], "n": rows[0]["n"]}
@@ -87,10 +87,23 @@ def repeated_figures(figures: Sequence[dict]) -> dict:
             row[key] = None if absent else float(np.mean(values))
             if key in ("accuracy", "auc"):
                 row[f"{key}_sd"] = None if absent else float(np.std(values))
-                row[f"{key}_ci95".removeprefix("accuracy_")] = None
-                row[f"{key}_ci95_method".removeprefix("accuracy_")] = method
+                interval = f"{key}_ci95".removeprefix("accuracy_")
+                row[interval], row[f"{interval}_method"] = _mean_interval(rows, interval)
         epochs.append(row)
     return {"epochs": epochs, "repeats": list(figures)}
+
+
+def _mean_interval(rows: Sequence[dict], key: str) -> tuple[list[float] | None, str | None]:
+    """The mean bounds of the intervals of several divisions, and the method, if all have it.
+
+    Each division holds out all images, so the means have nearly the same spread over patients as
+    one of them.
+    """
+    methods = {row[f"{key}_method"] for row in rows}
+    if len(methods) > 1 or None in methods:
+        return None, f"mean of {len(rows)} repeats"
+    bounds = np.mean([row[key] for row in rows], axis=0).tolist()
+    return bounds, f"{methods.pop()}, mean of {len(rows)} repeats"
 
 
 def _by_epoch(
