@@ -96,8 +96,8 @@ def repeated_figures(figures: Sequence[dict]) -> dict:
 def _mean_interval(rows: Sequence[dict], key: str) -> tuple[list[float] | None, str | None]:
     """The mean bounds of the intervals of several divisions, and the method, if all have it.
 
-    Each division holds out all images, so the means have nearly the same spread over patients as
-    one of them.
+    If each division holds out all images, their mean varies over patients nearly as much as one
+    of them; if not (`max_folds`), it varies less than these bounds say.
     """
     methods = {row[f"{key}_method"] for row in rows}
     if len(methods) > 1 or None in methods:
