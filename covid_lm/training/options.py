@@ -110,10 +110,9 @@ class TrainingOptions(RunOptions):
             yield f"--early_stopping={self.early_stopping}: {without}"
         if self.num_processes > 1:
             yield f"--num_processes={self.num_processes}: {without}"
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for name in _OF_STEPS:
             value = getattr(self, name)
-            if value != defaults[name]:
+            if value != getattr(TrainingOptions, name):  # the default
                 yield f"--{name}={value}: {without}"
 
     def _default(self, name: str) -> Any:
