@@ -5,8 +5,8 @@ import os
 import numpy as np
 from keras_nlp.models import BertBackbone
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import BackboneConfig
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.vocabulary import read_vocabulary
 from covid_lm.backbones.weights.config import read_config, vocabulary_file
 from covid_lm.backbones.weights.read import load_weights

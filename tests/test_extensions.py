@@ -18,7 +18,7 @@ USE = """
 import sys
 import numpy as np
 from covid_lm.auditing.checks import CHECKS
-from covid_lm.backbones.bert_encoder import build_backbone
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.configs import backbone_config
 from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.data import load_dataset

@@ -1,17 +1,18 @@
-"""Scaled dot-product attention and dropout with few passes over the scores.
+"""Scaled dot-product attention with few passes over the scores.
 
 The scores of one layer at 512 tokens, 12 heads and batch size 8 are 25 million numbers. On a CPU,
 one pass over them takes as long as a tenth of a dense layer.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops, random
+from keras import ops
+
+from covid_lm.backbones.elementwise import drop, keep_mask
+from covid_lm.backbones.training_passes import compiled, upstream_of
 
 Tensor = Any  # the backends of Keras share no type
-RANDOM_MINIMUM = -(2**31)
 MASKED = -1e9
 BIAS_COLUMNS = 8  # 16 bytes in bfloat16: rows of queries and keys stay aligned
 
@@ -24,43 +25,6 @@ def mask_bias(padding_mask: Tensor, dtype: str) -> Tensor:
         dtype: float type with the exponent range of float32.
     """
     return (1 - ops.cast(padding_mask, dtype)) * MASKED
-
-
-def keep_mask(shape: Sequence, rate: float, seed: Any) -> Tensor:
-    """Draws booleans, true with probability 1 - rate.
-
-    A draw uses 16 random bits instead of a float's 32: the upper halves of random integers for the
-    first half of the last axis, the lower halves for the second. The rate is rounded to 2^-16.
-
-    Args:
-        shape: shape of the result; the last dimension is static.
-        rate: probability of false, below 1.
-        seed: a `keras.random.SeedGenerator`.
-
-    Returns:
-        bool tensor of the given shape.
-    """
-    *leading, length = shape
-    threshold = round(rate * 2**16)
-    half = (length + 1) // 2
-    bits = random.randint((*leading, half), RANDOM_MINIMUM, 2**31 - 1, dtype="int32", seed=seed)
-    upper = ops.greater_equal(bits, RANDOM_MINIMUM + threshold * 2**16)
-    lower = ops.greater_equal(ops.bitwise_and(bits, 2**16 - 1), threshold)
-    return ops.concatenate([upper, lower], axis=-1)[..., :length]
-
-
-def dropout(x: Tensor, rate: float, seed: Any) -> Tensor:
-    """Zeroes each element with probability `rate` and divides the others by 1 - rate."""
-    keep = ops.cast(keep_mask(ops.shape(x), rate, seed), x.dtype)
-    return x * keep * (1 / (1 - rate))
-
-
-def drop_branch(y: Tensor, rows: int, rate: float, seed: Any) -> Tensor:
-    """Zeroes all of an image's `rows` of y, [batch * rows, hidden], with probability `rate`."""
-    y = ops.reshape(y, (-1, rows, y.shape[-1]))
-    keep = keep_mask((ops.shape(y)[0], 1, 1), rate, seed)
-    y = y * (ops.cast(keep, y.dtype) * (1 / (1 - rate)))
-    return ops.reshape(y, (-1, y.shape[-1]))
 
 
 def probabilities(query, key, bias, scale):
@@ -110,44 +74,50 @@ def attention(query, key, value, bias, scale):
     return ops.matmul(probabilities(query, key, bias, scale), value)
 
 
-def attention_with_dropout(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, rate: float, seed: Any
+def attention_in_training(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, rate: float, seed: Tensor | None
 ) -> Tensor:
     """Computes attention with dropout of its probabilities at `rate`, for training.
 
     The gradient is explicit: with output O and its gradient dO, the softmax's gradient is
     P * (dP - rowsum(dO * O)) (Dao et al. 2022, appendix B.2, equation 4). The row sums need only
-    [length, size] numbers, and of the large tensors only P and a byte per draw are kept.
+    [length, size] numbers, and of the large tensors only P is kept.
 
-    Args and returns: as `attention`; the scale is 1 / sqrt(size).
+    Args:
+        seed: of the dropout, int32 [2]; None for none.
+
+    Other arguments and returns: as `attention`; the scale is 1 / sqrt(size).
     """
     scale = query.shape[-1] ** -0.5
-    keep = None
-    if rate:
-        keep = keep_mask((*ops.shape(query)[:-1], key.shape[-2]), rate, seed)
-
-    def drop(x):
-        return x if keep is None else x * ops.cast(keep, x.dtype)
 
     @ops.custom_gradient
     def attend(query, key, value):
-        value = value * (1 / (1 - rate))  # not applied to P, which is larger
         p = probabilities(query, key, bias, scale)
-        output = ops.matmul(drop(p), value)
+        dropped = p if seed is None else compiled(drop)(p, rate, seed)
+        output = ops.matmul(dropped, value)
 
         def gradient(*arguments, upstream=None):
-            if upstream is None:
-                (upstream,) = arguments
-            upstream32 = ops.cast(upstream, "float32")
-            row_sums = ops.sum(upstream32 * ops.cast(output, "float32"), axis=-1, keepdims=True)
-            d_p = drop(ops.matmul(upstream, ops.transpose(value, (0, 1, 3, 2))))
-            d_scores = ops.cast(p, "float32") * (ops.cast(d_p, "float32") - row_sums)
-            d_scores = ops.cast(d_scores, query.dtype)
-            d_query = ops.matmul(d_scores, key) * scale
-            d_key = ops.matmul(ops.transpose(d_scores, (0, 1, 3, 2)), query) * scale
-            d_value = ops.matmul(ops.transpose(drop(p), (0, 1, 3, 2)), upstream)
-            return d_query, d_key, d_value * (1 / (1 - rate))
+            upstream = upstream_of(arguments, upstream)
+            d_p = ops.matmul(upstream, ops.transpose(value, (0, 1, 3, 2)))
+            tensors = (p, d_p, output, upstream, scale, rate, seed)
+            d_scores, dropped = compiled(_scores_gradient)(*tensors)
+            d_query = ops.matmul(d_scores, key)
+            d_key = ops.matmul(ops.transpose(d_scores, (0, 1, 3, 2)), query)
+            d_value = ops.matmul(ops.transpose(dropped, (0, 1, 3, 2)), upstream)
+            return d_query, d_key, d_value
 
         return output, gradient
 
     return attend(query, key, value)
+
+
+def _scores_gradient(p, d_p, output, upstream, scale, rate, seed):
+    """Returns the scaled gradient of the scores, and the probabilities after dropout."""
+    product = ops.cast(upstream, "float32") * ops.cast(output, "float32")
+    row_sums = ops.sum(product, axis=-1, keepdims=True)
+    p32, d_p = ops.cast(p, "float32"), ops.cast(d_p, "float32")
+    dropped = p
+    if seed is not None:
+        keep = ops.cast(keep_mask(ops.shape(p), rate, seed), "float32") * (1 / (1 - rate))
+        d_p, dropped = d_p * keep, ops.cast(p32 * keep, p.dtype)
+    return ops.cast(p32 * (d_p - row_sums) * scale, p.dtype), dropped

@@ -1,6 +1,5 @@
 """Base of the fast encoders: a `BertBackbone`'s layers, computed in few, large products."""
 
-import dataclasses
 from typing import Any
 
 import keras
@@ -8,43 +7,25 @@ import numpy as np
 from keras import ops
 from keras_nlp.models import BertBackbone
 
-from covid_lm.backbones.attention import (
-    attention,
-    attention_with_dropout,
-    drop_branch,
-    dropout,
-    mask_bias,
-)
-from covid_lm.backbones.configs import BackboneConfig, PatchConfig
+from covid_lm.backbones.attention import attention, attention_in_training, mask_bias
+from covid_lm.backbones.configs import PatchConfig
 from covid_lm.backbones.elementwise import (
     ACTIVATIONS,
-    gelu_in_training,
+    branch_factors,
+    draw_seed,
     normalize,
     normalize_fused,
-    normalize_in_training,
     reshape_like,
 )
 from covid_lm.backbones.fixed_weights import PROJECTIONS, FixedWeights
 from covid_lm.backbones.parallel_parts import TokenBlocks, in_halves, side_by_side
 from covid_lm.backbones.patch_embedding import InFloat32, add_patch_embedding
-
-
-def build_backbone(
-    config: BackboneConfig, dtype: str | keras.DTypePolicy | None = None
-) -> BertBackbone:
-    """Builds a randomly initialized `BertBackbone`.
-
-    Its own forward pass always uses the tanh GELU and epsilon 1e-12; `config.activation`,
-    `config.layer_norm_epsilon` and `config.stochastic_depth` apply in the encoders that use its
-    weights. With patches, the backbone gets a `patch_embedding`.
-    """
-    shape = dataclasses.asdict(config)
-    for name in ("activation", "layer_norm_epsilon", "stochastic_depth", "patches"):
-        del shape[name]
-    if config.patches is not None and config.patches.own_table:
-        shape["vocabulary_size"] = 1  # a row that nothing reads
-    backbone = BertBackbone(**shape, dtype=dtype, name="backbone")
-    return add_patch_embedding(backbone, config.vocabulary_size, config.patches)
+from covid_lm.backbones.training_passes import (
+    activate_in_training,
+    dropout_in_training,
+    normalize_sum_in_training,
+    split_in_training,
+)
 
 
 class BertEncoder(keras.layers.Layer):
@@ -126,7 +107,7 @@ class BertEncoder(keras.layers.Layer):
             if self._fixed.first_layer is not None:
                 first = self._fixed.first_layer(tokens)
         elif self.backbone.patch_embedding is not None:
-            tokens = self.backbone.patch_embedding(tokens)
+            tokens = self.backbone.patch_embedding(tokens, training=training)
         x = ops.cast(self.embedding(tokens, segments), self.compute_dtype)
         return self._all_but_last_layer(x, inputs["padding_mask"], training, first)
 
@@ -154,7 +135,7 @@ class BertEncoder(keras.layers.Layer):
         lengths = self._blocks.lengths(length)
         if first is None:
             pairs = zip(blocks, lengths, strict=True)
-            heads = [self._heads(layer, PROJECTIONS, x, rows) for x, rows in pairs]
+            heads = [self._heads(layer, PROJECTIONS, x, rows, training) for x, rows in pairs]
         else:
             pairs = zip(self._blocks.split(first, length), lengths, strict=True)
             heads = [self._split_heads(x, len(PROJECTIONS), rows) for x, rows in pairs]
@@ -194,14 +175,18 @@ class BertEncoder(keras.layers.Layer):
         x = self._normalize(self.backbone.embeddings_layer_norm, x + positions)
         return ops.reshape(x, (-1, self.backbone.hidden_dim))
 
-    def _heads(self, layer, names, x, length):
+    def _heads(self, layer, names, x, length, training):
         """Projects x [batch * length, hidden] to several groups of heads at once.
 
         Returns:
             per name a list of [batch, heads of the group, length, size].
         """
         dense = [getattr(layer._self_attention_layer, f"{name}_dense") for name in names]
-        return self._split_heads(self._project(x, *dense), len(names), length)
+        if not training:
+            return self._split_heads(self._project(x, *dense), len(names), length)
+        shape = (length, len(names), self.backbone.num_heads, self.head_size)
+        heads = split_in_training(*self._product_and_bias(x, *dense), shape)
+        return [[x] for x in ops.unstack(heads, len(names), axis=0)]
 
     def _split_heads(self, x, count, length):
         """Splits [batch * length, count * hidden] as `_heads` returns it."""
@@ -213,14 +198,17 @@ class BertEncoder(keras.layers.Layer):
 
     def _project(self, x, *dense):
         """Computes x W + b for rows x, with the kernels of dense layers next to each other."""
+        # `ops.add`, not `+`: in TensorFlow it gives a BiasAdd, which is fused with the product.
+        return ops.add(*self._product_and_bias(x, *dense))
+
+    def _product_and_bias(self, x, *dense):
+        """Returns x W and b of `_project`."""
         if self._fixed is not None and self._fixed.constant:
             kernel, biases = self._fixed.kernel(dense), map(self._fixed.bias, dense)
         else:
             kernels = [ops.reshape(layer.kernel, (x.shape[-1], -1)) for layer in dense]
             kernel, biases = side_by_side(kernels), (ops.reshape(d.bias, (-1,)) for d in dense)
-        bias = side_by_side(list(biases))
-        # `ops.add`, not `+`: in TensorFlow it gives a BiasAdd, which is fused with the product.
-        return ops.add(ops.matmul(x, kernel), bias)
+        return ops.matmul(x, kernel), side_by_side(list(biases))
 
     def _query_scale(self):
         """Factor of the scores for queries and keys as `_heads` returns them."""
@@ -234,8 +222,8 @@ class BertEncoder(keras.layers.Layer):
         """
         groups = zip(query, key, value, strict=True)
         if training:
-            dropout = (self.dropout, self.seed_generator)
-            contexts = [attention_with_dropout(*heads, bias, *dropout) for heads in groups]
+            dropout = (self.dropout, self._seed(self.dropout))
+            contexts = [attention_in_training(*heads, bias, *dropout) for heads in groups]
         else:
             contexts = [attention(*heads, bias, self._query_scale()) for heads in groups]
         # [groups, batch, heads of a group, length, size]
@@ -248,38 +236,42 @@ class BertEncoder(keras.layers.Layer):
         Args:
             rows: of x per image.
         """
-        context = reshape_like(context, x)
-        y = self._drop(self._project(context, layer._self_attention_layer.output_dense), training)
-        y = self._skip(y, layer, rows, training)
-        # With the residual as second operand, product, bias and sum are one oneDNN call.
-        x = self._normalize(layer._self_attention_layer_norm, y + x, training)
-        y = self._activate(self._project(x, layer._feedforward_intermediate_dense), training)
-        y = self._drop(self._project(y, layer._feedforward_output_dense), training)
-        y = self._skip(y, layer, rows, training)
-        return self._normalize(layer._feedforward_layer_norm, y + x, training)
+        context, dense = reshape_like(context, x), layer._self_attention_layer.output_dense
+        norm = layer._self_attention_layer_norm
+        x = self._add_branch(x, context, dense, norm, layer, rows, training)
+        dense = layer._feedforward_intermediate_dense
+        if training:
+            y = activate_in_training(*self._product_and_bias(x, dense), self.activation)
+        else:
+            y = ACTIVATIONS[self.activation](self._project(x, dense))
+        dense, norm = layer._feedforward_output_dense, layer._feedforward_layer_norm
+        return self._add_branch(x, y, dense, norm, layer, rows, training)
 
-    def _normalize(self, norm, x, training=False):
+    def _add_branch(self, x, y, dense, norm, layer, rows, training):
+        """Adds the projection of y to x and normalizes the sum."""
+        if not training:
+            # With the residual as second operand, product, bias and sum are one oneDNN call.
+            return self._normalize(norm, self._project(y, dense) + x)
+        dropout, factors = (self.dropout, self._seed(self.dropout)), None
+        layers = self.backbone.transformer_layers
+        rate = self.stochastic_depth * layers.index(layer) / max(len(layers) - 1, 1)
+        if rate:
+            factors = branch_factors(ops.shape(x)[0] // rows, rows, rate, self._seed(rate))
+        product_and_bias, epsilon = self._product_and_bias(y, dense), self.layer_norm_epsilon
+        return normalize_sum_in_training(x, *product_and_bias, norm, epsilon, *dropout, factors)
+
+    def _normalize(self, norm, x):
         compute = normalize if self._fixed is None else normalize_fused
-        compute = normalize_in_training if training else compute
         return compute(x, norm.gamma, norm.beta, self.layer_norm_epsilon)
 
-    def _activate(self, x, training):
-        if training and self.activation == "gelu":
-            return gelu_in_training(x)
-        return ACTIVATIONS[self.activation](x)
+    def _seed(self, rate):
+        """Draws the seed of a dropout; None if nothing is dropped."""
+        return draw_seed(self.seed_generator) if rate else None
 
     def _drop(self, x, training):
         if not training or not self.dropout:
             return x
-        return dropout(x, self.dropout, self.seed_generator)
-
-    def _skip(self, y, layer, rows, training):
-        """Drops a residual branch, [batch * rows, hidden], for some images (stochastic depth)."""
-        layers = self.backbone.transformer_layers
-        rate = self.stochastic_depth * layers.index(layer) / max(len(layers) - 1, 1)
-        if not training or not rate:
-            return y
-        return drop_branch(y, rows, rate, self.seed_generator)
+        return dropout_in_training(x, self.dropout, self._seed(self.dropout))
 
     def get_config(self):
         names = ("activation", "layer_norm_epsilon", "dropout", "stochastic_depth", "seed")

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from covid_lm.backbones.bert_encoder import ACTIVATIONS, BertEncoder
-from covid_lm.backbones.elementwise import normalize
+from covid_lm.backbones.bert_encoder import BertEncoder
+from covid_lm.backbones.elementwise import ACTIVATIONS, normalize
 from covid_lm.backbones.patch_embedding import InFloat32
 from covid_lm.backbones.weights.tensor_names import MASKED_LM_HEAD
 
@@ -34,8 +34,8 @@ class MaskedLmEncoder(BertEncoder):
         rows = ops.reshape(positions + starts[:, None], (-1,))
         x_masked = ops.take(x, rows, axis=0)  # [batch * masked, hidden]
         last = self.backbone.transformer_layers[-1]
-        key, value = self._heads(last, ("key", "value"), x, length)
-        (query,) = self._heads(last, ("query",), x_masked, masked)
+        key, value = self._heads(last, ("key", "value"), x, length, training)
+        (query,) = self._heads(last, ("query",), x_masked, masked, training)
         context = self._attend(query, key, value, bias, training)
         y = self._after_attention(last, x_masked, context, masked, training)
         return ops.reshape(y, (-1, masked, self.backbone.hidden_dim))

@@ -1,5 +1,6 @@
-"""Embedding of tokens of several bytes: the bytes' embeddings, then one projection per token."""
+"""Embedding of tokens of several bytes, and the backbone that may have one."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 from keras import ops
 from keras_nlp.models import BertBackbone
 
-from covid_lm.backbones.configs import PatchConfig
+from covid_lm.backbones.configs import BackboneConfig, PatchConfig
+from covid_lm.backbones.training_passes import look_up_in_training
 
 LINE, NOISE = 1.0, 0.1  # initial scale of the bytes' embeddings and of their noise
 
@@ -77,9 +79,13 @@ class PatchEmbedding(keras.layers.Layer):
             channels = layer.filters
         self.built = True
 
-    def call(self, token_ids):
+    def call(self, token_ids, training=None):
         """Embeds token ids, int32 [batch, length, bytes]: [batch, length, hidden_dim]."""
-        return self.from_bytes(ops.cast(self.embed_bytes(token_ids), self.compute_dtype))
+        if training and isinstance(self.table, keras.layers.Embedding):
+            x = look_up_in_training(self.table.embeddings, token_ids)
+        else:
+            x = self.embed_bytes(token_ids)
+        return self.from_bytes(ops.cast(x, self.compute_dtype))
 
     def embed_bytes(self, token_ids):
         """Looks up each byte: float32 [batch, length, bytes, byte_width]."""
@@ -167,6 +173,24 @@ def add_patch_embedding(
         name="patch_embedding",
     )
     return backbone
+
+
+def build_backbone(
+    config: BackboneConfig, dtype: str | keras.DTypePolicy | None = None
+) -> BertBackbone:
+    """Builds a randomly initialized `BertBackbone`.
+
+    Its own forward pass always uses the tanh GELU and epsilon 1e-12; `config.activation`,
+    `config.layer_norm_epsilon` and `config.stochastic_depth` apply in the encoders that use its
+    weights. With patches, the backbone gets a `patch_embedding`.
+    """
+    shape = dataclasses.asdict(config)
+    for name in ("activation", "layer_norm_epsilon", "stochastic_depth", "patches"):
+        del shape[name]
+    if config.patches is not None and config.patches.own_table:
+        shape["vocabulary_size"] = 1  # a row that nothing reads
+    backbone = BertBackbone(**shape, dtype=dtype, name="backbone")
+    return add_patch_embedding(backbone, config.vocabulary_size, config.patches)
 
 
 class InFloat32(keras.layers.Layer):

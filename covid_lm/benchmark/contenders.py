@@ -201,7 +201,7 @@ def _keras_step(case: Case, encode: Callable, within: int) -> Step:
     """
     import keras
 
-    from covid_lm.backbones.bert_encoder import build_backbone
+    from covid_lm.backbones.patch_embedding import build_backbone
 
     set_tensorflow_threads(case.threads, within)
     ids, labels = token_data(case), _labels(case)

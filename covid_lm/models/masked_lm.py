@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.masked_lm_encoder import MaskedLmEncoder, MaskedLmHead
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.weights.read import load_weights
 from covid_lm.backbones.weights.write import save_checkpoint
 

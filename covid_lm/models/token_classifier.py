@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
 from covid_lm.backbones.configs import BackboneConfig
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.pooled_encoder import MeanEncoder, PooledEncoder
 from covid_lm.models.classifier import Classifier
 from covid_lm.models.preprocessor import Preprocessor

@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any
 
-from covid_lm.backbones.bert_encoder import BertBackbone
+from keras_nlp.models import BertBackbone
+
 from covid_lm.backbones.configs import CONVOLUTIONAL_NETWORKS, BackboneConfig, PatchConfig
 from covid_lm.backbones.weights.config import select_backbone
 from covid_lm.backbones.weights.read import load_weights

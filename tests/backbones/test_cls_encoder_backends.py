@@ -15,7 +15,7 @@ import sys
 import keras
 import numpy as np
 
-from covid_lm.backbones.bert_encoder import build_backbone
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
 from covid_lm.backbones.masked_lm_encoder import MaskedLmEncoder
 from covid_lm.backbones.masked_lm_encoder import MaskedLmHead

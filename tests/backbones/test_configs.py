@@ -2,7 +2,6 @@
 
 import pytest
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import (
     BACKBONES,
     BackboneConfig,
@@ -11,6 +10,7 @@ from covid_lm.backbones.configs import (
     backbone_config,
     exact_flops,
 )
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.errors import InputError
 from covid_lm.protocols import layout_arguments
 

@@ -1,4 +1,4 @@
-"""Explicit gradients of normalization and GELU against those of automatic differentiation."""
+"""Activations, normalization and dropout against Keras' layers, and their statistics."""
 
 import platform
 
@@ -8,54 +8,19 @@ import pytest
 import tensorflow as tf
 
 from covid_lm.backbones.elementwise import (
+    branch_factors,
+    draw_seed,
+    drop,
     gelu,
-    gelu_in_training,
+    keep_mask,
     normalize,
     normalize_fused,
-    normalize_in_training,
 )
 
 EPSILON = 1e-12
 GENERATOR = np.random.default_rng(0)
 X = (GENERATOR.normal(size=(40, 24)) * 2 + 0.5).astype(np.float32)
-UPSTREAM = GENERATOR.normal(size=(40, 24)).astype(np.float32)
-GAMMA, BETA = GENERATOR.normal(size=(2, 24)).astype(np.float32)
-
-
-def with_gradients(function, dtype: str, *inputs: np.ndarray) -> list[np.ndarray]:
-    """The result and the gradients of all inputs, as within a training step."""
-    tensors = [tf.cast(value, dtype) for value in inputs]
-
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            tape.watch(tensors)
-            y = function(*tensors)
-        return [y, *tape.gradient(y, tensors, tf.cast(UPSTREAM, dtype))]
-
-    values = step()
-    assert {value.dtype for value in values} == {tf.as_dtype(dtype)}
-    return [value.numpy().astype(np.float64) for value in values]
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 2e-2)])
-def test_gelu(dtype, tolerance):
-    """The bfloat16 result is close to that of float32, to 8 bits."""
-    x = np.concatenate([X, np.linspace(-12, 12, 960, dtype=np.float32).reshape(40, 24)])[:40]
-    x = np.asarray(tf.cast(tf.cast(x, dtype), tf.float32))
-    expected = with_gradients(gelu, "float32", x)
-    for found, value in zip(with_gradients(gelu_in_training, dtype, x), expected, strict=True):
-        np.testing.assert_allclose(found, value, rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 2e-2)])
-def test_normalization(dtype, tolerance):
-    inputs = [np.asarray(tf.cast(tf.cast(x, dtype), tf.float32)) for x in (X, GAMMA, BETA)]
-    expected = with_gradients(lambda *x: normalize(*x, EPSILON), "float32", *inputs)
-    found = with_gradients(lambda *x: normalize_in_training(*x, EPSILON), dtype, *inputs)
-    for ours, value in zip(found, expected, strict=True):
-        scale = np.abs(value).max()
-        np.testing.assert_allclose(ours / scale, value / scale, atol=tolerance)
+GAMMA, BETA = np.random.default_rng(1).normal(size=(2, 24)).astype(np.float32)
 
 
 @pytest.mark.parametrize("rows", [40, None])  # None: unknown to TensorFlow, as in an export
@@ -82,17 +47,55 @@ def test_against_the_layers_of_keras():
     layer = keras.layers.LayerNormalization(epsilon=EPSILON)
     layer.build(X.shape)
     layer.set_weights([GAMMA, BETA])
-    found = normalize_in_training(tf.constant(X), layer.gamma, layer.beta, EPSILON)
+    found = normalize(tf.constant(X), layer.gamma, layer.beta, EPSILON)
     np.testing.assert_allclose(found, layer(X), atol=2e-6)
     exact = keras.activations.gelu(X, approximate=False)
-    np.testing.assert_allclose(gelu_in_training(tf.constant(X)), exact, atol=1e-6)
+    np.testing.assert_allclose(gelu(tf.constant(X)), exact, atol=1e-6)
 
 
-def test_saturated_values_have_finite_gradients():
-    extreme = np.full((40, 24), 1e4, np.float32) * np.sign(X)
-    y, gradient = with_gradients(gelu_in_training, "float32", extreme)
-    np.testing.assert_allclose(y, np.where(X > 0, 1e4, 0), atol=2e-3)
-    np.testing.assert_allclose(gradient, np.where(X > 0, UPSTREAM, 0), atol=1e-6)
+def hashed(x: int) -> int:
+    """Wellons' lowbias32, as published, of unsigned integers."""
+    x ^= x >> 16
+    x = x * 0x7FEB352D % 2**32
+    x ^= x >> 15
+    x = x * 0x846CA68B % 2**32
+    return x ^ x >> 16
+
+
+def test_keep_mask_is_a_hash_of_index_and_seed():
+    seed = np.array([-123456789, 7], np.int32)
+    key = hashed((hashed(-123456789 % 2**32) + 7) % 2**32)
+    factor = hashed((key + 1) % 2**32) | 1
+    bits = [hashed((index * factor + key) % 2**32) for index in range(60)]
+    signed = np.array(bits, np.uint32).astype(np.int32)
+    expected = signed.reshape(3, 4, 5) >= round(0.3 * 2**32) - 2**31
+    np.testing.assert_array_equal(keep_mask((3, 4, 5), 0.3, tf.constant(seed)), expected)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.5])
+def test_dropout_rate_and_independence(rate):
+    """Four standard errors: of the rate, and of correlations with neighbours and the next seed."""
+    generator = keras.random.SeedGenerator(3)
+    first, second = (
+        drop(keras.ops.ones((1000, 501)), rate, draw_seed(generator)).numpy() for _ in range(2)
+    )
+    kept = first != 0
+    np.testing.assert_allclose(first[kept], 1 / (1 - rate), rtol=1e-6)
+    assert abs(kept.mean() - (1 - rate)) < 4 * (rate * (1 - rate) / kept.size) ** 0.5
+    pairs = [(kept, second != 0), (kept[1:], kept[:-1]), (kept[:, 1:], kept[:, :-1])]
+    pairs.append((kept[:, :250], kept[:, 250:500]))
+    for one, other in pairs:
+        correlation = np.corrcoef(one.ravel(), other.ravel())[0, 1]
+        assert abs(correlation) < 4 / one.size**0.5
+
+
+def test_images_without_a_branch_lack_it_in_all_rows():
+    factors = branch_factors(4000, 3, 0.25, tf.constant([1, 2])).numpy()
+    assert factors.shape == (12000, 1)
+    by_image = factors.reshape(4000, 3)
+    np.testing.assert_array_equal(by_image, by_image[:, :1].repeat(3, 1))
+    np.testing.assert_allclose(np.unique(factors), [0, 4 / 3], rtol=1e-6)
+    assert abs((by_image[:, 0] == 0).mean() - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="oneDNN fuses on x86 only")

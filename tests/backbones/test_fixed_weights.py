@@ -9,11 +9,11 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from covid_lm.backbones import fixed_weights
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
 from covid_lm.backbones.configs import BackboneConfig, PatchConfig
 from covid_lm.backbones.fixed_weights import FixedWeights
 from covid_lm.backbones.parallel_parts import TokenBlocks
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.pooled_encoder import MeanEncoder
 from covid_lm.serving.signatures import in_parts
 

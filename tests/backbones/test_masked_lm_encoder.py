@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from scipy import special
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.masked_lm_encoder import MaskedLmEncoder, MaskedLmHead
+from covid_lm.backbones.patch_embedding import build_backbone
 from tests.backbones.test_cls_encoder import CONFIG, WAYS, make_backbone, make_inputs
 
 WORD_IDS = [3, 5, 8, 13, 21, 34]

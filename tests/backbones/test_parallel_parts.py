@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 
 from covid_lm.backbones import parallel_parts
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
 from covid_lm.backbones.configs import BackboneConfig, PatchConfig
 from covid_lm.backbones.masked_lm_encoder import MaskedLmEncoder
 from covid_lm.backbones.parallel_parts import in_halves
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.pooled_encoder import MeanEncoder
 from covid_lm.serving.signatures import in_parts
 

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import BackboneConfig, PatchConfig
-from covid_lm.backbones.patch_embedding import PatchEmbedding
+from covid_lm.backbones.patch_embedding import PatchEmbedding, build_backbone
 from covid_lm.backbones.pooled_encoder import MeanEncoder
 
 SIZE = 40  # words

@@ -13,7 +13,7 @@ import sys
 import keras
 import numpy as np
 
-from covid_lm.backbones.bert_encoder import build_backbone
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.configs import BackboneConfig, PatchConfig
 from covid_lm.backbones.pooled_encoder import MeanEncoder
 

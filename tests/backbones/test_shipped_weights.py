@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import BackboneConfig, PatchConfig
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.vocabulary import built_in_vocabulary
 from covid_lm.backbones.weights import shipped
 from covid_lm.backbones.weights.config import read_config

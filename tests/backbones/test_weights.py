@@ -6,8 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import BACKBONES, BackboneConfig
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.weights.read import load_weights, read_config
 from tests.backbones import generated_checkpoints as generated
 from tests.backbones.conftest import ARRAYS, CONFIG, SHAPES, write

@@ -2,8 +2,8 @@
 
 import pytest
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import BackboneConfig
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.weights.read import load_weights, read_config, vocabulary_file
 from tests.backbones import generated_checkpoints as generated
 from tests.backbones.conftest import CONFIG, the_line

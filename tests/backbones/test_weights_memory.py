@@ -16,7 +16,7 @@ LARGE = BackboneConfig(24, 512, 8, 2048)
 
 MEASURE = """
     import re, sys
-    from covid_lm.backbones.bert_encoder import build_backbone
+    from covid_lm.backbones.patch_embedding import build_backbone
     from covid_lm.backbones.weights.read import load_weights, read_config
 
     def kilobytes(field):

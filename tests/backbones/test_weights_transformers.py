@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.cls_encoder import ClsEncoder
 from covid_lm.backbones.configs import BACKBONES
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.vocabulary import read_vocabulary
 from covid_lm.backbones.weights.read import load_weights, read_config, vocabulary_file
 

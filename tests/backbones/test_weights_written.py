@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.masked_lm_encoder import MaskedLmHead
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.backbones.vocabulary import built_in_vocabulary, read_vocabulary
 from covid_lm.backbones.weights import tensor_names
 from covid_lm.backbones.weights.read import load_weights, read_config, vocabulary_file

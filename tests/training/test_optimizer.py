@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from covid_lm.backbones.bert_encoder import build_backbone
 from covid_lm.backbones.configs import backbone_config
+from covid_lm.backbones.patch_embedding import build_backbone
 from covid_lm.training.optimizer import (
     averaged_weights,
     build_optimizer,

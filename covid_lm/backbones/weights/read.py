@@ -12,8 +12,8 @@ import glob
 import os
 
 import numpy as np
+from keras_nlp.models import BertBackbone
 
-from covid_lm.backbones.bert_encoder import BertBackbone
 from covid_lm.backbones.configs import PatchConfig
 from covid_lm.backbones.weights import formats, tensor_names
 from covid_lm.backbones.weights.config import config_path, read_config, vocabulary_file

@@ -12,8 +12,7 @@ from collections.abc import Collection, Mapping
 
 import keras
 import numpy as np
-
-from covid_lm.backbones.bert_encoder import BertBackbone
+from keras_nlp.models import BertBackbone
 
 _IGNORED = re.compile(
     r"global_step$"

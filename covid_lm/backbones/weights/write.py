@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
+from keras_nlp.models import BertBackbone
 from safetensors.numpy import save_file
 
-from covid_lm.backbones.bert_encoder import BertBackbone
 from covid_lm.backbones.configs import BackboneConfig
 from covid_lm.backbones.vocabulary import write_vocabulary
 from covid_lm.backbones.weights import tensor_names
