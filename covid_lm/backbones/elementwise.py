@@ -79,7 +79,7 @@ def standardize(x, epsilon):
 def keep_mask(shape: Sequence, rate: float, seed: Tensor) -> Tensor:
     """Draws booleans, true with probability 1 - rate.
 
-    Each is a hash of its index and the seed, which takes a quarter of the time of TensorFlow's
+    Each is a hash of its index and the seed, which takes a fraction of the time of TensorFlow's
     generators and is the same on every backend.
 
     Args:

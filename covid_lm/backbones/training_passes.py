@@ -2,8 +2,8 @@
 
 Op by op, this would take longer than the products of a small encoder. TensorFlow compiles the
 passes below with XLA; JAX compiles everything. Biases are added here, since TensorFlow's fusion of
-a product with its bias, in training in bfloat16, takes three times as long as the product. Dropout
-masks are functions of a seed and a position, so that none is kept for the gradient.
+a product with its bias, in training in bfloat16, takes several times as long as the product.
+Dropout masks are functions of a seed and a position, so that none is kept for the gradient.
 """
 
 import functools
@@ -182,10 +182,10 @@ def _split(product, bias, shape):
     return ops.transpose(x, (2, 0, 3, 1, 4))
 
 
-def _branch(product, bias, rate, seed, factors):
-    """Returns factors * dropout(product + bias) in float32, [rows, n]."""
+def _sum(x, product, bias, rate, seed, factors):
+    """Returns x + factors * dropout(product + bias) in float32, [rows, n]."""
     y = ops.cast(product, "float32") + ops.cast(bias, "float32")
-    return _thin(y, rate, seed, factors)
+    return ops.cast(x, "float32") + _thin(y, rate, seed, factors)
 
 
 def _thin(y, rate, seed, factors):
@@ -197,13 +197,13 @@ def _thin(y, rate, seed, factors):
 
 def _normalized_sum(x, product, bias, gamma, beta, epsilon, rate, seed, factors):
     """See `normalize_sum_in_training`."""
-    total = ops.cast(x, "float32") + _branch(product, bias, rate, seed, factors)
+    total = _sum(x, product, bias, rate, seed, factors)
     return ops.cast(normalize(total, gamma, beta, epsilon), x.dtype)
 
 
 def _sum_gradient(upstream, x, product, bias, gamma, epsilon, rate, seed, factors):
     """Gradients of x, product, bias, gamma and beta."""
-    total = ops.cast(x, "float32") + _branch(product, bias, rate, seed, factors)
+    total = _sum(x, product, bias, rate, seed, factors)
     d_total, d_gamma, d_beta = _normalize_gradient(total, gamma, upstream, epsilon)
     d_product = _thin(d_total, rate, seed, factors)
     d_bias = ops.cast(ops.sum(d_product, axis=0), bias.dtype)

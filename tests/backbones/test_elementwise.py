@@ -20,7 +20,7 @@ from covid_lm.backbones.elementwise import (
 EPSILON = 1e-12
 GENERATOR = np.random.default_rng(0)
 X = (GENERATOR.normal(size=(40, 24)) * 2 + 0.5).astype(np.float32)
-GAMMA, BETA = np.random.default_rng(1).normal(size=(2, 24)).astype(np.float32)
+GAMMA, BETA = GENERATOR.normal(size=(42, 24))[40:].astype(np.float32)
 
 
 @pytest.mark.parametrize("rows", [40, None])  # None: unknown to TensorFlow, as in an export
@@ -87,6 +87,12 @@ def test_dropout_rate_and_independence(rate):
     for one, other in pairs:
         correlation = np.corrcoef(one.ravel(), other.ravel())[0, 1]
         assert abs(correlation) < 4 / one.size**0.5
+
+
+def test_dropout_mask_varies_along_every_axis():
+    keep = keep_mask((4, 5, 6, 7), 0.5, tf.constant([0, 0])).numpy()
+    for axis in range(4):
+        assert (keep != np.roll(keep, 1, axis=axis)).any()
 
 
 def test_images_without_a_branch_lack_it_in_all_rows():

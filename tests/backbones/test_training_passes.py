@@ -23,7 +23,7 @@ UPSTREAM = GENERATOR.normal(size=(40, 24)).astype(np.float32)
 FACTORS = np.repeat([[1.0], [0.0], [1.25], [1.25]], 10, axis=0).astype(np.float32)
 SEED = np.array([3, 4], np.int32)
 PRECISIONS = pytest.mark.parametrize(
-    ("dtype", "tolerance"), [("float32", 5e-6), ("bfloat16", 2e-2)]
+    ("dtype", "tolerance"), [("float32", 1e-6), ("bfloat16", 2e-2)]
 )
 
 
@@ -68,7 +68,21 @@ def test_activations(name, dtype, tolerance):
     def ours(product, bias):
         return activate_in_training(product, bias, name)
 
+    # TensorFlow's float32 tanh, near 1, is less accurate than erf.
+    tolerance = max(tolerance, 5e-6) if name == "gelu_approximate" else tolerance
     compare(ours, automatic, dtype, tolerance, wide, BIAS)
+
+
+def test_against_the_layers_of_keras():
+    layer = keras.layers.LayerNormalization(epsilon=EPSILON)
+    layer.build(X.shape)
+    layer.set_weights([GAMMA, BETA])
+    found = normalize_sum_in_training(tf.constant(X), tf.constant(PRODUCT), BIAS, layer, EPSILON)
+    np.testing.assert_allclose(found, layer(X + PRODUCT + BIAS), atol=2e-6)
+    for name, approximate in (("gelu", False), ("gelu_approximate", True)):
+        exact = keras.activations.gelu(X + BIAS, approximate=approximate)
+        found = activate_in_training(tf.constant(X), BIAS, name)
+        np.testing.assert_allclose(found, exact, atol=1e-6)
 
 
 def test_saturated_values_have_finite_gradients():
