@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from covid_lm.backbones.elementwise import drop, keep_mask
+from covid_lm.backbones.elementwise import drop
 from covid_lm.backbones.training_passes import compiled, upstream_of
 
 Tensor = Any  # the backends of Keras share no type
@@ -115,9 +115,7 @@ def _scores_gradient(p, d_p, output, upstream, scale, rate, seed):
     """Returns the scaled gradient of the scores, and the probabilities after dropout."""
     product = ops.cast(upstream, "float32") * ops.cast(output, "float32")
     row_sums = ops.sum(product, axis=-1, keepdims=True)
-    p32, d_p = ops.cast(p, "float32"), ops.cast(d_p, "float32")
-    dropped = p
+    d_p, dropped = ops.cast(d_p, "float32"), p
     if seed is not None:
-        keep = ops.cast(keep_mask(ops.shape(p), rate, seed), "float32") * (1 / (1 - rate))
-        d_p, dropped = d_p * keep, ops.cast(p32 * keep, p.dtype)
-    return ops.cast(p32 * (d_p - row_sums) * scale, p.dtype), dropped
+        d_p, dropped = drop(d_p, rate, seed), drop(p, rate, seed)
+    return ops.cast(ops.cast(p, "float32") * (d_p - row_sums) * scale, p.dtype), dropped
